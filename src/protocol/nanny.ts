@@ -1,0 +1,87 @@
+// Nanny and scheduler (one connection), nanny and its worker process (Node's IPC channel, JSON).
+
+import type { RunId, WorkerId } from '../base/ids.ts'
+
+/** Stream messages, nanny to scheduler. */
+export type NannyToScheduler =
+  /** The process is dead and reaped, with all its executors. `running` are the runs that its status page named. */
+  | {
+      readonly op: 'worker-exited'
+      readonly workerId: WorkerId
+      readonly incarnation: number
+      readonly code: number | null
+      readonly signal: string | null
+      readonly running: readonly RunId[]
+      /** A new process follows. */
+      readonly restarting: boolean
+    }
+  /** The nanny gives the worker up, and says why. */
+  | { readonly op: 'worker-gone'; readonly workerId: WorkerId; readonly reason: string }
+
+/** Stream messages, scheduler to nanny. */
+export type SchedulerToNanny =
+  | { readonly op: 'close'; readonly reason: string }
+  /** Kill the worker and start it again with empty directories. */
+  | { readonly op: 'restart-worker'; readonly generation: number }
+
+export interface NannyRequests {
+  'register-nanny': [{ readonly workerId: WorkerId; readonly pid: number; readonly host: string; readonly restarts: number }, { readonly schedulerId: string }]
+  'heartbeat-nanny': [{ readonly restarts: number }, Record<string, never>]
+}
+
+/** Worker process to nanny. */
+export type WorkerToNanny =
+  | { readonly op: 'started'; readonly address: string; readonly pid: number }
+  | { readonly op: 'start-failed'; readonly message: string; readonly code: string }
+  /** Process-group leaders to end when the worker dies. */
+  | { readonly op: 'executors'; readonly pids: readonly number[] }
+  /** For reports that outlive the process. */
+  | { readonly op: 'peaks'; readonly processPeak: number; readonly spilledTotal: number }
+  /** The worker ends by its own decision: do not start it again. */
+  | { readonly op: 'closing'; readonly reason: string }
+
+/** Nanny to worker process. */
+export type NannyToWorker =
+  /** First message: the worker starts when it has this. */
+  | { readonly op: 'start'; readonly options: WorkerStartOptions }
+  | { readonly op: 'close'; readonly reason: string }
+
+/** Paths of PEM files. */
+export interface TlsFiles {
+  readonly caFile: string
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+/** Everything a worker process needs to start; resolved by its nanny, the CLI or LocalCluster: the worker guesses nothing. */
+export interface WorkerStartOptions {
+  readonly schedulerAddress: string
+  /** Shared secret of the cluster, hex; null only with `tls` alone. Never on a command line. */
+  readonly token: string | null
+  readonly tls: TlsFiles | null
+  readonly insecurePlaintext: boolean
+  readonly workerId: WorkerId
+  readonly incarnation: number
+  readonly name: string
+  readonly nthreads: number
+  /** Bytes; 0 = no limit. */
+  readonly memoryLimit: number
+  /** The worker's own directories, made and locked by whoever started it. */
+  readonly localDirectory: string
+  /** In a RAM file system; null when there is none, then the memory tier lives in the local directory. */
+  readonly memoryDirectory: string | null
+  /** Interface to listen on, and port (0 = any). */
+  readonly host: string
+  readonly port: number
+  readonly resources: Readonly<Record<string, number>>
+  readonly nannyPid: number | null
+  readonly restarts: number
+  /** Carried over restarts, for reports. */
+  readonly processPeak: number
+  readonly spilledTotal: number
+  readonly executor: 'process' | 'inline'
+  /** Give up when no scheduler was reached for this long; null = never. */
+  readonly deathTimeoutMs: number | null
+  /** Overrides of the configuration, by dotted key (config/). */
+  readonly config: Readonly<Record<string, unknown>>
+}

@@ -1,0 +1,169 @@
+// The wire between a client (or a probe) and the scheduler: one stream each way, and requests with answers.
+
+import type { ClientId, FunctionId, RunId, TaskKey, WorkerId } from '../base/ids.ts'
+import type { Holder, TaskGroupWire } from './tasks.ts'
+
+/** Stream messages, client to scheduler. */
+export type ClientToScheduler =
+  | {
+      readonly op: 'update-graph'
+      readonly groups: readonly TaskGroupWire[]
+      /** Functions that this client has not sent before on this connection. */
+      readonly functions: readonly { readonly id: FunctionId; readonly bytes: Uint8Array }[]
+      /** Keys of these groups that the client wants to hold (others are intermediate). */
+      readonly wanted: readonly TaskKey[]
+    }
+  | { readonly op: 'client-desires-keys'; readonly keys: readonly TaskKey[] }
+  | { readonly op: 'client-releases-keys'; readonly keys: readonly TaskKey[] }
+  | { readonly op: 'cancel-keys'; readonly keys: readonly TaskKey[]; readonly force: boolean; readonly reason: string }
+  /** Scattered data has arrived at these workers under the run id given by `scatter-place`. */
+  | {
+      readonly op: 'update-data'
+      readonly entries: readonly {
+        readonly key: TaskKey
+        readonly runId: RunId
+        readonly nbytes: number
+        readonly type: string
+        readonly workers: readonly WorkerId[]
+      }[]
+    }
+  /** A gather did not find (or could not decode) a key at these workers. */
+  | { readonly op: 'report-missing'; readonly key: TaskKey; readonly runId: RunId; readonly workers: readonly WorkerId[] }
+  /** The pseudo-client `fire-and-forget` wants the key until it is done. */
+  | { readonly op: 'fire-and-forget'; readonly keys: readonly TaskKey[] }
+  | { readonly op: 'close-client' }
+
+/** Stream messages, scheduler to client. */
+export type SchedulerToClient =
+  | { readonly op: 'key-in-memory'; readonly key: TaskKey; readonly nbytes: number; readonly type: string }
+  | { readonly op: 'task-erred'; readonly key: TaskKey; readonly error: Uint8Array }
+  /** The value is gone and is being made again: the future waits once more. */
+  | { readonly op: 'lost-data'; readonly key: TaskKey }
+  | { readonly op: 'cancelled-keys'; readonly keys: readonly TaskKey[]; readonly reason: string; readonly code: 'TASK_CANCELLED' | 'DATA_LOST' }
+  | { readonly op: 'task-retried'; readonly keys: readonly TaskKey[] }
+  /** All futures of older generations are cancelled. */
+  | { readonly op: 'restart'; readonly generation: number }
+  | { readonly op: 'scheduler-closing'; readonly reason: string }
+
+/** The five memory measures, in bytes. managed + unmanaged + unmanagedRecent = process at every sample. */
+export interface MemoryMeasures {
+  readonly limit: number
+  readonly process: number
+  readonly managed: number
+  /** The part that is older than `worker.memory.recent-to-old-time`. */
+  readonly unmanaged: number
+  readonly unmanagedRecent: number
+  /** On disk. */
+  readonly spilled: number
+}
+
+export type WorkerStatus = 'running' | 'paused' | 'retiring' | 'closing'
+
+export interface ExecutorInfo {
+  readonly pid: number
+  /** Key of the task it runs now. */
+  readonly task?: string
+}
+
+export interface WorkerInfo {
+  readonly id: WorkerId
+  readonly name: string
+  readonly address: string
+  readonly pid: number
+  readonly nannyPid: number | null
+  readonly host: string
+  readonly nthreads: number
+  readonly memoryLimit: number
+  readonly status: WorkerStatus
+  readonly executors: readonly ExecutorInfo[]
+  readonly resources: Readonly<Record<string, number>>
+  readonly localDirectory: string
+  readonly memoryDirectory: string
+  /** How often the nanny had to start this worker again. */
+  readonly restarts: number
+  /** Highest `process` measure since the worker's first start, bytes. */
+  readonly processPeak: number
+  /** Bytes written to the disk tier since the worker's first start. */
+  readonly spilledTotal: number
+  readonly memory: MemoryMeasures
+  readonly processing: number
+  readonly stored: number
+}
+
+export interface SchedulerInfo {
+  readonly id: string
+  readonly address: string
+  readonly pid: number
+  readonly dashboard: string | null
+  readonly workers: Readonly<Record<string, WorkerInfo>>
+  readonly clients: number
+  readonly tasks: Readonly<Record<string, number>>
+}
+
+export interface PrefixCounts {
+  readonly released: number
+  readonly waiting: number
+  readonly 'no-worker': number
+  readonly queued: number
+  readonly processing: number
+  readonly memory: number
+  readonly erred: number
+  /** How often a run of this prefix finished or failed: more than the number of tasks means recomputation. */
+  readonly runs: number
+  /** Mean run time, milliseconds; 0 when none finished yet. */
+  readonly meanDurationMs: number
+  /** Sum of the results in memory or on disk, bytes. */
+  readonly nbytes: number
+}
+
+export interface StoryEntry {
+  /** `scheduler`, or the worker's address. */
+  readonly where: string
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  readonly key: string
+  readonly text: string
+}
+
+/** Requests to the scheduler: name -> [question, answer]. `register-client` comes first on a client's connection. */
+export interface SchedulerRequests {
+  'register-client': [
+    { readonly clientId: ClientId; readonly name: string; readonly pid: number; readonly nodeVersion: string; readonly version: string },
+    { readonly schedulerId: string; readonly generation: number; readonly nodeVersion: string; readonly heartbeatMs: number },
+  ]
+  heartbeat: [Record<string, never>, { readonly generation: number }]
+  identity: [Record<string, never>, SchedulerInfo]
+  'who-has': [{ readonly keys?: readonly TaskKey[] }, { readonly keys: Readonly<Record<string, readonly Holder[]>> }]
+  /** For a gather: where each key is now, with run id and size; keys not in memory are absent. */
+  locate: [
+    { readonly keys: readonly TaskKey[] },
+    { readonly found: readonly { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly holders: readonly Holder[] }[] },
+  ]
+  'has-what': [{ readonly workers?: readonly string[] }, { readonly workers: Readonly<Record<string, readonly TaskKey[]>> }]
+  nbytes: [{ readonly keys?: readonly TaskKey[]; readonly by: 'key' | 'prefix' }, { readonly nbytes: Readonly<Record<string, number>> }]
+  processing: [{ readonly workers?: readonly string[] }, { readonly workers: Readonly<Record<string, readonly TaskKey[]>> }]
+  'task-counts': [Record<string, never>, { readonly prefixes: Readonly<Record<string, PrefixCounts>> }]
+  memory: [Record<string, never>, { readonly cluster: MemoryMeasures; readonly workers: Readonly<Record<string, MemoryMeasures>> }]
+  story: [{ readonly key: TaskKey }, { readonly entries: readonly StoryEntry[] }]
+  retry: [{ readonly keys: readonly TaskKey[] }, { readonly retried: readonly TaskKey[] }]
+  restart: [{ readonly timeoutMs: number; readonly waitForWorkers: boolean }, { readonly generation: number; readonly workers: number }]
+  /** Chooses workers for values that a client is about to send, and reserves a run id for each. Waits up to `timeoutMs` for a worker. */
+  'scatter-place': [
+    {
+      readonly entries: readonly { readonly key: TaskKey; readonly nbytes: number; readonly type: string }[]
+      readonly workers?: readonly string[]
+      /** How many workers get each value: true = all eligible ones. */
+      readonly broadcast: boolean | number
+      readonly timeoutMs: number
+    },
+    {
+      /** `runId: null`: the key is in memory already (hash scatter), nothing to send. */
+      readonly placed: readonly { readonly key: TaskKey; readonly runId: RunId | null; readonly workers: readonly Holder[] }[]
+      readonly clusterId: string
+      readonly generation: number
+    },
+  ]
+  'retire-workers': [{ readonly workers: readonly string[]; readonly closeWorkers: boolean }, { readonly retired: readonly string[] }]
+  /** Closes the whole cluster; allowed to whoever holds the token. */
+  terminate: [Record<string, never>, Record<string, never>]
+}

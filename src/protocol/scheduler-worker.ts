@@ -1,0 +1,152 @@
+// The wire between a worker and the scheduler: one ordered stream each way. A worker is known by its stable id;
+// `incarnation` grows with each start of its process.
+
+import type { FunctionId, RunId, TaskKey, WorkerId } from '../base/ids.ts'
+import type { ExecutorInfo, MemoryMeasures, StoryEntry, WorkerStatus } from './scheduler-client.ts'
+import type { Holder, InputWire, TaskFailureKind, TaskOptionsWire } from './tasks.ts'
+
+/** Smaller runs first, compared element by element: [-user priority, generation of the graph, position in its order]. */
+export type Priority = readonly [user: number, generation: number, order: number]
+
+/** Stream messages, scheduler to worker. */
+export type SchedulerToWorker =
+  | {
+      readonly op: 'compute-task'
+      readonly key: TaskKey
+      readonly runId: RunId
+      readonly name: string
+      readonly priority: Priority
+      readonly fn: FunctionId
+      /** Present when this worker was not sent the function before, or was told to forget it. */
+      readonly fnBytes?: Uint8Array
+      readonly args: Uint8Array
+      readonly inputs: readonly InputWire[]
+      readonly options: TaskOptionsWire
+      /** 1 for the first. */
+      readonly attempt: number
+    }
+  /** Forget these keys whatever they are doing: stored ones are dropped, running ones are cancelled. */
+  | { readonly op: 'free-keys'; readonly keys: readonly TaskKey[] }
+  /** Take back a task that was not started; answered by `steal-response`. */
+  | { readonly op: 'steal-request'; readonly key: TaskKey; readonly runId: RunId }
+  /** End a running task: a flag first, its executor's group after `worker.cancel-grace`, at once with `force`. */
+  | { readonly op: 'cancel-task'; readonly key: TaskKey; readonly runId: RunId; readonly force: boolean }
+  | { readonly op: 'free-functions'; readonly ids: readonly FunctionId[] }
+  /** Answer to `request-refresh-who-has`. A key without holders is unknown or lost now. */
+  | { readonly op: 'refresh-who-has'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly holders: readonly Holder[] }[] }
+  /** A peer is gone: forget it as a holder. */
+  | { readonly op: 'remove-worker'; readonly id: WorkerId; readonly address: string }
+  /** Copy these keys from their holders, behind all inputs of tasks. */
+  | { readonly op: 'acquire-replicas'; readonly inputs: readonly InputWire[] }
+  /** Drop these replicas unless a task here needs them now. */
+  | { readonly op: 'remove-replicas'; readonly keys: readonly TaskKey[] }
+  | { readonly op: 'set-status'; readonly status: 'running' | 'paused' | 'retiring' }
+  /** A new generation: everything stored and running is dropped. */
+  | { readonly op: 'wipe'; readonly generation: number }
+  /** Close in good order; the nanny does not start it again. */
+  | { readonly op: 'close'; readonly reason: string }
+
+/** Stream messages, worker to scheduler. */
+export type WorkerToScheduler =
+  | {
+      readonly op: 'task-finished'
+      readonly key: TaskKey
+      readonly runId: RunId
+      readonly nbytes: number
+      /** Type name of the value, for people. */
+      readonly type: string
+      /** Survives the worker's process: it is in a file. */
+      readonly durable: boolean
+      readonly durationMs: number
+    }
+  | {
+      readonly op: 'task-erred'
+      readonly key: TaskKey
+      readonly runId: RunId
+      readonly kind: TaskFailureKind
+      /** values/error.ts */
+      readonly error: Uint8Array
+      readonly durationMs: number
+    }
+  /** The task goes back to the scheduler without blame (input lost, paused, executor died before it started). */
+  | { readonly op: 'reschedule'; readonly key: TaskKey; readonly runId: RunId; readonly reason: string }
+  /** A running task was ended because the scheduler asked for it. */
+  | { readonly op: 'task-cancelled'; readonly key: TaskKey; readonly runId: RunId }
+  /** Replicas fetched from peers are here now. */
+  | { readonly op: 'add-keys'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId; readonly durable: boolean }[] }
+  /** Replicas are gone from here (corrupt, evicted, never there). */
+  | { readonly op: 'release-worker-data'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
+  /** Values that were only in the process are in a file now. */
+  | { readonly op: 'keys-durable'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
+  | { readonly op: 'request-refresh-who-has'; readonly keys: readonly TaskKey[] }
+  /** `taken`: the task was not started and is the scheduler's again. */
+  | { readonly op: 'steal-response'; readonly key: TaskKey; readonly runId: RunId; readonly taken: boolean }
+  | { readonly op: 'worker-status-change'; readonly status: WorkerStatus }
+  | { readonly op: 'log-event'; readonly topic: string; readonly fields: Readonly<Record<string, unknown>> }
+
+/** What a worker has, told on first contact, after a reconnect and after a restart (the scheduler answers with what to drop). */
+export interface Inventory {
+  readonly keys: readonly {
+    readonly key: TaskKey
+    readonly runId: RunId
+    readonly nbytes: number
+    readonly type: string
+    readonly durable: boolean
+  }[]
+  /** Assigned and not finished; empty after a restart of the process. */
+  readonly tasks: readonly { readonly key: TaskKey; readonly runId: RunId; readonly state: 'waiting' | 'ready' | 'executing' }[]
+}
+
+export interface RegisterWorker {
+  readonly workerId: WorkerId
+  readonly incarnation: number
+  readonly name: string
+  readonly address: string
+  readonly pid: number
+  readonly nannyPid: number | null
+  readonly host: string
+  readonly nthreads: number
+  /** Bytes; 0 = no limit. */
+  readonly memoryLimit: number
+  readonly resources: Readonly<Record<string, number>>
+  readonly localDirectory: string
+  readonly memoryDirectory: string
+  readonly nodeVersion: string
+  readonly status: WorkerStatus
+  /** The cluster and generation that the inventory belongs to; null when the directories were empty. */
+  readonly clusterId: string | null
+  readonly generation: number
+  readonly inventory: Inventory
+}
+
+export interface RegisterWorkerAnswer {
+  readonly schedulerId: string
+  readonly generation: number
+  readonly heartbeatMs: number
+  /** Held by the worker, wanted by nobody: drop before serving anything. */
+  readonly drop: readonly TaskKey[]
+  /** Runs that are void by now: stop them, discard their results. */
+  readonly cancel: readonly RunId[]
+}
+
+export interface WorkerHeartbeat {
+  readonly memory: MemoryMeasures
+  readonly processPeak: number
+  readonly spilledTotal: number
+  readonly executors: readonly ExecutorInfo[]
+  readonly executing: readonly { readonly key: TaskKey; readonly runId: RunId; readonly runningMs: number }[]
+  /** Bytes/s seen per peer since the last heartbeat. */
+  readonly bandwidth: Readonly<Record<string, number>>
+}
+
+/** Requests on the worker's connection, worker to scheduler. `register-worker` comes first. */
+export interface SchedulerWorkerRequests {
+  'register-worker': [RegisterWorker, RegisterWorkerAnswer]
+  'heartbeat-worker': [WorkerHeartbeat, { readonly status: 'ok' | 'missing' }]
+}
+
+/** Requests on the worker's connection, scheduler to worker. */
+export interface WorkerControlRequests {
+  story: [{ readonly key: TaskKey }, { readonly entries: readonly StoryEntry[] }]
+  ping: [Record<string, never>, Record<string, never>]
+}

@@ -1,0 +1,34 @@
+// What a worker serves to peers and to clients on its own listener: reading values, and storing scattered ones.
+//
+// A value travels in one of three ways: `inline` (its blob bytes are in the answer), `file` (same host: the answer names
+// a file that stays pinned until `release-pins`, or until the connection closes; a peer links it, a client reads it), or
+// `stream` (the blob's bytes follow as chunks of this request, in the order of the answer, each value complete before the next).
+
+import type { RunId, TaskKey } from '../base/ids.ts'
+
+export type ServedValue =
+  | { readonly key: TaskKey; readonly via: 'inline'; readonly runId: RunId; readonly bytes: Uint8Array }
+  | { readonly key: TaskKey; readonly via: 'file'; readonly runId: RunId; readonly path: string; readonly offset: number; readonly nbytes: number; readonly tier: 'memory' | 'disk'; readonly pin: number }
+  | { readonly key: TaskKey; readonly via: 'stream'; readonly runId: RunId; readonly nbytes: number }
+  | { readonly key: TaskKey; readonly via: 'missing' }
+  /** Not now (paused, or too many readers): ask again a little later, or elsewhere. */
+  | { readonly key: TaskKey; readonly via: 'busy' }
+
+/** Requests that a worker answers on its listener: name -> [question, answer]. */
+export interface WorkerRequests {
+  'get-data': [
+    {
+      readonly keys: readonly TaskKey[]
+      /** The asker's host token (boot id + namespaces + uid): equal to the worker's own, files may be named. */
+      readonly hostToken: string | null
+    },
+    { readonly values: readonly ServedValue[] },
+  ]
+  'release-pins': [{ readonly pins: readonly number[] }, Record<string, never>]
+  /** The blob's bytes follow the question as chunks. Answered when the value is in a file (durable). */
+  'put-data': [
+    { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly type: string },
+    { readonly nbytes: number },
+  ]
+  ping: [Record<string, never>, Record<string, never>]
+}
