@@ -52,7 +52,8 @@ export class VirtualClock implements Clock {
     let best: VirtualTimer | undefined
     for (const timer of this.#timers) {
       if (timer.dueMs > end) continue
-      if (best === undefined || timer.dueMs < best.dueMs || (timer.dueMs === best.dueMs && timer.order < best.order)) best = timer
+      if (best === undefined || timer.dueMs < best.dueMs || (timer.dueMs === best.dueMs && timer.order < best.order))
+        best = timer
     }
     return best
   }

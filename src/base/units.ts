@@ -63,7 +63,9 @@ function parseQuantity(text: string, units: Readonly<Record<string, number>>): n
 export function parseBytes(value: string | number): number {
   const bytes = typeof value === 'number' ? value : parseQuantity(value, SIZE_UNITS)
   if (bytes === undefined || !Number.isFinite(bytes) || bytes < 0) {
-    throw new RangeError(`"${value}" is not a size: write bytes, or a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as "4 GiB"`)
+    throw new RangeError(
+      `"${value}" is not a size: write bytes, or a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as "4 GiB"`,
+    )
   }
   return Math.floor(bytes)
 }
@@ -75,7 +77,9 @@ export function parseBytes(value: string | number): number {
 export function parseDurationMs(value: string | number): number {
   const ms = typeof value === 'number' ? value : parseQuantity(value, DURATION_UNITS)
   if (ms === undefined || !Number.isFinite(ms) || ms < 0) {
-    throw new RangeError(`"${value}" is not a duration: write milliseconds, or a number with ms, s, min, h or d, such as "30s"`)
+    throw new RangeError(
+      `"${value}" is not a duration: write milliseconds, or a number with ms, s, min, h or d, such as "30s"`,
+    )
   }
   return ms
 }
@@ -84,7 +88,13 @@ export function parseDurationMs(value: string | number): number {
 export function formatBytes(bytes: number): string {
   const sign = bytes < 0 ? '-' : ''
   const size = Math.abs(bytes)
-  for (const [unit, factor] of [['PiB', 2 ** 50], ['TiB', 2 ** 40], ['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]] as const) {
+  for (const [unit, factor] of [
+    ['PiB', 2 ** 50],
+    ['TiB', 2 ** 40],
+    ['GiB', 2 ** 30],
+    ['MiB', 2 ** 20],
+    ['KiB', 2 ** 10],
+  ] as const) {
     if (size >= factor * 0.9) return `${sign}${(size / factor).toFixed(2)} ${unit}`
   }
   return `${sign}${Math.round(size)} B`

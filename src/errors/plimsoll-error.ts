@@ -31,6 +31,7 @@ export function isErrorCode(error: unknown, code: ErrorCode): error is PlimsollE
 /** What was thrown, as an Error: anything may be thrown in JavaScript. */
 export function toError(thrown: unknown): Error {
   if (thrown instanceof Error) return thrown
-  if (typeof thrown === 'object' && thrown !== null && typeof (thrown as { message?: unknown }).message === 'string') return thrown as Error
+  if (typeof thrown === 'object' && thrown !== null && typeof (thrown as { message?: unknown }).message === 'string')
+    return thrown as Error
   return new Error(typeof thrown === 'string' ? thrown : `a task threw ${String(thrown)}`, { cause: thrown })
 }

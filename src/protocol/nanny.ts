@@ -25,7 +25,10 @@ export type SchedulerToNanny =
   | { readonly op: 'restart-worker'; readonly generation: number }
 
 export interface NannyRequests {
-  'register-nanny': [{ readonly workerId: WorkerId; readonly pid: number; readonly host: string; readonly restarts: number }, { readonly schedulerId: string }]
+  'register-nanny': [
+    { readonly workerId: WorkerId; readonly pid: number; readonly host: string; readonly restarts: number },
+    { readonly schedulerId: string },
+  ]
   'heartbeat-nanny': [{ readonly restarts: number }, Record<string, never>]
 }
 
@@ -43,8 +46,7 @@ export type WorkerToNanny =
 /** Nanny to worker process. */
 export type NannyToWorker =
   /** First message: the worker starts when it has this. */
-  | { readonly op: 'start'; readonly options: WorkerStartOptions }
-  | { readonly op: 'close'; readonly reason: string }
+  { readonly op: 'start'; readonly options: WorkerStartOptions } | { readonly op: 'close'; readonly reason: string }
 
 /** Paths of PEM files. */
 export interface TlsFiles {

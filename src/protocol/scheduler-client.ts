@@ -28,7 +28,12 @@ export type ClientToScheduler =
       }[]
     }
   /** A gather did not find (or could not decode) a key at these workers. */
-  | { readonly op: 'report-missing'; readonly key: TaskKey; readonly runId: RunId; readonly workers: readonly WorkerId[] }
+  | {
+      readonly op: 'report-missing'
+      readonly key: TaskKey
+      readonly runId: RunId
+      readonly workers: readonly WorkerId[]
+    }
   /** The pseudo-client `fire-and-forget` wants the key until it is done. */
   | { readonly op: 'fire-and-forget'; readonly keys: readonly TaskKey[] }
   | { readonly op: 'close-client' }
@@ -39,7 +44,12 @@ export type SchedulerToClient =
   | { readonly op: 'task-erred'; readonly key: TaskKey; readonly error: Uint8Array }
   /** The value is gone and is being made again: the future waits once more. */
   | { readonly op: 'lost-data'; readonly key: TaskKey }
-  | { readonly op: 'cancelled-keys'; readonly keys: readonly TaskKey[]; readonly reason: string; readonly code: 'TASK_CANCELLED' | 'DATA_LOST' }
+  | {
+      readonly op: 'cancelled-keys'
+      readonly keys: readonly TaskKey[]
+      readonly reason: string
+      readonly code: 'TASK_CANCELLED' | 'DATA_LOST'
+    }
   | { readonly op: 'task-retried'; readonly keys: readonly TaskKey[] }
   /** All futures of older generations are cancelled. */
   | { readonly op: 'restart'; readonly generation: number }
@@ -128,8 +138,19 @@ export interface StoryEntry {
 /** Requests to the scheduler: name -> [question, answer]. `register-client` comes first on a client's connection. */
 export interface SchedulerRequests {
   'register-client': [
-    { readonly clientId: ClientId; readonly name: string; readonly pid: number; readonly nodeVersion: string; readonly version: string },
-    { readonly schedulerId: string; readonly generation: number; readonly nodeVersion: string; readonly heartbeatMs: number },
+    {
+      readonly clientId: ClientId
+      readonly name: string
+      readonly pid: number
+      readonly nodeVersion: string
+      readonly version: string
+    },
+    {
+      readonly schedulerId: string
+      readonly generation: number
+      readonly nodeVersion: string
+      readonly heartbeatMs: number
+    },
   ]
   heartbeat: [Record<string, never>, { readonly generation: number }]
   identity: [Record<string, never>, SchedulerInfo]
@@ -137,16 +158,38 @@ export interface SchedulerRequests {
   /** For a gather: where each key is now, with run id and size; keys not in memory are absent. */
   locate: [
     { readonly keys: readonly TaskKey[] },
-    { readonly found: readonly { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly holders: readonly Holder[] }[] },
+    {
+      readonly found: readonly {
+        readonly key: TaskKey
+        readonly runId: RunId
+        readonly nbytes: number
+        readonly holders: readonly Holder[]
+      }[]
+    },
   ]
-  'has-what': [{ readonly workers?: readonly string[] }, { readonly workers: Readonly<Record<string, readonly TaskKey[]>> }]
-  nbytes: [{ readonly keys?: readonly TaskKey[]; readonly by: 'key' | 'prefix' }, { readonly nbytes: Readonly<Record<string, number>> }]
-  processing: [{ readonly workers?: readonly string[] }, { readonly workers: Readonly<Record<string, readonly TaskKey[]>> }]
+  'has-what': [
+    { readonly workers?: readonly string[] },
+    { readonly workers: Readonly<Record<string, readonly TaskKey[]>> },
+  ]
+  nbytes: [
+    { readonly keys?: readonly TaskKey[]; readonly by: 'key' | 'prefix' },
+    { readonly nbytes: Readonly<Record<string, number>> },
+  ]
+  processing: [
+    { readonly workers?: readonly string[] },
+    { readonly workers: Readonly<Record<string, readonly TaskKey[]>> },
+  ]
   'task-counts': [Record<string, never>, { readonly prefixes: Readonly<Record<string, PrefixCounts>> }]
-  memory: [Record<string, never>, { readonly cluster: MemoryMeasures; readonly workers: Readonly<Record<string, MemoryMeasures>> }]
+  memory: [
+    Record<string, never>,
+    { readonly cluster: MemoryMeasures; readonly workers: Readonly<Record<string, MemoryMeasures>> },
+  ]
   story: [{ readonly key: TaskKey }, { readonly entries: readonly StoryEntry[] }]
   retry: [{ readonly keys: readonly TaskKey[] }, { readonly retried: readonly TaskKey[] }]
-  restart: [{ readonly timeoutMs: number; readonly waitForWorkers: boolean }, { readonly generation: number; readonly workers: number }]
+  restart: [
+    { readonly timeoutMs: number; readonly waitForWorkers: boolean },
+    { readonly generation: number; readonly workers: number },
+  ]
   /** Chooses workers for values that a client is about to send, and reserves a run id for each. Waits up to `timeoutMs` for a worker. */
   'scatter-place': [
     {
@@ -158,12 +201,19 @@ export interface SchedulerRequests {
     },
     {
       /** `runId: null`: the key is in memory already (hash scatter), nothing to send. */
-      readonly placed: readonly { readonly key: TaskKey; readonly runId: RunId | null; readonly workers: readonly Holder[] }[]
+      readonly placed: readonly {
+        readonly key: TaskKey
+        readonly runId: RunId | null
+        readonly workers: readonly Holder[]
+      }[]
       readonly clusterId: string
       readonly generation: number
     },
   ]
-  'retire-workers': [{ readonly workers: readonly string[]; readonly closeWorkers: boolean }, { readonly retired: readonly string[] }]
+  'retire-workers': [
+    { readonly workers: readonly string[]; readonly closeWorkers: boolean },
+    { readonly retired: readonly string[] },
+  ]
   /** Closes the whole cluster; allowed to whoever holds the token. */
   terminate: [Record<string, never>, Record<string, never>]
 }

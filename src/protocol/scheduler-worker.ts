@@ -33,7 +33,15 @@ export type SchedulerToWorker =
   | { readonly op: 'cancel-task'; readonly key: TaskKey; readonly runId: RunId; readonly force: boolean }
   | { readonly op: 'free-functions'; readonly ids: readonly FunctionId[] }
   /** Answer to `request-refresh-who-has`. A key without holders is unknown or lost now. */
-  | { readonly op: 'refresh-who-has'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly holders: readonly Holder[] }[] }
+  | {
+      readonly op: 'refresh-who-has'
+      readonly keys: readonly {
+        readonly key: TaskKey
+        readonly runId: RunId
+        readonly nbytes: number
+        readonly holders: readonly Holder[]
+      }[]
+    }
   /** A peer is gone: forget it as a holder. */
   | { readonly op: 'remove-worker'; readonly id: WorkerId; readonly address: string }
   /** Copy these keys from their holders, behind all inputs of tasks. */
@@ -73,7 +81,10 @@ export type WorkerToScheduler =
   /** A running task was ended because the scheduler asked for it. */
   | { readonly op: 'task-cancelled'; readonly key: TaskKey; readonly runId: RunId }
   /** Replicas fetched from peers are here now. */
-  | { readonly op: 'add-keys'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId; readonly durable: boolean }[] }
+  | {
+      readonly op: 'add-keys'
+      readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId; readonly durable: boolean }[]
+    }
   /** Replicas are gone from here (corrupt, evicted, never there). */
   | { readonly op: 'release-worker-data'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
   /** Values that were only in the process are in a file now. */
@@ -94,7 +105,11 @@ export interface Inventory {
     readonly durable: boolean
   }[]
   /** Assigned and not finished; empty after a restart of the process. */
-  readonly tasks: readonly { readonly key: TaskKey; readonly runId: RunId; readonly state: 'waiting' | 'ready' | 'executing' }[]
+  readonly tasks: readonly {
+    readonly key: TaskKey
+    readonly runId: RunId
+    readonly state: 'waiting' | 'ready' | 'executing'
+  }[]
 }
 
 export interface RegisterWorker {

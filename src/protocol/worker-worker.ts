@@ -8,7 +8,16 @@ import type { RunId, TaskKey } from '../base/ids.ts'
 
 export type ServedValue =
   | { readonly key: TaskKey; readonly via: 'inline'; readonly runId: RunId; readonly bytes: Uint8Array }
-  | { readonly key: TaskKey; readonly via: 'file'; readonly runId: RunId; readonly path: string; readonly offset: number; readonly nbytes: number; readonly tier: 'memory' | 'disk'; readonly pin: number }
+  | {
+      readonly key: TaskKey
+      readonly via: 'file'
+      readonly runId: RunId
+      readonly path: string
+      readonly offset: number
+      readonly nbytes: number
+      readonly tier: 'memory' | 'disk'
+      readonly pin: number
+    }
   | { readonly key: TaskKey; readonly via: 'stream'; readonly runId: RunId; readonly nbytes: number }
   | { readonly key: TaskKey; readonly via: 'missing' }
   /** Not now (paused, or too many readers): ask again a little later, or elsewhere. */

@@ -1,0 +1,70 @@
+// Options and set-up that several commands have in common.
+
+import type { Command } from 'commander'
+import type { Credentials } from '../comm/comm.ts'
+import { readOrCreateToken, readToken } from '../comm/token.ts'
+import { loadConfig, type Config } from '../config/index.ts'
+import { configureLogging } from '../diagnostics/logging.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+
+export interface SecurityOptions {
+  readonly tokenFile?: string
+  readonly tlsCaFile?: string
+  readonly tlsCert?: string
+  readonly tlsKey?: string
+  readonly insecurePlaintext?: boolean
+}
+
+export function addSecurityOptions(command: Command): Command {
+  return command
+    .option('--token-file <file>', 'file with the shared token (default: ~/.config/plimsoll/token)')
+    .option('--tls-ca-file <file>', 'certificate authority for tls:// addresses')
+    .option('--tls-cert <file>', 'certificate for tls:// addresses')
+    .option('--tls-key <file>', 'private key for tls:// addresses')
+    .option('--insecure-plaintext', 'do not encrypt tcp:// beyond this machine (must be given on both ends)')
+}
+
+/** `create`: make the token when there is none yet (a scheduler does; everybody else needs the scheduler's). */
+export async function credentialsOf(options: SecurityOptions, how: { readonly create: boolean }): Promise<Credentials> {
+  const { tlsCaFile, tlsCert, tlsKey } = options
+  const given = [tlsCaFile, tlsCert, tlsKey].filter((file) => file !== undefined).length
+  if (given !== 0 && given !== 3) {
+    throw new PlimsollError(
+      'INVALID_ARGUMENT',
+      '--tls-ca-file, --tls-cert and --tls-key belong together: give all three or none',
+    )
+  }
+  const token = how.create ? await readOrCreateToken(options.tokenFile) : await readToken(options.tokenFile)
+  const tls =
+    tlsCaFile !== undefined && tlsCert !== undefined && tlsKey !== undefined
+      ? { caFile: tlsCaFile, certFile: tlsCert, keyFile: tlsKey }
+      : null
+  return { token, tls, insecurePlaintext: options.insecurePlaintext === true }
+}
+
+/** Reads the configuration and sets logging up for a command. `level` is what the command wants unless configured otherwise. */
+export async function prepare(command: Command, level: 'info' | 'warning'): Promise<Config> {
+  const config = loadConfig()
+  const verbose = command.optsWithGlobals<{ verbose?: boolean }>().verbose === true
+  const configured = config.source('logging.level') === 'default' ? level : config.get('logging.level')
+  await configureLogging({ level: verbose ? 'debug' : configured })
+  return config
+}
+
+/** Resolves with the name of the first signal that asks this process to end. */
+export function endSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve(signal))
+  })
+}
+
+/** A whole number of at least `minimum`, for commander. */
+export function wholeNumber(name: string, minimum: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!Number.isInteger(value) || value < minimum) {
+      throw new PlimsollError('INVALID_ARGUMENT', `${name} takes a whole number of at least ${minimum}, not "${text}"`)
+    }
+    return value
+  }
+}
