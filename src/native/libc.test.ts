@@ -1,0 +1,123 @@
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { afterAll, describe, expect, it } from 'vitest'
+import { type Libc, loadLibc } from './libc.ts'
+import { livingMappings } from './mapping.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'plimsoll-libc-'))
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+const loaded = loadLibc()
+const libc = loaded as Libc
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
+
+async function collectUntil(done: () => boolean): Promise<void> {
+  for (let i = 0; i < 50 && !done(); i++) {
+    gc()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+describe.skipIf(loaded === null)('libc', () => {
+  it('maps frames at any offset, privately', () => {
+    const path = join(directory, 'frames')
+    const bytes = Uint8Array.from({ length: 20_000 }, (_, i) => i % 251)
+    writeFileSync(path, bytes)
+    const mapping = libc.mapFile(path, 5000, 10_000)
+    const first = mapping.frame(0, 64)
+    const second = mapping.frame(9000, 1000)
+    mapping.seal()
+    expect(new Uint8Array(first)).toEqual(bytes.subarray(5000, 5064))
+    expect(new Uint8Array(second)).toEqual(bytes.subarray(14_000, 15_000))
+    new Uint8Array(first).fill(255)
+    expect(new Uint8Array(readFileSync(path))).toEqual(bytes)
+    expect(mapping.frame.bind(mapping, 0, 1)).toThrow(RangeError)
+  })
+
+  it('unmaps once, after all frames were collected', async () => {
+    const path = join(directory, 'counted')
+    writeFileSync(path, new Uint8Array(3 * 4096))
+    await collectUntil(() => livingMappings() === 0)
+    const unmapped: number[] = []
+    let kept: Uint8Array | null = null
+    const id = (() => {
+      const mapping = libc.mapFile(path, 0, 3 * 4096, (ended) => unmapped.push(ended))
+      mapping.frame(0, 4096)
+      kept = new Uint8Array(mapping.frame(4096, 4096))
+      mapping.frame(8192, 4096)
+      mapping.seal()
+      return mapping.id
+    })()
+    for (let i = 0; i < 5; i++) await collectUntil(() => true).then(gc)
+    expect(unmapped).toEqual([])
+    expect((kept as Uint8Array | null)?.[17]).toBe(0)
+    kept = null
+    await collectUntil(() => unmapped.length > 0)
+    expect(unmapped).toEqual([id])
+    expect(livingMappings()).toBe(0)
+  })
+
+  it('ends a mapping without frames at its seal', () => {
+    const path = join(directory, 'empty')
+    writeFileSync(path, 'x')
+    const unmapped: number[] = []
+    const mapping = libc.mapFile(path, 0, 1, (ended) => unmapped.push(ended))
+    expect(mapping.frame(0, 0).byteLength).toBe(0)
+    mapping.seal()
+    mapping.seal()
+    expect(unmapped).toEqual([mapping.id])
+  })
+
+  it('throws with a code when a map is refused', () => {
+    const path = join(directory, 'refused')
+    writeFileSync(path, 'x')
+    const fd = openSync(path, 'r')
+    try {
+      expect(() => libc.mapDescriptor(fd, 0, 0)).toThrow(expect.objectContaining({ code: 'EINVAL' }))
+    } finally {
+      closeSync(fd)
+    }
+  })
+
+  it('shares a page with other mappings and readers of the file', () => {
+    const path = join(directory, 'shared')
+    writeFileSync(path, new Uint8Array(4096))
+    const a = new Uint32Array(libc.mapShared(path, 4096).buffer)
+    const b = new Uint32Array(libc.mapShared(path, 4096).buffer)
+    a[3] = 77
+    expect(b[3]).toBe(77)
+    expect(readFileSync(path).readUInt32LE(12)).toBe(77)
+  })
+
+  it('locks a file against other descriptors', () => {
+    const path = join(directory, 'lock')
+    writeFileSync(path, '')
+    const first = openSync(path, 'r+')
+    const second = openSync(path, 'r+')
+    expect(libc.flock(first, true, true)).toBe(true)
+    expect(libc.flock(second, true, true)).toBe(false)
+    closeSync(first)
+    expect(libc.flock(second, true, true)).toBe(true)
+    closeSync(second)
+    expect(() => libc.flock(second, true, true)).toThrow(expect.objectContaining({ code: 'EBADF' }))
+  })
+})
+
+describe.skipIf(loaded === null || process.platform !== 'linux')('libc on Linux', () => {
+  it('sets the data limit of a process and raises it again', () => {
+    const limit = () => Number(/Max data size\s+(\d+|unlimited)/.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1])
+    expect(libc.setDataLimit(process.pid, 2 ** 40)).toBe(true)
+    expect(limit()).toBe(2 ** 40)
+    libc.setDataLimit(process.pid, 2 ** 41)
+    expect(limit()).toBe(2 ** 41)
+  })
+
+  it('trims and sets a death signal', () => {
+    expect(libc.mallocTrim()).toBe(true)
+    expect(libc.setParentDeathSignal(9)).toBe(true)
+    libc.setParentDeathSignal(0)
+  })
+})

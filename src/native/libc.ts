@@ -1,0 +1,191 @@
+// The few calls into the C library that Node does not offer, through koffi. koffi is an optional dependency: without it
+// (not installed, no binary for this platform, or PLIMSOLL_NO_KOFFI=1) `loadLibc` returns null and every caller has a
+// slower way of its own: copies instead of maps, a watchdog instead of a death signal, no data limit.
+//
+// L1. Loaded on first use only, and once: importing this module costs nothing.
+// L2. Calls are synchronous and made from the main thread only (koffi has crashed in worker threads).
+// L3. A call that this platform does not have returns false; a call that fails throws an error with `code`.
+
+import { createRequire } from 'node:module'
+import { closeSync, openSync } from 'node:fs'
+import { getSystemErrorName } from 'node:util'
+import { createMapping, type Mapping } from './mapping.ts'
+
+export interface Libc {
+  /**
+   * Maps a part of a file for reading; writes stay private to this process (copy on write). Any offset will do.
+   * `onUnmapped` runs when the last frame was collected and the memory is given back.
+   */
+  mapFile(path: string, offset: number, length: number, onUnmapped?: (id: number) => void): Mapping
+  /** As `mapFile`, over an open descriptor, which may be closed afterwards. */
+  mapDescriptor(fd: number, offset: number, length: number, onUnmapped?: (id: number) => void): Mapping
+  /** One view that several processes share; for the status page only. Unmapped when it is collected. */
+  mapShared(path: string, length: number): SharedMapping
+  /** An advisory lock on an open file, released with the last descriptor. False when another process holds it. */
+  flock(fd: number, exclusive: boolean, nonBlocking: boolean): boolean
+  /** This process gets `signal` when the thread that started it ends. False where the platform has no such thing. */
+  setParentDeathSignal(signal: number): boolean
+  /** Caps the private writable memory of a process (the soft limit, so that it can be raised again). False where there is no such limit. */
+  setDataLimit(pid: number, bytes: number): boolean
+  /** Gives freed heap pages back to the system. False where the allocator offers no such call. */
+  mallocTrim(): boolean
+}
+
+export interface SharedMapping {
+  readonly buffer: ArrayBuffer
+}
+
+/** The part of koffi that is used here. */
+interface Koffi {
+  load(path: string | null): KoffiLibrary
+  view(pointer: bigint, length: number): ArrayBuffer
+  errno(): number
+}
+interface KoffiLibrary {
+  func(name: string, result: string, parameters: readonly string[]): (...args: unknown[]) => unknown
+}
+
+const PROT_READ = 1
+const PROT_WRITE = 2
+const MAP_SHARED = 1
+const MAP_PRIVATE = 2
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn
+const LOCK_SH = 1
+const LOCK_EX = 2
+const LOCK_NB = 4
+const PR_SET_PDEATHSIG = 1
+const RLIMIT_DATA = 2
+
+let loaded: Libc | null | undefined
+
+/** The C library, or null when it cannot be reached from here (then callers fall back). */
+export function loadLibc(): Libc | null {
+  if (loaded === undefined) loaded = process.env['PLIMSOLL_NO_KOFFI'] === '1' ? null : tryLoad()
+  return loaded
+}
+
+function tryLoad(): Libc | null {
+  if (process.platform === 'win32') return null
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as Koffi
+    return bind(koffi, koffi.load(null))
+  } catch {
+    // Not installed, or no prebuilt binary for this platform: the fallbacks do.
+    return null
+  }
+}
+
+function bind(koffi: Koffi, library: KoffiLibrary): Libc {
+  const mmap = library.func('mmap', 'void *', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64_t'])
+  const munmap = library.func('munmap', 'int', ['uintptr_t', 'size_t'])
+  const pageBytes = Number(library.func('getpagesize', 'int', [])())
+  const flock = library.func('flock', 'int', ['int', 'int'])
+  const fail = (call: string, detail: string): never => {
+    throw systemError(koffi.errno(), call, detail)
+  }
+
+  const map = (
+    fd: number,
+    offset: number,
+    length: number,
+    flags: number,
+    onUnmapped?: (id: number) => void,
+  ): Mapping => {
+    const start = offset - (offset % pageBytes)
+    const total = length + (offset - start)
+    const pointer = mmap(0, total, PROT_READ | PROT_WRITE, flags, fd, start) as bigint | null
+    if (pointer === null || BigInt.asUintN(64, pointer) === MAP_FAILED) fail('mmap', `${length} bytes at ${offset}`)
+    const base = pointer as bigint
+    return createMapping({
+      skip: offset - start,
+      length,
+      view: (at, size) => koffi.view(base + BigInt(at), size),
+      unmap: () => {
+        munmap(base, total)
+      },
+      onUnmapped,
+    })
+  }
+
+  const libc: Libc = {
+    mapDescriptor: (fd, offset, length, onUnmapped) => map(fd, offset, length, MAP_PRIVATE, onUnmapped),
+    mapFile: (path, offset, length, onUnmapped) =>
+      withDescriptor(path, 'r', (fd) => map(fd, offset, length, MAP_PRIVATE, onUnmapped)),
+    mapShared: (path, length) =>
+      withDescriptor(path, 'r+', (fd) => {
+        const mapping = map(fd, 0, length, MAP_SHARED)
+        const buffer = mapping.frame(0, length)
+        mapping.seal()
+        return { buffer }
+      }),
+    flock(fd, exclusive, nonBlocking) {
+      if (flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | (nonBlocking ? LOCK_NB : 0)) === 0) return true
+      const code = errorName(koffi.errno())
+      if (code === 'EAGAIN' || code === 'EWOULDBLOCK') return false
+      return fail('flock', `descriptor ${fd}`)
+    },
+    setParentDeathSignal: () => false,
+    setDataLimit: () => false,
+    mallocTrim: () => false,
+  }
+  return process.platform === 'linux' ? { ...libc, ...bindLinux(library, fail) } : libc
+}
+
+type LinuxCalls = Pick<Libc, 'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim'>
+
+function bindLinux(library: KoffiLibrary, fail: (call: string, detail: string) => never): LinuxCalls {
+  const prctl = library.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong'])
+  const prlimit = library.func('prlimit', 'int', ['int', 'int', 'void *', 'void *'])
+  const trim = optional(() => library.func('malloc_trim', 'int', ['size_t']))
+  return {
+    setParentDeathSignal(signal) {
+      if (prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0) !== 0) fail('prctl', 'PR_SET_PDEATHSIG')
+      return true
+    },
+    setDataLimit(pid, bytes) {
+      const limit = new BigUint64Array(2)
+      if (prlimit(pid, RLIMIT_DATA, null, limit) !== 0) fail('prlimit', `process ${pid}`)
+      const hard = limit[1] as bigint
+      const wanted = BigInt(Math.ceil(bytes))
+      limit[0] = wanted < hard ? wanted : hard
+      if (prlimit(pid, RLIMIT_DATA, limit, null) !== 0) fail('prlimit', `process ${pid}`)
+      return true
+    },
+    mallocTrim() {
+      if (trim === null) return false
+      trim(0)
+      return true
+    },
+  }
+}
+
+/** A function that some C libraries lack (musl has no malloc_trim). */
+function optional<T>(find: () => T): T | null {
+  try {
+    return find()
+  } catch {
+    return null
+  }
+}
+
+function withDescriptor<T>(path: string, flags: string, use: (fd: number) => T): T {
+  const fd = openSync(path, flags)
+  try {
+    return use(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function systemError(errno: number, call: string, detail: string): NodeJS.ErrnoException {
+  const code = errorName(errno)
+  return Object.assign(new Error(`${call} failed with ${code} (${detail})`), { code, errno, syscall: call })
+}
+
+function errorName(errno: number): string {
+  try {
+    return getSystemErrorName(-errno)
+  } catch {
+    return `errno ${errno}`
+  }
+}
