@@ -41,7 +41,15 @@ export type ClientToScheduler =
 /** Stream messages, scheduler to client. */
 export type SchedulerToClient =
   | { readonly op: 'key-in-memory'; readonly key: TaskKey; readonly nbytes: number; readonly type: string }
-  | { readonly op: 'task-erred'; readonly key: TaskKey; readonly error: Uint8Array }
+  | {
+      readonly op: 'task-erred'
+      readonly key: TaskKey
+      readonly error: Uint8Array
+      /** The task that failed, when that is an input of `key`, however deep. */
+      readonly origin?: TaskKey
+      /** Address of the worker it failed on; absent when it never reached one. */
+      readonly worker?: string
+    }
   /** The value is gone and is being made again: the future waits once more. */
   | { readonly op: 'lost-data'; readonly key: TaskKey }
   | {
