@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { hostname } from 'node:os'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, hostname } from 'node:os'
 import type { Command } from 'commander'
 import { workerId } from '../base/ids.ts'
 import { formatBytes, parseDurationMs } from '../base/units.ts'
