@@ -11,6 +11,8 @@ import { closeSync, openSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { createMapping, type Mapping } from './mapping.ts'
 
+export type { Mapping } from './mapping.ts'
+
 export interface Libc {
   /**
    * Maps a part of a file for reading; writes stay private to this process (copy on write). Any offset will do.
