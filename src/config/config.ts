@@ -1,46 +1,43 @@
 import type { ConfigKey, ConfigValues } from './defaults.ts'
-
-/** Where a value comes from. */
-export type ConfigSource =
-  | { readonly kind: 'default' }
-  | { readonly kind: 'file'; readonly path: string; readonly line: number; readonly column: number }
-  | { readonly kind: 'environment'; readonly name: string }
-  /** Given by code or a command-line option. */
-  | { readonly kind: 'program' }
-
-/** `default`, `/etc/plimsoll/a.yaml:3:5`, `environment variable PLIMSOLL_…`, `program`. */
-export function describeSource(source: ConfigSource): string {
-  switch (source.kind) {
-    case 'file':
-      return `${source.path}:${source.line}:${source.column}`
-    case 'environment':
-      return `environment variable ${source.name}`
-    default:
-      return source.kind
-  }
-}
+import { findKey, unknownKey } from './settings.ts'
+import type { ConfigSource } from './source.ts'
 
 export interface ConfigEntry {
   readonly key: ConfigKey
   readonly value: unknown
-  readonly source: ConfigSource
+  /** Where it was set, in words. */
+  readonly source: string
+  readonly origin: ConfigSource
 }
 
 /** A whole, checked configuration; it does not change any more. Made by `loadConfig`. */
 export class Config {
   readonly #entries: ReadonlyMap<ConfigKey, ConfigEntry>
+  readonly #derive: (overrides: Readonly<Record<string, unknown>>) => Config
 
-  constructor(entries: ReadonlyMap<ConfigKey, ConfigEntry>) {
+  constructor(
+    entries: ReadonlyMap<ConfigKey, ConfigEntry>,
+    derive: (overrides: Readonly<Record<string, unknown>>) => Config,
+  ) {
     this.#entries = entries
+    this.#derive = derive
   }
 
   /** The value of a key: sizes in bytes, durations in milliseconds. */
   get<K extends ConfigKey>(key: K): ConfigValues[K] {
-    return (this.#entries.get(key) as ConfigEntry).value as ConfigValues[K]
+    return this.#entry(key).value as ConfigValues[K]
   }
 
-  source(key: ConfigKey): ConfigSource {
-    return (this.#entries.get(key) as ConfigEntry).source
+  /** Where a key was set: `default`, `program`, a place in a file, or an environment variable. */
+  source(key: ConfigKey): string {
+    return this.#entry(key).source
+  }
+
+  /** Value and source of a key by its name as people write it. @throws PlimsollError CONFIG_INVALID for an unknown one. */
+  entry(name: string): ConfigEntry {
+    const key = findKey(name)
+    if (key === undefined) throw unknownKey(name, { kind: 'program' })
+    return this.#entry(key)
   }
 
   /** Every key, in the order of the table. */
@@ -48,12 +45,21 @@ export class Config {
     return [...this.#entries.values()]
   }
 
+  /** The same with some keys set by the program. @throws PlimsollError CONFIG_INVALID. */
+  with(overrides: Readonly<Record<string, unknown>>): Config {
+    return this.#derive(overrides)
+  }
+
   /** What differs from the defaults, as plain JSON data: `loadConfig({ overrides, env: {}, files: [] })` gives the same values elsewhere. */
   overrides(): Record<string, unknown> {
     const changed: Record<string, unknown> = {}
-    for (const { key, value, source } of this.#entries.values()) {
-      if (source.kind !== 'default') changed[key] = value === Number.POSITIVE_INFINITY ? 'inf' : value
+    for (const { key, value, origin } of this.#entries.values()) {
+      if (origin.kind !== 'default') changed[key] = value === Number.POSITIVE_INFINITY ? 'inf' : value
     }
     return changed
+  }
+
+  #entry(key: ConfigKey): ConfigEntry {
+    return this.#entries.get(key) as ConfigEntry
   }
 }

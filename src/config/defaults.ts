@@ -105,12 +105,12 @@ export const CONFIG_KEYS = {
       'How workers of one host hand values over: by hard link (falls back to `stream`), or through TCP like strangers.',
   },
   'worker.connections.outgoing': {
-    kind: 'count',
+    kind: 'count-from-1',
     default: 50,
     about: 'Most peers that a worker fetches from at the same time.',
   },
   'worker.connections.incoming': {
-    kind: 'count',
+    kind: 'count-from-1',
     default: 10,
     about: 'Most peers that a worker serves values to at the same time.',
   },
@@ -257,7 +257,7 @@ export const CONFIG_KEYS = {
   },
 
   'admin.low-level-log-length': {
-    kind: 'count',
+    kind: 'count-from-1',
     default: 1000,
     about: 'Transitions that scheduler and workers remember for `story(key)`.',
   },

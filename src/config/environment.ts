@@ -2,11 +2,11 @@
 // one is a dash. Variables with this prefix that are something else are reserved.
 
 import { nearestName } from '../base/nearest-name.ts'
-import type { ConfigSource } from './config.ts'
 import { type ConfigKey, entryOf } from './defaults.ts'
 import { parseYamlValue } from './files.ts'
 import { type Kind, MAP_KINDS } from './kinds.ts'
 import { canonicalName, findKey, type Setting, unknownKey } from './settings.ts'
+import type { ConfigSource } from './source.ts'
 
 const PREFIX = 'PLIMSOLL_'
 

@@ -7,18 +7,27 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type * as Yaml from 'yaml'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import type { ConfigSource } from './config.ts'
 import { isMapping, type Setting, settingsOf } from './settings.ts'
+import type { ConfigSource } from './source.ts'
 
 const FILE_NAME = /\.(ya?ml|json)$/
 
+type Environment = Readonly<Record<string, string | undefined>>
+
 /** The files that apply, least important first: /etc/plimsoll, ~/.config/plimsoll, then $PLIMSOLL_CONFIG. */
-export function configFiles(env: Readonly<Record<string, string | undefined>>): string[] {
-  const home = env['XDG_CONFIG_HOME'] || join(env['HOME'] || homedir(), '.config')
-  const files = [...filesIn('/etc/plimsoll'), ...filesIn(join(home, 'plimsoll'))]
-  const named = env['PLIMSOLL_CONFIG']
-  if (named !== undefined && named !== '') files.push(...namedFiles(named))
-  return files
+export function configFiles(env: Environment): string[] {
+  return [...standardFolders(env).flatMap(filesIn), ...namedFiles(env)]
+}
+
+/** The places that are looked at, in rising precedence: each file, or the pattern where there is none. */
+export function configPaths(env: Environment = process.env): { readonly path: string; readonly exists: boolean }[] {
+  const standard = standardFolders(env).flatMap((folder) => {
+    const files = filesIn(folder)
+    return files.length === 0
+      ? [{ path: join(folder, '*.yaml'), exists: false }]
+      : files.map((path) => ({ path, exists: true }))
+  })
+  return [...standard, ...namedFiles(env).map((path) => ({ path, exists: true }))]
 }
 
 /**
@@ -73,7 +82,14 @@ export function parseYamlValue(text: string): unknown {
   return yaml().parse(text)
 }
 
-function namedFiles(path: string): string[] {
+function standardFolders(env: Environment): string[] {
+  const home = env['XDG_CONFIG_HOME'] || join(env['HOME'] || homedir(), '.config')
+  return ['/etc/plimsoll', join(home, 'plimsoll')]
+}
+
+function namedFiles(env: Environment): string[] {
+  const path = env['PLIMSOLL_CONFIG']
+  if (path === undefined || path === '') return []
   try {
     return statSync(path).isDirectory() ? filesIn(path) : [path]
   } catch (error) {

@@ -12,6 +12,7 @@ export interface KindValues {
   readonly duration: number
   readonly 'duration-or-null': number | null
   readonly count: number
+  readonly 'count-from-1': number
   readonly 'positive-number': number
   readonly boolean: boolean
   readonly enum: string
@@ -54,6 +55,7 @@ export const ACCEPTED: Readonly<Record<Kind, string>> = {
   duration: 'a duration with its unit, such as "100ms" or "30s"',
   'duration-or-null': 'a duration with its unit, such as "30s" or "5 min", or null for never',
   count: 'a whole number, 0 or more',
+  'count-from-1': 'a whole number, 1 or more',
   'positive-number': 'a number above 0, or inf',
   boolean: 'true or false',
   enum: 'one of a list',

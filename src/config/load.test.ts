@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { isErrorCode } from '../errors/plimsoll-error.ts'
-import { describeSource } from './config.ts'
 import { CONFIG_KEY_NAMES, entryOf } from './defaults.ts'
+import { configPaths } from './files.ts'
 import { loadConfig, type LoadOptions } from './load.ts'
 
 let folder: string
@@ -69,12 +69,10 @@ describe('precedence', () => {
     expect(config.get('worker.memory.spill')).toBe(0.25)
     expect(config.get('worker.memory.pause')).toBe(0.5)
     expect(config.get('worker.cancel-grace')).toBe(9000)
-    expect(describeSource(config.source('worker.memory.target'))).toBe(`${first}:3:5`)
-    expect(describeSource(config.source('worker.memory.pause'))).toBe(
-      'environment variable PLIMSOLL_WORKER__MEMORY__PAUSE',
-    )
-    expect(describeSource(config.source('worker.cancel-grace'))).toBe('program')
-    expect(describeSource(config.source('client.heartbeat'))).toBe('default')
+    expect(config.source('worker.memory.target')).toBe(`${first}:3:5`)
+    expect(config.source('worker.memory.pause')).toBe('environment variable PLIMSOLL_WORKER__MEMORY__PAUSE')
+    expect(config.source('worker.cancel-grace')).toBe('program')
+    expect(config.source('client.heartbeat')).toBe('default')
   })
 
   it('reads the folder of the user, then what PLIMSOLL_CONFIG names, file or folder', () => {
@@ -85,6 +83,9 @@ describe('precedence', () => {
     writeFileSync(join(folder, 'more', '2.json'), '{"client": {"heartbeat": "3s"}}')
     writeFileSync(join(folder, 'more', 'notes.txt'), 'not configuration')
     expect(loadConfig({ env: { HOME: folder } }).get('client.heartbeat')).toBe(1000)
+    expect(configPaths({ HOME: folder }).filter(({ exists }) => exists)).toEqual([
+      { path: join(folder, '.config', 'plimsoll', 'x.yaml'), exists: true },
+    ])
     const config = loadConfig({ env: { HOME: folder, PLIMSOLL_CONFIG: join(folder, 'more') } })
     expect(config.get('client.heartbeat')).toBe(3000)
     expect(config.get('logging.level')).toBe('info')
@@ -102,6 +103,16 @@ describe('precedence', () => {
     })
     expect(config.get('nanny.environ')).toEqual({ TZ: 'UTC', A: null, My_Var: 'x' })
     expect(config.get('nanny.pre-spawn-environ')).toMatchObject({ OMP_NUM_THREADS: null, UV_THREADPOOL_SIZE: '16' })
+  })
+
+  it('is topped by what the program sets later', () => {
+    const config = load({ env: { PLIMSOLL_CLIENT__HEARTBEAT: '1s', PLIMSOLL_WORKER__RESOURCES: 'A=1' } })
+    const derived = config.with({ 'client.heartbeat': '2s', 'worker.resources': { B: 2 } })
+    expect([config.get('client.heartbeat'), derived.get('client.heartbeat')]).toEqual([1000, 2000])
+    expect(derived.get('worker.resources')).toEqual({ A: 1, B: 2 })
+    expect(derived.entry('client.heartbeat')).toMatchObject({ value: 2000, source: 'program' })
+    expect(() => config.with({ 'client.hartbeat': 1 })).toThrow(/did you mean "client.heartbeat"/)
+    expect(() => config.entry('client.hartbeat')).toThrow(/did you mean "client.heartbeat"/)
   })
 
   it('hands overrides on as JSON that loads to the same values', () => {
@@ -188,7 +199,7 @@ describe('values', () => {
     expect(refusal({ overrides: { 'worker.memory.inline-limit': '4GB8' } })).toMatch(
       /is "4GB8"; accepted: a size such as/,
     )
-    expect(refusal({ overrides: { 'worker.connections.incoming': 1.5 } })).toMatch(/accepted: a whole number/)
+    expect(refusal({ overrides: { 'worker.connections.incoming': 0 } })).toMatch(/accepted: a whole number, 1 or more/)
     expect(refusal({ overrides: { 'scheduler.validate': 'yes' } })).toMatch(/accepted: true or false/)
     expect(refusal({ overrides: { 'worker.resources': { GPU: 'two' } } })).toMatch(/accepted: names with numbers/)
   })

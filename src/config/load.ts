@@ -5,13 +5,14 @@
 // L3. Nothing below the roles reads the configuration by itself: values are passed down as options.
 
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import { Config, type ConfigEntry, type ConfigSource, describeSource } from './config.ts'
+import { Config, type ConfigEntry } from './config.ts'
 import { CONFIG_KEY_NAMES, type ConfigKey, entryOf } from './defaults.ts'
 import { readEnvironment } from './environment.ts'
 import { configFiles, readConfigFile } from './files.ts'
 import { MAP_KINDS } from './kinds.ts'
 import { acceptedBy, readValue } from './schema.ts'
 import { isMapping, type Setting, settingsOf } from './settings.ts'
+import { type ConfigSource, describeSource } from './source.ts'
 
 export interface LoadOptions {
   /** Highest precedence: dotted keys or nested objects. Durations may be plain milliseconds here. */
@@ -30,21 +31,28 @@ interface Layered {
 /** The effective configuration. @throws PlimsollError CONFIG_INVALID. */
 export function loadConfig(options: LoadOptions = {}): Config {
   const env = options.env ?? process.env
-  const layered = new Map<ConfigKey, Layered>()
-  const add = (setting: Setting): void => {
+  const files = options.files ?? configFiles(env)
+  return build(new Map(), [
+    ...files.flatMap(readConfigFile),
+    ...readEnvironment(env),
+    ...programmed(options.overrides ?? {}),
+  ])
+}
+
+function build(below: ReadonlyMap<ConfigKey, Layered>, settings: readonly Setting[]): Config {
+  const layered = new Map(below)
+  for (const setting of settings) {
     checkUnit(setting)
     layered.set(setting.key, merge(layered.get(setting.key), setting))
   }
-  for (const file of options.files ?? configFiles(env)) readConfigFile(file).forEach(add)
-  readEnvironment(env).forEach(add)
-  settingsOf(options.overrides ?? {}, () => ({ kind: 'program' }))
-    .filter((setting) => setting.raw !== undefined)
-    .forEach(add)
-
   const entries = new Map<ConfigKey, ConfigEntry>()
   for (const key of CONFIG_KEY_NAMES) entries.set(key, effective(key, layered.get(key)))
   checkLadder(entries)
-  return new Config(entries)
+  return new Config(entries, (overrides) => build(layered, programmed(overrides)))
+}
+
+function programmed(overrides: Readonly<Record<string, unknown>>): Setting[] {
+  return settingsOf(overrides, () => ({ kind: 'program' })).filter((setting) => setting.raw !== undefined)
 }
 
 function merge(below: Layered | undefined, { key, raw, source }: Setting): Layered {
@@ -54,7 +62,7 @@ function merge(below: Layered | undefined, { key, raw, source }: Setting): Layer
 
 function effective(key: ConfigKey, layered: Layered | undefined): ConfigEntry {
   const entry = entryOf(key)
-  const source = layered?.source ?? { kind: 'default' }
+  const origin = layered?.source ?? { kind: 'default' }
   const mapped = layered !== undefined && isMapping(layered.raw) && isMapping(entry.default)
   const raw =
     layered === undefined
@@ -63,8 +71,8 @@ function effective(key: ConfigKey, layered: Layered | undefined): ConfigEntry {
         ? { ...(entry.default as object), ...(layered.raw as object) }
         : layered.raw
   const read = readValue(key, raw)
-  if (!read.ok) throw badValue(key, raw, source, read.accepted)
-  return { key, value: read.value, source }
+  if (!read.ok) throw badValue(key, raw, origin, read.accepted)
+  return { key, value: read.value, source: describeSource(origin), origin }
 }
 
 /** A bare number is milliseconds to a program and seconds to most people: files and variables must say which. */
@@ -93,7 +101,7 @@ function checkLadder(entries: ReadonlyMap<ConfigKey, ConfigEntry>): void {
     const lower = rungs[i - 1] as ConfigEntry
     const upper = rungs[i] as ConfigEntry
     if ((lower.value as number) <= (upper.value as number)) continue
-    const told = `${lower.key} is ${String(lower.value)} (${describeSource(lower.source)}), above ${upper.key}, which is ${String(upper.value)} (${describeSource(upper.source)})`
+    const told = `${lower.key} is ${String(lower.value)} (${lower.source}), above ${upper.key}, which is ${String(upper.value)} (${upper.source})`
     const message = `${told}; they must satisfy target <= spill <= pause, and false switches one off`
     throw new PlimsollError('CONFIG_INVALID', message, { key: lower.key, other: upper.key })
   }

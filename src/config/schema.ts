@@ -27,6 +27,7 @@ const KIND_SCHEMAS: Readonly<Record<Exclude<Kind, 'enum'>, Schema>> = {
   duration,
   'duration-or-null': v.union([offAsNull(), duration]),
   count: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  'count-from-1': v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   'positive-number': v.union([infinity, v.pipe(v.number(), v.gtValue(0))]),
   boolean: v.boolean(),
   'string-or-null': v.nullable(name),

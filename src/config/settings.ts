@@ -3,8 +3,8 @@
 
 import { nearestName } from '../base/nearest-name.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import { type ConfigSource, describeSource } from './config.ts'
 import { CONFIG_KEY_NAMES, type ConfigKey, entryOf } from './defaults.ts'
+import { type ConfigSource, describeSource } from './source.ts'
 
 /** A value somebody gave to a key, not checked yet. */
 export interface Setting {
