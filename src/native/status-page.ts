@@ -5,9 +5,10 @@
 // P1. The file is written out in full when it is made: a mapped hole would be a SIGBUS.
 // P2. It stays readable as a plain file after every process that mapped it is dead (`readStatusFile`).
 // P3. Only the executor writes run, phase and pid of its slot; only the worker writes cancel, epoch and the header.
-// P4. An executor stores its run *before* it compares the epoch, the worker raises the epoch *before* it reads the run,
-//     both with a full fence between: either the executor sees the new epoch, or the worker sees the run (or both).
-//     So a run that was handed over and not started can be taken back without asking.
+// P4. Runs handed to one executor are numbered. It stores the number of a run *before* it compares the epoch, the worker
+//     raises the epoch *before* it reads that number, both with a full fence between: either the executor sees the new
+//     epoch, or the worker sees the start (or both). So what was handed over and not started can be taken back without
+//     asking an executor that may be in an endless loop.
 
 import { closeSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs'
 import { type RunId, runId } from '../base/ids.ts'
@@ -35,13 +36,14 @@ const NO_RUN = -1
 // Header: magic u32, version u32, slots u32, unused u32, tier bytes f64.
 const HEADER_SLOTS = 8
 const HEADER_TIER_BYTES = 16
-// Slot: run f64 (-1: none), phase u32, pid u32, cancelled run f64 (-1: none), epoch i32, fence i32.
+// Slot: run f64 (-1: none), phase u32, pid u32, cancelled run f64 (-1: none), epoch u32, fence u32, started u32.
 const SLOT_RUN = 0
 const SLOT_PHASE = 8
 const SLOT_PID = 12
 const SLOT_CANCEL = 16
 const SLOT_EPOCH = 24
 const SLOT_FENCE = 28
+const SLOT_STARTED = 32
 
 /** Reads and writes single numbers at byte offsets that are multiples of their size. */
 interface Cells {
@@ -92,6 +94,17 @@ export class StatusPage {
     this.#cells.fence(base + SLOT_FENCE)
   }
 
+  /** Announces the start of a run; it may begin only if the epoch has not changed *after* this call (P4). */
+  begin(slot: number, run: RunId, sequence: number): void {
+    this.#cells.setUint(this.#at(slot) + SLOT_STARTED, sequence)
+    this.setRun(slot, run, 'inputs')
+  }
+
+  /** The highest number of a run that this executor has begun; numbers grow in the order in which runs were handed over. */
+  started(slot: number): number {
+    return this.#cells.uint(this.#at(slot) + SLOT_STARTED)
+  }
+
   setPhase(slot: number, phase: Phase): void {
     this.#cells.setUint(this.#at(slot) + SLOT_PHASE, PHASES.indexOf(phase))
   }
@@ -137,6 +150,7 @@ export class StatusPage {
     this.setRun(slot, null, 'idle')
     this.setPid(slot, 0)
     this.setCancel(slot, null)
+    this.#cells.setUint(this.#at(slot) + SLOT_STARTED, 0)
   }
 
   /** Bytes in the memory tier, for the nanny, which must not count what survives a restart. */
