@@ -1,0 +1,203 @@
+// The blob: one file layout for a value in memory, on disk and on the wire.
+//
+//   prefix   16 bytes: magic "PLIM", version (u16), zero (u16), length of the header (u32), CRC-32 of the header (u32)
+//   header   msgpack: [cluster id, generation, key, run id, family, type, lengths of the frames, their CRC-32s as bytes]
+//   body     frame 0, right behind the header: it is parsed, so its alignment does not matter
+//   frames   1 and up, each at the next multiple of 64 bytes from the start of the blob; zeros between; none at the end
+//
+// It does not cover what is in the body (body-format.ts) and does no I/O.
+//
+// L1. The header alone says how long the blob is; anything shorter or longer than that is not this blob.
+// L2. Every byte but the padding is under a checksum. A header that does not check is BLOB_CORRUPT, always; frames are
+//     checked when asked to, since reading them may cost more than using them.
+// L3. The header's length depends on nothing that needs the frames' content, so sizes are known before anything is summed.
+
+import { crc32 } from 'node:zlib'
+import { Packr } from 'msgpackr'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { MAX_FRAME_BYTES } from './body-format.ts'
+import { corrupt } from './body-reader.ts'
+import type { EncodedValue } from './encoded-value.ts'
+
+export interface BlobMeta {
+  /** The scheduler instance that assigned the run. */
+  readonly clusterId: string
+  /** Raised by `client.restart()`. */
+  readonly generation: number
+  readonly key: string
+  readonly runId: number
+}
+
+export interface BlobFrame {
+  /** Bytes from the start of the blob. */
+  readonly offset: number
+  readonly length: number
+  readonly crc32: number
+}
+
+export interface BlobHeader {
+  readonly meta: BlobMeta
+  readonly family: string
+  /** Type name of the value, for people. */
+  readonly type: string
+  readonly bodyLength: number
+  /** The body, then the out-of-band buffers. */
+  readonly frames: readonly BlobFrame[]
+  readonly totalBytes: number
+}
+
+/** Enough of a blob to learn its header's length. */
+export const BLOB_PREFIX_BYTES = 16
+const MAGIC = 0x4d494c50 // "PLIM", little-endian
+const VERSION = 1
+const ALIGNMENT = 64
+/** A header has 4-5 bytes per frame; this is room for millions of them. */
+const MAX_HEADER_BYTES = 64 * 1024 * 1024
+const PADDING = new Uint8Array(ALIGNMENT)
+
+const packr = new Packr({ useRecords: false, int64AsType: 'number', encodeUndefinedAsNil: true })
+
+/** Bytes from the start of the blob to the end of the header. `prefix`: at least BLOB_PREFIX_BYTES of it. */
+export function blobHeaderLength(prefix: Uint8Array): number {
+  if (prefix.length < BLOB_PREFIX_BYTES) throw corrupt(`it has only ${prefix.length} bytes`)
+  const view = new DataView(prefix.buffer, prefix.byteOffset, BLOB_PREFIX_BYTES)
+  if (view.getUint32(0, true) !== MAGIC) throw corrupt('it does not start like a blob')
+  const version = view.getUint16(4, true)
+  if (version !== VERSION || view.getUint16(6, true) !== 0)
+    throw corrupt(`its layout has version ${version}; this is version ${VERSION}`)
+  const length = view.getUint32(8, true)
+  if (length > MAX_HEADER_BYTES) throw corrupt(`its header claims ${length} bytes`)
+  return BLOB_PREFIX_BYTES + length
+}
+
+/**
+ * Reads and checks the header. `bytes` may end after it.
+ * @throws PlimsollError BLOB_CORRUPT, also when `bytes` ends before the header does.
+ */
+export function parseBlobHeader(bytes: Uint8Array): BlobHeader {
+  const end = blobHeaderLength(bytes)
+  if (bytes.length < end) throw corrupt(`its header has ${end} bytes, of which ${bytes.length} are there`)
+  const packed = bytes.subarray(BLOB_PREFIX_BYTES, end)
+  const sum = new DataView(bytes.buffer, bytes.byteOffset, BLOB_PREFIX_BYTES).getUint32(12, true)
+  if (crc32(packed) !== sum) throw corrupt('the checksum of its header is wrong')
+  let row: unknown
+  try {
+    row = packr.unpack(packed)
+  } catch (cause) {
+    throw new PlimsollError('BLOB_CORRUPT', 'a stored value cannot be read: its header is malformed', {}, { cause })
+  }
+  return headerOf(row, end)
+}
+
+function headerOf(row: unknown, headerEnd: number): BlobHeader {
+  if (!Array.isArray(row)) throw corrupt('its header is malformed')
+  const [clusterId, generation, key, runId, family, type, lengths, sums] = row as unknown[]
+  const texts = [clusterId, key, family, type].every((text) => typeof text === 'string')
+  const frameCount = Array.isArray(lengths) ? lengths.length : 0
+  if (
+    !texts ||
+    !isCount(generation) ||
+    !isCount(runId) ||
+    frameCount < 1 ||
+    !(sums instanceof Uint8Array) ||
+    sums.length !== 4 * frameCount
+  ) {
+    throw corrupt('its header is malformed')
+  }
+  const sumView = new DataView(sums.buffer, sums.byteOffset, sums.length)
+  const frames: BlobFrame[] = []
+  let at = headerEnd
+  for (const [index, length] of (lengths as unknown[]).entries()) {
+    if (!isCount(length) || length > MAX_FRAME_BYTES) throw corrupt('its header is malformed')
+    if (index > 0) at = align(at)
+    frames.push({ offset: at, length, crc32: sumView.getUint32(4 * index, true) })
+    at += length
+  }
+  return {
+    meta: { clusterId: clusterId as string, generation, key: key as string, runId },
+    family: family as string,
+    type: type as string,
+    bodyLength: (frames[0] as BlobFrame).length,
+    frames,
+    totalBytes: at,
+  }
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+const align = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT
+
+function packHeader(meta: BlobMeta, value: EncodedValue, sums: Uint8Array): Uint8Array {
+  const lengths = value.frames.map((frame) => frame.byteLength)
+  return packr.pack([meta.clusterId, meta.generation, meta.key, meta.runId, value.family, value.type, lengths, sums])
+}
+
+function sumsOf(value: EncodedValue): Uint8Array {
+  const sums = Buffer.allocUnsafe(4 * value.frames.length)
+  let at = 0
+  for (const frame of value.frames) at = sums.writeUInt32LE(crc32(frame), at)
+  return sums
+}
+
+/** Prefix and header in one piece. */
+function headBytes(meta: BlobMeta, value: EncodedValue): Uint8Array {
+  const packed = packHeader(meta, value, sumsOf(value))
+  const head = Buffer.allocUnsafe(BLOB_PREFIX_BYTES + packed.length)
+  head.writeUInt32LE(MAGIC, 0)
+  head.writeUInt16LE(VERSION, 4)
+  head.writeUInt16LE(0, 6)
+  head.writeUInt32LE(packed.length, 8)
+  head.writeUInt32LE(crc32(packed), 12)
+  head.set(packed, BLOB_PREFIX_BYTES)
+  return head
+}
+
+/** The blob's exact size in bytes, without reading the frames. */
+export function encodedBlobBytes(meta: BlobMeta, value: EncodedValue): number {
+  let total = BLOB_PREFIX_BYTES + packHeader(meta, value, new Uint8Array(4 * value.frames.length)).length
+  for (const [index, frame] of value.frames.entries()) total = (index > 0 ? align(total) : total) + frame.byteLength
+  return total
+}
+
+/** The blob in pieces, to be written one after the other; frames are not copied. */
+export function layoutBlob(
+  meta: BlobMeta,
+  value: EncodedValue,
+): { readonly totalBytes: number; readonly parts: readonly Uint8Array[] } {
+  const head = headBytes(meta, value)
+  const parts: Uint8Array[] = [head]
+  let at = head.length
+  for (const [index, frame] of value.frames.entries()) {
+    const gap = index > 0 ? align(at) - at : 0
+    if (gap > 0) parts.push(PADDING.subarray(0, gap))
+    if (frame.byteLength > 0) parts.push(frame)
+    at += gap + frame.byteLength
+  }
+  return { totalBytes: at, parts }
+}
+
+/** The blob as one buffer of its own. */
+export function blobToBytes(meta: BlobMeta, value: EncodedValue): Uint8Array {
+  const { totalBytes, parts } = layoutBlob(meta, value)
+  const bytes = new Uint8Array(totalBytes)
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return bytes
+}
+
+/**
+ * Checks every frame against its checksum.
+ * @throws PlimsollError BLOB_CORRUPT that names the frame.
+ */
+export function verifyFrames(header: BlobHeader, read: (offset: number, length: number) => Uint8Array): void {
+  for (const [index, frame] of header.frames.entries()) {
+    const bytes = read(frame.offset, frame.length)
+    if (bytes.byteLength !== frame.length || crc32(bytes) !== frame.crc32) {
+      throw corrupt(
+        `frame ${index} of ${header.frames.length} (${frame.length} bytes at ${frame.offset}) of key ${header.meta.key} does not match its checksum`,
+      )
+    }
+  }
+}
