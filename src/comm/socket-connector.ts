@@ -1,0 +1,104 @@
+import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTls, TLSSocket } from 'node:tls'
+import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { type Address, formatAddress } from './address.ts'
+import type { ConnectOptions } from './comm.ts'
+import { greet, type HandshakeSide, wrongToken } from './handshake.ts'
+import { HANDSHAKE_MS_MAX } from './limits.ts'
+import { type Protection, protectionFor } from './security.ts'
+import { SocketComm } from './socket-comm.ts'
+import { isLocalConnection, KEEP_ALIVE_MS, remoteAddressOf } from './socket-listener.ts'
+import { certificateOptions, channelBinding, pskClientOptions } from './tls-options.ts'
+
+/** One attempt: connects, encrypts where the address asks for it, and proves both sides. Rejects with what stopped it. */
+export async function connectOnSocket(
+  address: Address,
+  options: ConnectOptions,
+  timeoutMs: number,
+): Promise<SocketComm> {
+  const protection = protectionFor(address, options.credentials, options.security === 'psk')
+  const socket = await openSocket(address, protection)
+  const timer = setTimeout(
+    () => socket.destroy(new Error(`no answer within ${timeoutMs} ms`)),
+    Math.min(timeoutMs, HANDSHAKE_MS_MAX + 1000),
+  )
+  const abort = (): void => void socket.destroy(toError(options.signal?.reason))
+  options.signal?.addEventListener('abort', abort, { once: true })
+  try {
+    await connected(socket)
+    const side = sideOf(socket, protection, options)
+    const comm = new SocketComm(socket, {
+      scheme: address.scheme,
+      local: `${address.scheme}://${socket.localAddress}:${socket.localPort}`,
+      peer: formatAddress(address),
+    })
+    comm.authenticated(await greet(comm, side))
+    return comm
+  } catch (error) {
+    socket.destroy()
+    throw explained(error, protection, address)
+  } finally {
+    clearTimeout(timer)
+    options.signal?.removeEventListener('abort', abort)
+  }
+}
+
+async function openSocket({ host, port }: Address, protection: Protection): Promise<Socket> {
+  const tcp = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
+  if (protection.kind === 'plain') return connectTcp(tcp)
+  const tls =
+    protection.kind === 'psk' ? pskClientOptions(protection.token) : await certificateOptions(protection.files)
+  // Members of a cluster are told apart by their authority alone: their host names change too often for certificates.
+  return connectTls({ checkServerIdentity: () => undefined, ...tls, ...tcp })
+}
+
+function connected(socket: Socket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', resolve)
+    socket.once('error', reject)
+    socket.once('close', () => reject(new Error('closed while connecting')))
+  })
+}
+
+function sideOf(socket: Socket, protection: Protection, options: ConnectOptions): HandshakeSide {
+  const common = { role: options.role, protocolVersion: options.protocolVersion }
+  if (socket instanceof TLSSocket) {
+    const channel = channelBinding(socket)
+    if (protection.kind === 'psk')
+      return { ...common, auth: 'token', token: protection.token, listenerAddress: '', channel }
+    return { ...common, auth: 'certificate', token: null, listenerAddress: '', channel }
+  }
+  const local = isLocalConnection(socket)
+  if (!local && !options.credentials.insecurePlaintext) {
+    throw new PlimsollError(
+      'AUTH_FAILED',
+      `"localhost" leads to ${remoteAddressOf(socket)}, which is not this host: use 127.0.0.1`,
+    )
+  }
+  const { auth, token } = protection as Extract<Protection, { kind: 'plain' }>
+  return { ...common, auth, token, listenerAddress: local ? remoteAddressOf(socket) : '', channel: '' }
+}
+
+/** A failure of TLS in terms of tokens and certificates; everything else as it is. */
+function explained(error: unknown, protection: Protection, address: Address): Error {
+  const cause = error instanceof PlimsollError && error.cause !== undefined ? error.cause : error
+  const code = (cause as NodeJS.ErrnoException).code ?? ''
+  const fromSystem = /^E[A-Z]+$/.test(code)
+  if (protection.kind === 'plain' || fromSystem || code === '' || cause instanceof PlimsollError) return toError(error)
+  const where = formatAddress(address)
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG') {
+    return new PlimsollError(
+      'PROTOCOL_ERROR',
+      `${where} does not answer with TLS (a plain listener, or another service)`,
+      {},
+      { cause },
+    )
+  }
+  if (protection.kind === 'psk') return wrongToken(`${where} refused the key made from this token (${code})`)
+  return new PlimsollError(
+    'AUTH_FAILED',
+    `${where}: the certificates do not fit together: ${toError(cause).message.trim()} (${code})`,
+    {},
+    { cause },
+  )
+}

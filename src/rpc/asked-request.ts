@@ -1,0 +1,131 @@
+import { deferred } from '../base/deferred.ts'
+import { toError } from '../errors/plimsoll-error.ts'
+import { ChunkReceiver, type ChunkSender } from './chunk-stream.ts'
+
+export interface RequestOptions<Answer = unknown> {
+  /** Without any sign of progress (answer, chunk, credit) for this long the request fails. Infinity or 0 = never. */
+  readonly timeoutMs?: number
+  /** Rejects with the signal's reason and tells the server. */
+  readonly signal?: AbortSignal
+  /** Raw bytes that follow the question. */
+  readonly body?: AsyncIterable<Uint8Array>
+  /** Called with the answer as soon as it is there, before the chunks that follow it. */
+  readonly onAnswer?: (answer: Answer) => void
+  /** Raw bytes that come with the answer, in order; the stream stops while the result is pending. Small chunks share
+   * the memory of a receive buffer: copy what is kept. */
+  readonly onChunk?: (chunk: Uint8Array) => void | Promise<void>
+}
+
+/** What a request needs of its connection. */
+export interface AskingSide {
+  grant(id: number, bytes: number): void
+  /** The asker gives up: the server is told, `settled` follows. */
+  cancel(id: number): void
+  settled(id: number): void
+  timedOut(op: string, timeoutMs: number): Error
+}
+
+/** One request on the asker's side, from question to last word. */
+export class AskedRequest {
+  readonly promise: Promise<unknown>
+  readonly #id: number
+  readonly #op: string
+  readonly #side: AskingSide
+  readonly #options: RequestOptions
+  readonly #result = deferred<unknown>()
+  readonly #timer: NodeJS.Timeout | null
+  readonly #onAbort: (() => void) | null
+  #chunks: ChunkReceiver | null = null
+  #chunksHandled: Promise<void> = Promise.resolve()
+  #sender: ChunkSender | null = null
+  #answer: unknown
+
+  constructor(id: number, op: string, side: AskingSide, options: RequestOptions, timeoutMs: number) {
+    this.#id = id
+    this.#op = op
+    this.#side = side
+    this.#options = options
+    this.promise = this.#result.promise
+    this.#timer = timeoutMs > 0 && timeoutMs < 2 ** 31 ? setTimeout(() => this.#onTimeout(timeoutMs), timeoutMs) : null
+    const { signal } = options
+    this.#onAbort = signal === undefined ? null : () => this.giveUp(toError(signal.reason))
+    if (this.#onAbort !== null) signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** Starts to send the body; a failing body fails the request. */
+  sendBody(body: AsyncIterable<Uint8Array>, sender: ChunkSender, onEnd: () => void): void {
+    this.#sender = sender
+    const pump = async (): Promise<void> => {
+      for await (const bytes of body) await sender.send(bytes)
+      onEnd()
+    }
+    pump().catch((error: unknown) => {
+      if (!this.#result.settled) this.giveUp(toError(error))
+    })
+  }
+
+  granted(bytes: number): void {
+    this.#timer?.refresh()
+    this.#sender?.grant(bytes)
+  }
+
+  answered(answer: unknown, more: boolean): void {
+    this.#timer?.refresh()
+    this.#answer = answer
+    this.#options.onAnswer?.(answer)
+    if (!more) this.ended()
+  }
+
+  chunk(bytes: Uint8Array): void {
+    this.#timer?.refresh()
+    const { onChunk } = this.#options
+    if (this.#chunks === null) {
+      this.#chunks = new ChunkReceiver((granted) => this.#side.grant(this.#id, granted))
+      this.#chunksHandled = consume(this.#chunks, onChunk)
+      this.#chunksHandled.catch((error: unknown) => this.giveUp(toError(error)))
+    }
+    this.#chunks.push(bytes)
+  }
+
+  ended(): void {
+    this.#release()
+    if (this.#chunks === null) return this.#result.resolve(this.#answer)
+    this.#chunks.end()
+    this.#chunksHandled.then(
+      () => this.#result.resolve(this.#answer),
+      (error: unknown) => this.#result.reject(error),
+    )
+  }
+
+  failed(error: Error): void {
+    this.#release()
+    this.#chunks?.fail(error)
+    this.#result.reject(error)
+  }
+
+  giveUp(error: Error): void {
+    if (this.#result.settled) return
+    this.#side.cancel(this.#id)
+    this.failed(error)
+  }
+
+  #onTimeout(timeoutMs: number): void {
+    // Chunks that wait for our own consumer are no silence of the peer's.
+    if (this.#chunks !== null && !this.#chunks.idle) this.#timer?.refresh()
+    else this.giveUp(this.#side.timedOut(this.#op, timeoutMs))
+  }
+
+  #release(): void {
+    this.#side.settled(this.#id)
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    if (this.#onAbort !== null) this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    this.#sender?.stop(new Error('the request is over'))
+  }
+}
+
+async function consume(chunks: ChunkReceiver, onChunk: RequestOptions['onChunk']): Promise<void> {
+  for await (const chunk of chunks) {
+    const pending = onChunk?.(chunk)
+    if (pending !== undefined) await pending
+  }
+}

@@ -1,0 +1,84 @@
+// What one message of a comm carries: frame 0 is a msgpack list of envelopes in the order they were made, the other
+// frames are the raw bytes of its `chunk` and `body` envelopes, in the same order.
+//
+// A request is known by an id that its asker counts; the two sides count apart. The life of one request:
+//
+//   asker                                 server
+//   request(id, op, question, hasBody) ->
+//   body(id)*, body-end(id)            ->                                 only with hasBody
+//                                      <- chunk(id)*                      may come before or after the answer
+//                                      <- answer(id, answer, more)        more: chunks and `end` follow
+//                                      <- end(id)    or   error(id, e)    either is the last word
+//   cancel(id)                         ->                                 instead of waiting; nobody answers it
+//
+// Raw bytes flow under credit: a side may have STREAM_WINDOW_BYTES unconsumed at the other, which returns `credit` (for
+// chunks) or `body-credit` as they are consumed. So a slow consumer stops its own stream and nothing else.
+
+import { Packr } from 'msgpackr'
+import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import type { WireError } from './remote-error.ts'
+
+export type Envelope =
+  | readonly [kind: 'batch', messages: readonly unknown[]]
+  | readonly [kind: 'request', id: number, op: string, question: unknown, hasBody: boolean]
+  | readonly [kind: 'answer', id: number, answer: unknown, more: boolean]
+  | readonly [kind: 'error', id: number, error: WireError]
+  | readonly [kind: 'chunk' | 'body' | 'end' | 'body-end' | 'cancel', id: number]
+  | readonly [kind: 'credit' | 'body-credit', id: number, bytes: number]
+
+/** Unconsumed bytes of one stream of chunks: 1 GB/s over 8 ms. */
+export const STREAM_WINDOW_BYTES = 8 * 1024 * 1024
+
+// - useRecords off: plain maps, so that no decoder ever compiles code from what a peer sent.
+// - copyBuffers: bytes inside messages are small next to the receive buffer that views would keep alive.
+// - int64AsType auto: integers up to 2^53 are numbers whatever their encoding; the typings lag behind the option.
+// - undefined stays undefined (an extension type), since readers test for it.
+const packr = new Packr({ useRecords: false, copyBuffers: true, int64AsType: 'auto' as 'number' })
+
+export function encodeEnvelopes(envelopes: readonly Envelope[]): Uint8Array {
+  return packr.pack(envelopes)
+}
+
+/** @throws PlimsollError PROTOCOL_ERROR for anything that is not a list of well-formed envelopes. */
+export function decodeEnvelopes(frame: Uint8Array): readonly Envelope[] {
+  let data: unknown
+  try {
+    data = packr.unpack(frame)
+  } catch (error) {
+    throw malformed(`not msgpack (${toError(error).message})`)
+  }
+  if (!Array.isArray(data)) throw malformed('not a list of envelopes')
+  for (const envelope of data as unknown[]) {
+    if (!Array.isArray(envelope) || !isWellFormed(envelope)) throw malformed('an unknown or incomplete envelope')
+  }
+  return data as readonly Envelope[]
+}
+
+export function malformed(what: string): PlimsollError {
+  return new PlimsollError('PROTOCOL_ERROR', `a malformed message: ${what}`)
+}
+
+function isWellFormed(envelope: readonly unknown[]): boolean {
+  const [kind, id, third] = envelope
+  if (kind === 'batch') return Array.isArray(id)
+  if (typeof id !== 'number') return false
+  switch (kind) {
+    case 'request':
+      return typeof third === 'string' && typeof envelope[4] === 'boolean'
+    case 'answer':
+      return typeof envelope[3] === 'boolean'
+    case 'error':
+      return typeof third === 'object' && third !== null
+    case 'credit':
+    case 'body-credit':
+      return typeof third === 'number' && third > 0
+    case 'chunk':
+    case 'body':
+    case 'end':
+    case 'body-end':
+    case 'cancel':
+      return true
+    default:
+      return false
+  }
+}

@@ -1,0 +1,3 @@
+import { getLogger } from '@logtape/logtape'
+
+export const rpcLogger = getLogger(['plimsoll', 'rpc'])
