@@ -34,6 +34,8 @@ export interface Comm {
   /** Closes at once; what is queued is lost. */
   abort(reason?: Error): void
   readonly closed: boolean
+  /** From now on this connection alone does not keep the process alive. */
+  unref(): void
 }
 
 /** Who is at the other end. */

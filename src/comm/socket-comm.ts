@@ -174,6 +174,10 @@ export class SocketComm implements Comm {
     this.#socket.destroy()
   }
 
+  unref(): void {
+    this.#socket.unref()
+  }
+
   #writeLarge(frames: readonly Uint8Array[]): void {
     const socket = this.#socket
     socket.cork()
