@@ -174,7 +174,8 @@ export class Decoder extends BodyReader {
     const length = this.count(width)
     const start = this.take(length * width)
     const view = new DataView(this.bytes.buffer, this.bytes.byteOffset + start, length * width)
-    const array = this.#remember(new Array<number>(length))
+    const array: number[] = this.#remember([])
+    array.length = length
     if (width === 4) for (let i = 0; i < length; i++) array[i] = view.getInt32(i * 4, true)
     else for (let i = 0; i < length; i++) array[i] = view.getFloat64(i * 8, true)
     return array
