@@ -73,14 +73,14 @@ export type WorkerToExecutor =
   | { readonly op: 'cancel'; readonly runId: RunId }
   /** These runs were taken back: they must not start. Carries the new epoch of the status page. */
   | { readonly op: 'withdraw'; readonly runIds: readonly RunId[]; readonly epoch: number }
-  /** Answer to `place-request`: write there, or (null) drop the result, its failure is known to the worker. */
+  /** Answer to `place-request`: write there, or (null) drop the result and say `dropped`. */
   | { readonly op: 'place'; readonly runId: RunId; readonly place: ResultPlace | null }
   /** Full garbage collection, between tasks. */
   | { readonly op: 'collect' }
   | { readonly op: 'forget-functions'; readonly ids: readonly FunctionId[] }
   | { readonly op: 'ping' }
 
-interface RunEnd {
+export interface RunEnd {
   readonly runId: RunId
   /** From the first input to the encoded result, without waiting for a place and writing. */
   readonly durationMs: number
@@ -95,6 +95,8 @@ export type ExecutorToWorker =
   | (RunEnd & { readonly op: 'finished'; readonly type: string; readonly blob: Uint8Array })
   | (RunEnd & { readonly op: 'written'; readonly type: string; readonly place: number })
   | (RunEnd & { readonly op: 'erred'; readonly kind: TaskFailureKind; readonly error: Uint8Array })
+  /** The answer to `place: null`. */
+  | (RunEnd & { readonly op: 'dropped' })
   | (RunEnd & { readonly op: 'input-bad'; readonly key: TaskKey; readonly reason: string })
   /** A result above the inline limit waits. `failed` names the place that could not take it before. */
   | {

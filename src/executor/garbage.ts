@@ -1,0 +1,55 @@
+// Memory between tasks. Nothing makes V8 collect while an executor is idle, so it would keep the garbage of its last task,
+// often more than 100 MiB; and mapped blobs are given back only by a collection. Who asks for one for the sake of mapped
+// blobs, and how often, is decided in the worker.
+
+import { getHeapStatistics } from 'node:v8'
+import type { Libc } from '../native/libc.ts'
+
+/** An executor that grew by more than this part of its share since its last collection collects before the next task. */
+const GROWTH_FRACTION = 0.25
+
+export interface GarbageOptions {
+  readonly collect: () => void
+  readonly libc: Libc | null
+  /** 0: no limit, and no collections for the sake of growth. */
+  readonly shareBytes: number
+  /** Maps count as external memory for V8, but are not this process's own. */
+  mappedBytes(): number
+}
+
+export class Garbage {
+  readonly #options: GarbageOptions
+  #baseline: number
+
+  constructor(options: GarbageOptions) {
+    this.#options = options
+    this.#baseline = this.#held()
+  }
+
+  /** Heap in use and external memory, bytes, without mapped blobs. */
+  used(): number {
+    const heap = getHeapStatistics()
+    return heap.used_heap_size + heap.external_memory - this.#options.mappedBytes()
+  }
+
+  /** Collects if the heap grew too much since the last time. */
+  afterTask(): void {
+    const { shareBytes } = this.#options
+    if (shareBytes > 0 && this.#held() - this.#baseline > GROWTH_FRACTION * shareBytes) this.collect()
+  }
+
+  /** Returns how long it took, milliseconds. Maps end a moment later, when the loop turns. */
+  collect(): number {
+    const start = performance.now()
+    this.#options.collect()
+    this.#options.libc?.mallocTrim()
+    // What survives is held by modules of the user: measured from here on.
+    this.#baseline = this.#held()
+    return performance.now() - start
+  }
+
+  #held(): number {
+    const heap = getHeapStatistics()
+    return heap.total_heap_size + heap.external_memory - this.#options.mappedBytes()
+  }
+}

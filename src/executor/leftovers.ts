@@ -1,0 +1,31 @@
+// What a task leaves running behind its back (timers, sockets, requests): it could crash later and be blamed on another
+// task, so an executor with leftovers is replaced. Resources that were unreferenced do not count.
+
+/** Kinds that come and go by themselves: our own turns of the loop. */
+const IGNORED = new Set(['Immediate'])
+
+export class Leftovers {
+  readonly #baseline: ReadonlyMap<string, number>
+
+  constructor() {
+    this.#baseline = countActive()
+  }
+
+  /** Names of what is there beyond the beginning, or null. */
+  find(): string | null {
+    const active = process.getActiveResourcesInfo()
+    if (active.length === 0) return null
+    const found: string[] = []
+    for (const [kind, count] of countActive(active)) {
+      const extra = count - (this.#baseline.get(kind) ?? 0)
+      if (extra > 0) found.push(`${extra} ${kind}`)
+    }
+    return found.length === 0 ? null : found.join(', ')
+  }
+}
+
+function countActive(kinds: readonly string[] = process.getActiveResourcesInfo()): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const kind of kinds) if (!IGNORED.has(kind)) counts.set(kind, (counts.get(kind) ?? 0) + 1)
+  return counts
+}

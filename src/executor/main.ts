@@ -1,0 +1,112 @@
+// Entry of an executor process: pipes, lifeline, process-wide handlers. Descriptor 3 brings messages of the worker, 4 takes
+// ours. Both stay open as long as the worker lives; the end of 3 is the end of this process.
+//
+// Descriptor 4 is written synchronously and by nobody else, so messages are in order, whole, and in the pipe before the
+// next line of code runs: neither a crash nor a task in an endless loop can hold back what was said before.
+
+import { writeFileSync, writeSync } from 'node:fs'
+import { Socket } from 'node:net'
+import { loadLibc } from '../native/libc.ts'
+import { StatusPage } from '../native/status-page.ts'
+import type { ExecutorStart, ExecutorToWorker, WorkerToExecutor } from '../protocol/worker-executor.ts'
+import { outputMarker } from '../runner/output-marker.ts'
+import { MessageParser, frameMessage } from '../runner/pipe-framing.ts'
+import { FunctionCache } from './function-cache.ts'
+import { dieWithParent, endGroup } from './lifeline.ts'
+import { TaskLoop } from './task-loop.ts'
+
+const FROM_WORKER = 3
+const TO_WORKER = 4
+
+const collectGarbage = takeGc()
+const functions = new FunctionCache()
+let loop: TaskLoop | null = null
+
+function send(message: ExecutorToWorker): void {
+  const bytes = frameMessage(message)
+  let done = 0
+  while (done < bytes.byteLength) {
+    try {
+      done += writeSync(TO_WORKER, bytes, done)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') endGroup()
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    }
+  }
+}
+
+function onMessage(message: WorkerToExecutor): void {
+  if (message.op === 'start') {
+    loop = start(message)
+    return
+  }
+  if (loop === null) throw new Error(`"${message.op}" came before "start"`)
+  switch (message.op) {
+    case 'run':
+      return loop.add(message)
+    case 'withdraw':
+      return loop.withdraw(message.runIds, message.epoch)
+    case 'cancel':
+      return loop.cancel(message.runId)
+    case 'place':
+      return loop.place(message.runId, message.place)
+    case 'collect':
+      return loop.collect()
+    case 'forget-functions':
+      return functions.forget(message.ids)
+    case 'ping':
+      return send({ op: 'pong' })
+  }
+}
+
+function start(message: ExecutorStart): TaskLoop {
+  const libc = loadLibc()
+  dieWithParent(libc, message.parentPid)
+  const page = StatusPage.open(message.statusPage)
+  page.setPid(message.slot, process.pid)
+  const started = new TaskLoop({ start: message, page, functions, libc, collectGarbage, send })
+  process.on('uncaughtException', (error) => started.crash(error, 'uncaught exception'))
+  process.on('unhandledRejection', (reason) => started.crash(reason, 'unhandled rejection'))
+  tagOutput(process.stdout, started)
+  tagOutput(process.stderr, started)
+  send({ op: 'ready', pid: process.pid })
+  return started
+}
+
+/** A marker goes in front of what another run prints than the one before. */
+function tagOutput(stream: NodeJS.WriteStream, tasks: TaskLoop): void {
+  const write = stream.write.bind(stream) as (...args: unknown[]) => boolean
+  let last: number | null = null
+  stream.write = ((...args: unknown[]): boolean => {
+    const run = tasks.currentRun()
+    if (run !== last) write(outputMarker(run))
+    last = run
+    return write(...args)
+  }) as typeof stream.write
+}
+
+/** The collector's handle is ours alone. */
+function takeGc(): () => void {
+  const holder = globalThis as { gc?: () => void }
+  const gc = holder.gc
+  delete holder.gc
+  return gc === undefined ? () => {} : () => gc()
+}
+
+/** The first to go when the machine runs out of memory: a task is cheaper to run again than a worker. */
+function offerToOomKiller(): void {
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '800')
+  } catch {
+    // Not Linux, or not allowed.
+  }
+}
+
+offerToOomKiller()
+// Ctrl-C reaches the whole terminal group: the worker decides what it means.
+process.on('SIGINT', () => {})
+const parser = new MessageParser<WorkerToExecutor>()
+const input = new Socket({ fd: FROM_WORKER, readable: true, writable: false })
+input.on('data', (chunk: Buffer) => parser.push(chunk, onMessage))
+input.on('end', endGroup)
+input.on('error', endGroup)
