@@ -1,0 +1,65 @@
+import type { FunctionId, RunId, TaskKey, WorkerId } from '../../base/ids.ts'
+import type { WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
+import type { TaskFailureKind, TaskOptionsWire } from '../../protocol/tasks.ts'
+import type { ReplicaName } from './events.ts'
+
+/** One execution to start; its inputs are all in the store. */
+export interface RunOrder {
+  readonly runId: RunId
+  readonly key: TaskKey
+  readonly name: string
+  readonly fn: FunctionId
+  readonly fnBytes: Uint8Array
+  readonly args: Uint8Array
+  readonly inputs: readonly TaskKey[]
+  readonly options: TaskOptionsWire
+  readonly attempt: number
+}
+
+/** One key to ask a peer for. */
+export interface ReplicaOrder {
+  readonly key: TaskKey
+  readonly runId: RunId
+  readonly nbytes: number
+}
+
+/** What the core wants done; the shell does it and reports with events. */
+export type WorkerEffect =
+  | { readonly kind: 'SendToScheduler'; readonly messages: readonly WorkerToScheduler[] }
+  /** As `task-erred`, with an error that the shell encodes. */
+  | {
+      readonly kind: 'ReportFailure'
+      readonly key: TaskKey
+      readonly runId: RunId
+      readonly failure: TaskFailureKind
+      readonly code: 'INTERNAL' | 'STORE_FULL'
+      readonly message: string
+    }
+  | { readonly kind: 'Execute'; readonly runs: readonly RunOrder[] }
+  | { readonly kind: 'CancelExecution'; readonly runId: RunId; readonly force: boolean }
+  /** Put the result of this run into the store: answered by `ValueStored` or `ValueRefused`. */
+  | { readonly kind: 'StoreResult'; readonly runId: RunId }
+  | { readonly kind: 'DropResult'; readonly runId: RunId }
+  | {
+      readonly kind: 'GatherFromPeer'
+      readonly transferId: number
+      readonly peer: WorkerId
+      readonly address: string
+      readonly keys: readonly ReplicaOrder[]
+    }
+  | { readonly kind: 'AbortTransfer'; readonly transferId: number }
+  /** Nothing happens to a key that the store holds from another run by then. */
+  | { readonly kind: 'FreeFromStore'; readonly values: readonly ReplicaName[] }
+  /** Drop everything stored; no later effect may overtake it. */
+  | { readonly kind: 'WipeStore'; readonly generation: number }
+  | { readonly kind: 'ForgetFunctions'; readonly ids: readonly FunctionId[] }
+  /** Comes back as this event. */
+  | {
+      readonly kind: 'SetTimer'
+      readonly delayMs: number
+      readonly event:
+        | { readonly kind: 'MissingDue' }
+        | { readonly kind: 'HandBackDue' }
+        | { readonly kind: 'PeerRetryDue'; readonly peer: WorkerId }
+    }
+  | { readonly kind: 'CloseWorker'; readonly reason: string }

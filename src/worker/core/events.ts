@@ -1,0 +1,82 @@
+import type { RunId, TaskKey, WorkerId } from '../../base/ids.ts'
+import type { SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
+import type { TaskFailureKind } from '../../protocol/tasks.ts'
+
+/** A value as the store describes it. */
+export interface StoredEntry {
+  readonly key: TaskKey
+  readonly runId: RunId
+  readonly nbytes: number
+  readonly type: string
+  readonly durable: boolean
+}
+
+export type ReplicaName = Pick<StoredEntry, 'key' | 'runId'>
+
+/** How a transfer ended; keys that had not arrived by then are looked for elsewhere. */
+export type TransferOutcome =
+  | 'done' // the peer answered everything; what did not arrive it does not have
+  | 'busy' // not now
+  | 'unreachable' // no connection, or it broke
+  | 'aborted' // on our own wish
+
+/** What happened, told to the core by the shell. `now`: milliseconds of one monotonic clock. */
+export type WorkerEvent = { readonly now: number } & (
+  | { readonly kind: 'MessagesReceived'; readonly messages: readonly SchedulerToWorker[] }
+  /** Values found in the directories of an earlier process, before the first registration. */
+  | { readonly kind: 'ValuesAdopted'; readonly values: readonly StoredEntry[] }
+  | {
+      readonly kind: 'Registered'
+      readonly generation: number
+      readonly drop: readonly TaskKey[]
+      readonly cancel: readonly RunId[]
+    }
+  /** The scheduler is another one, or the generation is: nothing held or running counts any more. */
+  | { readonly kind: 'ClusterChanged'; readonly generation: number }
+  /** The executor is done and its result waits to be stored. `depth`: see `CoreSettings`. */
+  | { readonly kind: 'RunFinished'; readonly runId: RunId; readonly durationMs: number; readonly depth: number }
+  | {
+      readonly kind: 'ValueStored'
+      readonly runId: RunId
+      readonly nbytes: number
+      readonly type: string
+      readonly durable: boolean
+    }
+  | { readonly kind: 'ValueRefused'; readonly runId: RunId; readonly error: Uint8Array }
+  | {
+      readonly kind: 'RunErred'
+      readonly runId: RunId
+      readonly failure: TaskFailureKind
+      readonly error: Uint8Array
+      readonly durationMs: number
+    }
+  /** It was never started; nobody is blamed. */
+  | { readonly kind: 'RunReturned'; readonly runId: RunId; readonly reason: string }
+  | { readonly kind: 'RunCancelled'; readonly runId: RunId }
+  /** The run ended because this input could not be read. */
+  | {
+      readonly kind: 'InputBad'
+      readonly runId: RunId
+      readonly key: TaskKey
+      readonly valueRunId: RunId
+      readonly reason: string
+    }
+  | { readonly kind: 'ReplicaReceived'; readonly transferId: number; readonly value: StoredEntry }
+  /** The store will never have room for this one; the transfer goes on or ends by itself. */
+  | { readonly kind: 'ReplicaRefused'; readonly transferId: number; readonly key: TaskKey; readonly reason: string }
+  | { readonly kind: 'TransferEnded'; readonly transferId: number; readonly outcome: TransferOutcome }
+  /** A client stored a value here (scatter). */
+  | { readonly kind: 'ValueScattered'; readonly value: StoredEntry }
+  /** Dropped by the store for room, or found damaged. */
+  | { readonly kind: 'ReplicasLost'; readonly values: readonly ReplicaName[]; readonly reason: string }
+  | { readonly kind: 'ValuesDurable'; readonly values: readonly ReplicaName[] }
+  | { readonly kind: 'MemoryPaused' }
+  | { readonly kind: 'MemoryResumed' }
+  | { readonly kind: 'MissingDue' }
+  | { readonly kind: 'HandBackDue' }
+  | { readonly kind: 'PeerRetryDue'; readonly peer: WorkerId }
+)
+
+export type EventOf<Kind extends WorkerEvent['kind']> = Extract<WorkerEvent, { readonly kind: Kind }>
+
+export type MessageOf<Op extends SchedulerToWorker['op']> = Extract<SchedulerToWorker, { readonly op: Op }>

@@ -1,0 +1,54 @@
+// When the next task starts. A thread's worth of work is 1: a run of a function of which one executor takes `depth` at once
+// counts 1/depth, so long tasks never sit behind one another while microsecond tasks keep the pipes full.
+//
+// E1. Runs start in order of priority; the head of the queue is never overtaken.
+// E2. The weights of running runs sum up to at most `nthreads`; discarded runs count until their end is reported.
+// E3. Nothing starts while the worker is paused or retiring.
+
+import { type LocalTask, type Run, statusOf, type WorkerState } from './state.ts'
+import { transition } from './transitions/transition.ts'
+import type { Turn } from './turn.ts'
+
+/** Sums of fractions are not exact. */
+const EPSILON = 1e-6
+
+export function startExecutions(turn: Turn): void {
+  const state = turn.state
+  if (state.ready.size === 0 || statusOf(state) !== 'running') return
+  for (let task = state.ready.peek(); task !== undefined; task = state.ready.peek()) {
+    const weight = 1 / (state.depths.get(task.assignment?.name ?? '') ?? 1)
+    if (state.load + weight > state.settings.nthreads + EPSILON) return
+    startRun(turn, task, weight)
+  }
+}
+
+function startRun(turn: Turn, task: LocalTask, weight: number): void {
+  const state = turn.state
+  const assignment = task.assignment
+  if (assignment === null) return
+  const { runId, name, fn, fnBytes, args, options, attempt } = assignment
+  const run: Run = {
+    runId,
+    key: task.key,
+    name,
+    weight,
+    startedAt: turn.now,
+    phase: 'running',
+    fate: 'keep',
+    durationMs: 0,
+  }
+  state.runs.set(runId, run)
+  state.load += weight
+  state.running++
+  transition(turn, task, 'executing')
+  task.run = run
+  const inputs = assignment.inputs.map((input) => input.key)
+  turn.execute({ runId, key: task.key, name, fn, fnBytes, args, inputs, options, attempt })
+}
+
+/** The executor is free of it. */
+export function freeSlot(state: WorkerState, run: Run): void {
+  if (run.phase !== 'running') return
+  state.running--
+  state.load = state.running === 0 ? 0 : state.load - run.weight
+}

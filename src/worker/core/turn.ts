@@ -1,0 +1,96 @@
+// What one step gathers: recommended transitions, effects and messages. Messages keep their order; those that carry lists
+// of keys grow while they are the last one, so a step that touches a thousand keys sends one message.
+
+import type { RunId, TaskKey } from '../../base/ids.ts'
+import type { WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
+import type { RunOrder, WorkerEffect } from './effects.ts'
+import type { ReplicaName } from './events.ts'
+import type { LocalTask, LocalTaskState, WorkerState } from './state.ts'
+
+export interface Recommendation {
+  readonly task: LocalTask
+  readonly to: LocalTaskState | 'forgotten'
+}
+
+type Growing<Op> = Extract<WorkerToScheduler, { op: Op }> extends { keys: readonly (infer Item)[] } ? Item[] : never
+
+export class Turn {
+  readonly state: WorkerState
+  readonly now: number
+  cause: string
+  /** Something happened that may let a fetch start. */
+  fetchesMayStart = false
+  readonly #recommended: Recommendation[] = []
+  #next = 0
+  readonly #effects: WorkerEffect[] = []
+  readonly #messages: WorkerToScheduler[] = []
+  readonly #freed: ReplicaName[] = []
+  readonly #runs: RunOrder[] = []
+
+  constructor(state: WorkerState, now: number, cause: string) {
+    this.state = state
+    this.now = now
+    this.cause = cause
+  }
+
+  recommend(task: LocalTask, to: LocalTaskState | 'forgotten'): void {
+    this.#recommended.push({ task, to })
+  }
+
+  takeRecommendation(): Recommendation | undefined {
+    const next = this.#recommended[this.#next]
+    if (next !== undefined) this.#next++
+    return next
+  }
+
+  emit(effect: WorkerEffect): void {
+    this.#effects.push(effect)
+  }
+
+  execute(order: RunOrder): void {
+    this.#runs.push(order)
+  }
+
+  free(key: TaskKey, runId: RunId): void {
+    this.#freed.push({ key, runId })
+  }
+
+  send(message: WorkerToScheduler): void {
+    this.#messages.push(message)
+  }
+
+  sendAddKey(key: TaskKey, runId: RunId, durable: boolean): void {
+    this.#growing('add-keys').push({ key, runId, durable })
+  }
+
+  sendReleased(key: TaskKey, runId: RunId): void {
+    this.#growing('release-worker-data').push({ key, runId })
+  }
+
+  sendDurable(key: TaskKey, runId: RunId): void {
+    this.#growing('keys-durable').push({ key, runId })
+  }
+
+  sendRefresh(key: TaskKey): void {
+    this.#growing('request-refresh-who-has').push(key)
+  }
+
+  /** Values are freed before new work starts; messages go last, when everything they tell of was ordered. */
+  finish(): WorkerEffect[] {
+    const effects = this.#effects
+    if (this.#freed.length > 0) effects.unshift({ kind: 'FreeFromStore', values: this.#freed })
+    if (this.#runs.length > 0) effects.push({ kind: 'Execute', runs: this.#runs })
+    if (this.#messages.length > 0) effects.push({ kind: 'SendToScheduler', messages: this.#messages })
+    return effects
+  }
+
+  #growing<Op extends 'add-keys' | 'release-worker-data' | 'keys-durable' | 'request-refresh-who-has'>(
+    op: Op,
+  ): Growing<Op> {
+    const last = this.#messages.at(-1)
+    if (last?.op === op) return last.keys as unknown as Growing<Op>
+    const keys: unknown[] = []
+    this.#messages.push({ op, keys } as unknown as WorkerToScheduler)
+    return keys as Growing<Op>
+  }
+}
