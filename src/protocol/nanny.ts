@@ -2,6 +2,12 @@
 
 import type { RunId, WorkerId } from '../base/ids.ts'
 
+/**
+ * Name of the status page that a worker process makes in its memory directory (in its local one when it has no other).
+ * Its nanny reads it when the process is dead, to name the runs that were inside of an executor.
+ */
+export const STATUS_PAGE_FILE = 'status'
+
 /** Stream messages, nanny to scheduler. */
 export type NannyToScheduler =
   /** The process is dead and reaped, with all its executors. `running` are the runs that its status page named. */

@@ -1,0 +1,92 @@
+// One worker process: starts it, talks to it over Node's IPC channel, forwards what it writes to stderr and keeps the end
+// of that for the reason of its death. Decides nothing.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { NannyToWorker, WorkerToNanny } from '../protocol/nanny.ts'
+
+export interface ChildEvents {
+  onMessage(message: WorkerToNanny): void
+  /** Once, when the process is dead and everything it sent was delivered. */
+  onExit(exit: { readonly code: number | null; readonly signal: string | null; readonly stderrTail: string }): void
+}
+
+/** Built beside this file; child processes never run sources. */
+const WORKER_MAIN = fileURLToPath(new URL('../worker/main.js', import.meta.url))
+const TAIL_BYTES = 4096
+/** Messages sent before the exit arrive through a pipe that is read on; normally a millisecond later. */
+const DRAIN_MS = 1_000
+
+export class WorkerChild {
+  readonly #process: ChildProcess
+  readonly #events: ChildEvents
+  #tail = ''
+  #exit: { readonly code: number | null; readonly signal: string | null } | null = null
+  #reported = false
+
+  constructor(env: Readonly<Record<string, string>>, events: ChildEvents, script: string = WORKER_MAIN) {
+    this.#events = events
+    this.#process = spawn(process.execPath, [script], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    })
+    this.#process.stdout?.on('data', (chunk: Buffer) => this.#forward(chunk))
+    this.#process.stderr?.on('data', (chunk: Buffer) => this.#forward(chunk))
+    this.#process.on('message', (message) => events.onMessage(message as WorkerToNanny))
+    this.#process.on('error', (error) => this.#onError(error))
+    this.#process.on('exit', (code, signal) => this.#onExit(code, signal))
+    this.#process.on('disconnect', () => this.#reportWhenDrained())
+  }
+
+  /** Null when it could not be spawned. */
+  get pid(): number | null {
+    return this.#process.pid ?? null
+  }
+
+  get alive(): boolean {
+    return this.#exit === null
+  }
+
+  /** Dropped when the process no longer listens: its exit follows. */
+  send(message: NannyToWorker): void {
+    if (this.#process.connected) this.#process.send(message, () => {})
+  }
+
+  signal(signal: 'SIGTERM' | 'SIGKILL'): void {
+    if (this.alive) this.#process.kill(signal)
+  }
+
+  #forward(chunk: Buffer): void {
+    process.stderr.write(chunk)
+    this.#tail = (this.#tail + chunk.toString('utf8')).slice(-TAIL_BYTES)
+  }
+
+  #onError(error: Error): void {
+    this.#tail += `${error.message}\n`
+    // Without a pid the process never was, and no exit event follows.
+    if (this.#process.pid === undefined) this.#onExit(null, null)
+  }
+
+  #onExit(code: number | null, signal: string | null): void {
+    this.#exit ??= { code, signal }
+    if (!this.#process.connected) return this.#reportWhenDrained()
+    setTimeout(() => this.#report(), DRAIN_MS)
+  }
+
+  #reportWhenDrained(): void {
+    // One more turn: the last bytes of stderr are read in the one that noticed the end of the channel.
+    if (this.#exit !== null) setImmediate(() => this.#report())
+  }
+
+  #report(): void {
+    if (this.#reported || this.#exit === null) return
+    this.#reported = true
+    this.#events.onExit({ ...this.#exit, stderrTail: lastLines(this.#tail) })
+  }
+}
+
+const TAIL_LINES = 12
+
+function lastLines(text: string): string {
+  return text.trimEnd().split('\n').slice(-TAIL_LINES).join('\n')
+}

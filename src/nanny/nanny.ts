@@ -1,0 +1,356 @@
+// The nanny: keeps one worker process running, and leaves nothing of it behind. This is the shell around the pure core
+// (core.ts decides everything): it performs effects and tells results as events. It holds the lock of the worker's
+// directories, so that they outlive the process; reads its status page after a death; ends its executors before the next start.
+
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { getLogger } from '@logtape/logtape'
+import { systemClock } from '../base/clock.ts'
+import { type Deferred, deferred } from '../base/deferred.ts'
+import { type RunId, type WorkerId, workerId } from '../base/ids.ts'
+import { assertNever } from '../base/invariant.ts'
+import { type Config, loadConfig } from '../config/index.ts'
+import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { readStatusFile } from '../native/status-page.ts'
+import {
+  STATUS_PAGE_FILE,
+  type SchedulerToNanny,
+  type WorkerStartOptions,
+  type WorkerToNanny,
+} from '../protocol/nanny.ts'
+import { type ClaimedDirectories, claimDirectories } from '../store/directories.ts'
+import { WorkerChild } from './child.ts'
+import {
+  createNannyState,
+  type NannyEffect,
+  type NannyEvent,
+  type NannyState,
+  stepNanny,
+  type TimerName,
+} from './core.ts'
+import { workerEnvironment } from './env.ts'
+import { endGroups } from './groups.ts'
+import { SchedulerLink } from './scheduler-link.ts'
+
+type OwnedByNanny =
+  | 'workerId'
+  | 'incarnation'
+  | 'localDirectory'
+  | 'memoryDirectory'
+  | 'nannyPid'
+  | 'restarts'
+  | 'processPeak'
+  | 'spilledTotal'
+
+/** What a worker is started with; the nanny adds identity and directories. */
+export interface NannyOptions extends Omit<WorkerStartOptions, OwnedByNanny> {
+  /** Where the worker's directory is made; default: the system's temporary directory. */
+  readonly localBase?: string
+  /** RAM file system; default: /dev/shm where there is one. */
+  readonly memoryBase?: string | null
+  /** Environment variables of the worker process; they win over everything else. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
+type EventBody<E> = E extends NannyEvent ? Omit<E, 'now'> : never
+
+/** Starts and restarts one worker process, and cleans up after it. */
+export class Nanny {
+  readonly workerId: WorkerId = workerId(`worker-${randomBytes(6).toString('hex')}`)
+  readonly name: string
+  readonly #options: NannyOptions
+  readonly #config: Config
+  readonly #state: NannyState
+  readonly #link: SchedulerLink
+  readonly #log = getLogger(['plimsoll', 'nanny'])
+  readonly #started: Deferred<string> = deferred()
+  readonly #closed: Deferred<string> = deferred()
+  readonly #timers = new Map<TimerName, () => void>()
+  readonly #events: NannyEvent[] = []
+  #draining = false
+  #directories: ClaimedDirectories | null = null
+  #child: WorkerChild | null = null
+  #localHost = '127.0.0.1'
+  #groups: readonly number[] = []
+  #peaks = { processPeak: 0, spilledTotal: 0 }
+  /** Why the scheduler refused the nanny, with its code. */
+  #refusal: Error | null = null
+
+  constructor(options: NannyOptions) {
+    this.#options = options
+    this.name = options.name
+    this.#config = loadConfig({ overrides: options.config, env: {}, files: [] })
+    this.#state = createNannyState(this.workerId, {
+      restartLimit: this.#config.get('nanny.restart-limit'),
+      restartWindowMs: this.#config.get('nanny.restart-window'),
+      startTimeoutMs: this.#config.get('nanny.start-timeout'),
+      deathTimeoutMs: options.deathTimeoutMs,
+    })
+    const { schedulerAddress, token, tls, insecurePlaintext, host } = options
+    this.#link = new SchedulerLink(
+      {
+        address: schedulerAddress,
+        credentials: { token, tls, insecurePlaintext },
+        workerId: this.workerId,
+        host,
+        connectTimeoutMs: this.#config.get('comm.timeouts.connect'),
+        restarts: () => this.#state.restarts,
+      },
+      {
+        onConnected: (localHost) => {
+          this.#localHost = localHost
+          this.#put({ kind: 'SchedulerConnected' })
+        },
+        onLost: () => this.#put({ kind: 'SchedulerLost' }),
+        onRefused: (error) => this.#onRefused(error),
+        onMessage: (message) => this.#onSchedulerMessage(message),
+      },
+    )
+  }
+
+  /** Address of the worker process that runs now; null while there is none. */
+  get workerAddress(): string | null {
+    return this.#state.phase.kind === 'running' ? this.#state.phase.address : null
+  }
+
+  get workerPid(): number | null {
+    return this.#child?.alive === true ? this.#child.pid : null
+  }
+
+  /** How often the worker was started again after a death. */
+  get restarts(): number {
+    return this.#state.restarts
+  }
+
+  /** Resolves with the reason when the worker is gone for good and everything of it is removed. Never rejects. */
+  get closed(): Promise<string> {
+    return this.#closed.promise
+  }
+
+  /**
+   * Resolves when the worker is ready.
+   * @throws PlimsollError WORKER_START_FAILED with the reason, or what kept the nanny from its scheduler.
+   */
+  async start(): Promise<void> {
+    await this.#claim()
+    this.#put({ kind: 'StartAsked' })
+    this.#link.start()
+    await this.#started.promise
+  }
+
+  /** Ends the worker and removes its directories: asks it first, or kills it at once with `force`. Always ends. */
+  async close(reason = 'the nanny was closed', options: { readonly force?: boolean } = {}): Promise<void> {
+    this.#put({ kind: 'CloseAsked', reason, force: options.force === true })
+    await this.#closed.promise
+  }
+
+  async #claim(): Promise<void> {
+    const { localBase, memoryBase, memoryLimit } = this.#options
+    this.#directories = await claimDirectories({
+      workerId: this.workerId,
+      memoryLimit,
+      ...(localBase === undefined ? {} : { localBase }),
+      ...(memoryBase === undefined ? {} : { memoryBase }),
+    })
+    for (const warning of this.#directories.warnings) this.#log.warn('{warning}', { warning })
+  }
+
+  /** Events are taken one after the other: an effect may cause the next one while the first is still performed. */
+  #put(body: EventBody<NannyEvent>): void {
+    this.#events.push({ ...body, now: systemClock.now() })
+    if (this.#draining) return
+    this.#draining = true
+    try {
+      for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) {
+        for (const effect of stepNanny(this.#state, event)) this.#perform(effect)
+      }
+    } finally {
+      this.#draining = false
+    }
+  }
+
+  #perform(effect: NannyEffect): void {
+    switch (effect.kind) {
+      case 'SpawnWorker':
+        return this.#spawn(effect.incarnation, effect.restarts)
+      case 'AskWorkerToClose':
+        return this.#child?.send({ op: 'close', reason: effect.reason })
+      case 'SignalWorker':
+        return this.#child?.signal(effect.signal)
+      case 'ReapGroups':
+        return void this.#reapGroups()
+      case 'PurgeDirectories':
+        return void this.#purgeDirectories()
+      case 'SetTimer':
+        return this.#setTimer(effect.name, effect.serial, effect.delayMs)
+      case 'ClearTimer':
+        return this.#clearTimer(effect.name)
+      case 'TellScheduler':
+        return this.#link.tell(effect.message)
+      case 'ReportStarted':
+        this.#log.info('worker {name} ({id}) runs at {address}', {
+          name: this.name,
+          id: this.workerId,
+          address: effect.address,
+        })
+        return this.#started.resolve(effect.address)
+      case 'Finish':
+        return void this.#finish(effect.reason, effect.failed)
+      default:
+        return assertNever(effect, 'effect of the nanny')
+    }
+  }
+
+  #spawn(incarnation: number, restarts: number): void {
+    if (restarts > 0)
+      this.#log.warn('worker {name} is started again (restart {restarts})', { name: this.name, restarts })
+    const child = new WorkerChild(
+      workerEnvironment(this.#config, this.#options.env === undefined ? {} : { env: this.#options.env }),
+      {
+        onMessage: (message) => {
+          if (child === this.#child) this.#onWorkerMessage(message)
+        },
+        onExit: (exit) => {
+          if (child !== this.#child) return
+          this.#log.info('worker {name}, pid {pid}, ended: code {code}, signal {signal}', {
+            name: this.name,
+            pid: child.pid,
+            ...exit,
+          })
+          this.#put({ kind: 'WorkerExited', ...exit, running: this.#runsOfTheDead() })
+        },
+      },
+    )
+    this.#child = child
+    this.#groups = []
+    child.send({ op: 'start', options: this.#startOptions(incarnation, restarts) })
+  }
+
+  #startOptions(incarnation: number, restarts: number): WorkerStartOptions {
+    const { localBase: _local, memoryBase: _memory, env: _env, ...options } = this.#options
+    return {
+      ...options,
+      ...this.#peaks,
+      workerId: this.workerId,
+      incarnation,
+      restarts,
+      nannyPid: process.pid,
+      host: options.host === '' ? this.#localHost : options.host,
+      localDirectory: this.#claimed().local,
+      memoryDirectory: this.#claimed().memory,
+      config: this.#childConfig(),
+    }
+  }
+
+  /** A worker's stderr is a pipe to here: what it looks like in the end, only this process knows. */
+  #childConfig(): Readonly<Record<string, unknown>> {
+    if (this.#config.get('logging.format') !== 'auto') return this.#options.config
+    return { ...this.#options.config, 'logging.format': process.stderr.isTTY ? 'human' : 'json' }
+  }
+
+  #onWorkerMessage(message: WorkerToNanny): void {
+    switch (message.op) {
+      case 'started':
+        return this.#put({ kind: 'WorkerStarted', address: message.address })
+      case 'start-failed':
+        return this.#put({ kind: 'WorkerStartFailed', message: message.message })
+      case 'closing':
+        return this.#put({ kind: 'WorkerClosing', reason: message.reason })
+      case 'executors':
+        this.#groups = message.pids
+        return
+      case 'peaks':
+        this.#peaks = { processPeak: message.processPeak, spilledTotal: message.spilledTotal }
+        return
+      default:
+        return this.#ignore(message)
+    }
+  }
+
+  #onSchedulerMessage(message: SchedulerToNanny): void {
+    switch (message.op) {
+      case 'close':
+        return this.#put({ kind: 'CloseAsked', reason: message.reason, force: false })
+      case 'restart-worker':
+        return this.#put({ kind: 'RestartAsked', generation: message.generation })
+      default:
+        return this.#ignore(message)
+    }
+  }
+
+  /** From a newer version, perhaps: not worth a worker's life. */
+  #ignore(message: never): void {
+    this.#log.warn('a message is ignored that this version does not know: {message}', { message })
+  }
+
+  #onRefused(error: Error): void {
+    this.#refusal = error
+    this.#log.error('the scheduler at {address} refuses this worker: {error}', {
+      address: this.#options.schedulerAddress,
+      error,
+    })
+    this.#put({ kind: 'SchedulerRefused', message: error.message })
+  }
+
+  /** The runs that executors were inside of when the worker died. */
+  #runsOfTheDead(): RunId[] {
+    const { local, memory } = this.#claimed()
+    const slots = readStatusFile(join(memory ?? local, STATUS_PAGE_FILE))
+    return slots.flatMap(({ runId, phase }) => (runId === null || phase === 'idle' ? [] : [runId]))
+  }
+
+  async #reapGroups(): Promise<void> {
+    const left = await endGroups(this.#groups)
+    if (left.length > 0) this.#log.error('executors {left} of worker {name} cannot be ended', { left, name: this.name })
+    this.#groups = []
+    this.#put({ kind: 'GroupsGone' })
+  }
+
+  /** Gives the directories up and takes new ones of the same name: nothing of the old generation can be adopted. */
+  async #purgeDirectories(): Promise<void> {
+    try {
+      await this.#claimed().release({ remove: true })
+      await this.#claim()
+    } catch (error) {
+      this.#put({
+        kind: 'CloseAsked',
+        reason: `the directories cannot be emptied: ${toError(error).message}`,
+        force: true,
+      })
+    }
+    this.#put({ kind: 'DirectoriesPurged' })
+  }
+
+  #setTimer(name: TimerName, serial: number, delayMs: number): void {
+    this.#clearTimer(name)
+    const timer = setTimeout(() => this.#put({ kind: 'TimerDue', name, serial }), delayMs)
+    this.#timers.set(name, () => clearTimeout(timer))
+  }
+
+  #clearTimer(name: TimerName): void {
+    this.#timers.get(name)?.()
+    this.#timers.delete(name)
+  }
+
+  async #finish(reason: string, failed: boolean): Promise<void> {
+    if (failed) this.#log.error('worker {name} is given up: {reason}', { name: this.name, reason })
+    try {
+      await this.#link.close()
+      await this.#directories?.release({ remove: true })
+    } catch (error) {
+      this.#log.warn('worker {name} was not cleaned up completely: {error}', { name: this.name, error })
+    }
+    this.#started.reject(this.#startError(reason))
+    this.#closed.resolve(reason)
+  }
+
+  #startError(reason: string): Error {
+    if (this.#refusal !== null) return this.#refusal
+    return new PlimsollError('WORKER_START_FAILED', reason, { worker: this.name, workerId: this.workerId })
+  }
+
+  #claimed(): ClaimedDirectories {
+    if (this.#directories === null) throw new PlimsollError('INTERNAL', 'the nanny has no directories')
+    return this.#directories
+  }
+}
