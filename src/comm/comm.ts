@@ -77,6 +77,8 @@ export interface ListenOptions {
   readonly protocolVersion: number
   /** A function when the id becomes known only after the listener is open. */
   readonly clusterId: string | (() => string)
+  /** How long a peer may take to prove itself; default 5 s. */
+  readonly handshakeMs?: number
   /** A new, authenticated connection. */
   onComm(comm: Comm, peer: PeerIdentity): void
 }

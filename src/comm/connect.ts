@@ -55,7 +55,9 @@ export async function connect(address: string, options: ConnectOptions): Promise
       if (isErrorCode(error, 'PROTOCOL_ERROR') || elapsedMs + pauseMs >= options.timeoutMs) {
         throw connectFailed(parsed, elapsedMs, attempt, toError(error))
       }
-      await sleep(pauseMs, undefined, options.signal && { signal: options.signal })
+      await sleep(pauseMs, undefined, options.signal && { signal: options.signal }).catch(() =>
+        options.signal?.throwIfAborted(),
+      )
     }
   }
 }

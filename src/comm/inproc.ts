@@ -39,7 +39,7 @@ class InprocListener implements Listener {
   }
 
   accept(options: ConnectOptions): Comm {
-    const { role, protocolVersion, clusterId, onComm } = this.#options
+    const { role, protocolVersion, clusterId } = this.#options
     if (protocolVersion !== options.protocolVersion) {
       throw new PlimsollError(
         'VERSION_MISMATCH',
@@ -52,7 +52,7 @@ class InprocListener implements Listener {
     const far = new InprocComm(this.address, near.localAddress, { role: options.role, clusterId: null })
     near.join(far)
     far.join(near)
-    setImmediate(() => onComm(far, far.peer))
+    setImmediate(() => this.#options.onComm(far, far.peer))
     return near
   }
 
@@ -86,6 +86,7 @@ class InprocComm implements Comm {
   #goodbye = false
   #drainWaiters: (() => void)[] = []
   #closeWaiters: (() => void)[] = []
+  #closeTimer: NodeJS.Timeout | undefined
 
   constructor(localAddress: string, peerAddress: string, peer: PeerIdentity) {
     this.localAddress = localAddress
@@ -108,7 +109,7 @@ class InprocComm implements Comm {
   send(frames: readonly Uint8Array[]): void {
     if (this.#state !== 'open' || this.#other.closed) return
     invariant(frames.length > 0, 'a message without frames')
-    this.#other.#arrive(frames.map((frame) => Uint8Array.from(frame)))
+    this.#other.#arrive(frames.map(copyOf))
   }
 
   drained(): Promise<void> {
@@ -143,7 +144,7 @@ class InprocComm implements Comm {
       this.#state = 'closing'
       this.#other.#goodbye = true
       this.#other.#schedule()
-      setTimeout(() => this.#finish(null), CLOSE_MS_MAX).unref()
+      this.#closeTimer = setTimeout(() => this.#finish(null), CLOSE_MS_MAX).unref()
     })
   }
 
@@ -153,6 +154,9 @@ class InprocComm implements Comm {
     const other = this.#other
     setImmediate(() => other.#finish(new PlimsollError('COMM_CLOSED', `${other.peerAddress} aborted the connection`)))
   }
+
+  /** Nothing here keeps the process alive. */
+  unref(): void {}
 
   #arrive(frames: Uint8Array[]): void {
     let bytes = 0
@@ -208,6 +212,7 @@ class InprocComm implements Comm {
     if (this.closed) return
     this.#reason = this.#state === 'closing' ? null : reason
     this.#state = 'closed'
+    clearTimeout(this.#closeTimer)
     this.#handler = null
     this.#inbox = []
     this.#inboxBytes = 0
@@ -219,4 +224,10 @@ class InprocComm implements Comm {
       for (const handler of handlers) handler(this.#reason)
     })
   }
+}
+
+function copyOf(frame: Uint8Array): Uint8Array {
+  const copy = Buffer.allocUnsafeSlow(frame.length)
+  copy.set(frame)
+  return copy
 }

@@ -65,6 +65,8 @@ export class SocketComm implements Comm {
     socket.on('end', () => this.#onEnd())
     socket.on('error', (error) => this.#finish(this.#lost(error.message, error)))
     socket.on('close', () => this.#onSocketClose())
+    // Gone before we got it: no event will tell.
+    if (socket.destroyed) this.#onSocketClose()
   }
 
   get peer(): PeerIdentity {

@@ -4,7 +4,6 @@ import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { type Address, formatAddress } from './address.ts'
 import type { ConnectOptions } from './comm.ts'
 import { greet, type HandshakeSide, wrongToken } from './handshake.ts'
-import { HANDSHAKE_MS_MAX } from './limits.ts'
 import { type Protection, protectionFor } from './security.ts'
 import { SocketComm } from './socket-comm.ts'
 import { isLocalConnection, KEEP_ALIVE_MS, remoteAddressOf } from './socket-listener.ts'
@@ -18,10 +17,7 @@ export async function connectOnSocket(
 ): Promise<SocketComm> {
   const protection = protectionFor(address, options.credentials, options.security === 'psk')
   const socket = await openSocket(address, protection)
-  const timer = setTimeout(
-    () => socket.destroy(new Error(`no answer within ${timeoutMs} ms`)),
-    Math.min(timeoutMs, HANDSHAKE_MS_MAX + 1000),
-  )
+  const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs)
   const abort = (): void => void socket.destroy(toError(options.signal?.reason))
   options.signal?.addEventListener('abort', abort, { once: true })
   try {
@@ -55,7 +51,8 @@ async function openSocket({ host, port }: Address, protection: Protection): Prom
 function connected(socket: Socket): Promise<void> {
   return new Promise((resolve, reject) => {
     socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', resolve)
-    socket.once('error', reject)
+    // Stays for good: an error after the last listener left would end the process.
+    socket.on('error', reject)
     socket.once('close', () => reject(new Error('closed while connecting')))
   })
 }

@@ -1,13 +1,14 @@
 // Accepts connections on one TCP port. Covers the time until a peer is authenticated: first byte, TLS, handshake, their
 // bounds in bytes, time and number. Whatever goes wrong with one connection ends that connection with one log line.
 
+import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket, type TlsOptions } from 'node:tls'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { type Address, contactHost, formatAddress, isLoopback, plainHost } from './address.ts'
 import type { Listener, ListenOptions } from './comm.ts'
-import { answer, type AuthKind, refusal, wrongToken } from './handshake.ts'
+import { answer, type HandshakeSide, refusal, wrongToken } from './handshake.ts'
 import { HANDSHAKE_MS_MAX, PENDING_MAX } from './limits.ts'
 import { commLogger } from './logger.ts'
 import { requireCredentials } from './security.ts'
@@ -21,7 +22,6 @@ export const KEEP_ALIVE_MS = 30_000
 /** A connection whose peer is not known yet. */
 interface Pending {
   readonly socket: Socket
-  readonly peer: string
   readonly timer: NodeJS.Timeout
 }
 
@@ -41,7 +41,8 @@ async function tlsServerFor(address: Address, options: ListenOptions): Promise<T
       ...common,
       ...(await certificateOptions(tls)),
       requestCert: true,
-      rejectUnauthorized: true,
+      rejectUnauthorized: false,
+      secureOptions: constants.SSL_OP_NO_TICKET,
     })
   }
   return token === null ? null : createTlsServer({ ...common, ...pskServerOptions(token) })
@@ -55,12 +56,14 @@ class SocketListener implements Listener {
   readonly #tlsServer: TlsServer | null
   /** Oldest first. */
   readonly #pending = new Map<string, Pending>()
+  readonly #handshakeMs: number
   #address = ''
 
   constructor(bind: Address, options: ListenOptions, tlsServer: TlsServer | null) {
     this.#bind = bind
     this.#options = options
     this.#tlsServer = tlsServer
+    this.#handshakeMs = options.handshakeMs ?? HANDSHAKE_MS_MAX
     this.#server = createTcpServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS })
     this.#server.on('connection', (socket) => this.#onConnection(socket))
     tlsServer?.on('secureConnection', (socket) => this.#onSecure(socket))
@@ -105,12 +108,16 @@ class SocketListener implements Listener {
 
   #onConnection(socket: Socket): void {
     const peer = socketName(socket)
-    socket.on('error', (error) => this.#log(peer, error.message))
-    const timer = setTimeout(() => this.#drop(peer, `not authenticated after ${HANDSHAKE_MS_MAX} ms`), HANDSHAKE_MS_MAX)
-    this.#pending.set(peer, { socket, peer, timer })
-    socket.on('close', () => this.#forget(peer))
+    const timer = setTimeout(
+      () => this.#end(peer, `not authenticated after ${this.#handshakeMs} ms`),
+      this.#handshakeMs,
+    )
+    this.#pending.set(peer, { socket, timer })
+    socket.on('error', (error) => this.#end(peer, error.message))
+    // After TLS had its say about the reason.
+    socket.on('close', () => setImmediate(() => this.#end(peer, 'it ended before it was authenticated')))
     const oldest = this.#pending.size > PENDING_MAX ? this.#pending.keys().next().value : undefined
-    if (oldest !== undefined) this.#drop(oldest, `more than ${PENDING_MAX} unauthenticated connections`)
+    if (oldest !== undefined) this.#end(oldest, `more than ${PENDING_MAX} connections wait for authentication`)
     if (this.#bind.scheme === 'tls') this.#tlsServer?.emit('connection', socket)
     else socket.once('data', (chunk: Buffer) => this.#onFirstBytes(socket, peer, chunk))
   }
@@ -119,69 +126,85 @@ class SocketListener implements Listener {
     socket.pause()
     socket.unshift(chunk)
     if (chunk[0] === TLS_RECORD) {
-      if (this.#tlsServer === null) this.#drop(peer, 'it encrypts, but this listener has no token')
+      if (this.#tlsServer === null) this.#end(peer, 'it encrypts, but this listener has no token')
       else this.#tlsServer.emit('connection', socket)
       return
     }
     const local = isLocalConnection(socket)
     const { token, insecurePlaintext } = this.#options.credentials
     if (!local && !insecurePlaintext) {
-      this.#refusePlain(socket, peer)
+      const remedy = 'give both sides the token, or both --insecure-plaintext'
+      this.#refuse(
+        this.#commOf(socket),
+        peer,
+        `${this.#address} takes only encrypted connections from beyond its own host: ${remedy}`,
+      )
       return
     }
-    void this.#authenticate(
-      this.#commOf(socket),
-      peer,
-      token === null ? 'none' : 'token',
-      local ? localAddressOf(socket) : '',
-      '',
-    )
+    const listenerAddress = local ? endpoint(socket.localAddress, socket.localPort) : ''
+    void this.#authenticate(this.#commOf(socket), peer, {
+      auth: token === null ? 'none' : 'token',
+      listenerAddress,
+      channel: '',
+    })
   }
 
-  #refusePlain(socket: Socket, peer: string): void {
-    const error = new PlimsollError(
-      'AUTH_FAILED',
-      `${this.#address} takes only encrypted connections from beyond its own host: give both sides the token, or both --insecure-plaintext`,
-    )
-    this.#log(peer, 'it came in plain text from beyond loopback')
-    this.#commOf(socket).refuse(refusal(error), error)
+  #refuse(comm: SocketComm, peer: string, message: string): void {
+    const error = new PlimsollError('AUTH_FAILED', message)
+    comm.refuse(refusal(error), error)
+    this.#log(peer, message)
+    this.#forget(peer)
   }
 
   #onSecure(socket: TLSSocket): void {
-    const auth = this.#bind.scheme === 'tls' ? 'certificate' : 'token'
-    void this.#authenticate(this.#commOf(socket), socketName(socket), auth, '', channelBinding(socket))
+    const peer = socketName(socket)
+    const comm = this.#commOf(socket)
+    const channel = socket.destroyed ? '' : channelBinding(socket)
+    if (this.#bind.scheme === 'tcp') {
+      void this.#authenticate(comm, peer, { auth: 'token', listenerAddress: '', channel })
+    } else if (hasProvedItsCertificate(socket)) {
+      void this.#authenticate(comm, peer, { auth: 'certificate', listenerAddress: '', channel })
+    } else {
+      const why = socket.authorizationError?.toString() ?? 'it sent none'
+      this.#refuse(
+        comm,
+        peer,
+        `the ${this.#options.role} at ${this.#address} does not accept the certificate of ${peer}: ${why}`,
+      )
+    }
   }
 
-  #onTlsError(error: Error, socket: TLSSocket): void {
-    const why = this.#bind.scheme === 'tls' ? error.message : wrongToken('no encrypted connection').message
-    this.#log(socketName(socket), `${why} (${(error as NodeJS.ErrnoException).code ?? error.message})`)
+  #onTlsError(error: NodeJS.ErrnoException, socket: TLSSocket): void {
+    const code = error.code ?? error.message
+    const ofKey = this.#bind.scheme === 'tcp' && code.startsWith('ERR_SSL_')
+    this.#end(
+      socketName(socket),
+      ofKey ? wrongToken(`its key is not made from our token (${code})`).message : `TLS failed: ${code}`,
+    )
   }
 
   async #authenticate(
     comm: SocketComm,
     peer: string,
-    auth: AuthKind,
-    listenerAddress: string,
-    channel: string,
+    way: Pick<HandshakeSide, 'auth' | 'listenerAddress' | 'channel'>,
   ): Promise<void> {
-    const { role, protocolVersion, credentials, clusterId, onComm } = this.#options
+    const { role, protocolVersion, credentials, clusterId } = this.#options
+    const token = way.auth === 'token' ? credentials.token : null
     try {
-      const side = {
-        role,
-        protocolVersion,
-        auth,
-        token: auth === 'token' ? credentials.token : null,
-        listenerAddress,
-        channel,
-      }
-      const identity = await answer(comm, side, typeof clusterId === 'string' ? clusterId : clusterId())
+      const id = typeof clusterId === 'string' ? clusterId : clusterId()
+      const identity = await answer(comm, { role, protocolVersion, token, ...way }, id)
+      if (comm.closed) return
       this.#forget(peer)
       comm.authenticated(identity)
-      onComm(comm, identity)
-    } catch (error) {
-      this.#log(peer, toError(error).message)
-      if (!comm.closed) comm.abort(toError(error))
-      if (!(error instanceof PlimsollError)) commLogger.error('{stack}', { stack: toError(error).stack })
+      this.#options.onComm(comm, identity)
+    } catch (thrown) {
+      const error = toError(thrown)
+      if (this.#pending.has(peer)) this.#log(peer, error.message)
+      else if (!(error instanceof PlimsollError))
+        commLogger.error('cannot serve {peer}: {stack}', { peer, stack: error.stack })
+      this.#forget(peer)
+      // One that was refused is closed already, and stays a moment to read why.
+      if (!comm.closed) comm.abort(error)
     }
   }
 
@@ -193,7 +216,8 @@ class SocketListener implements Listener {
     })
   }
 
-  #drop(peer: string, reason: string): void {
+  /** Ends a connection that is not authenticated yet; nothing if it is, or has ended. */
+  #end(peer: string, reason: string): void {
     const pending = this.#pending.get(peer)
     if (pending === undefined) return
     this.#log(peer, reason)
@@ -213,13 +237,17 @@ class SocketListener implements Listener {
   }
 }
 
+/**
+ * Node would drop a connection with a bad certificate without a word, so the check is ours, to tell the peer why. A
+ * resumed session proves nothing by itself: Node calls one without a certificate authorized.
+ */
+function hasProvedItsCertificate(socket: TLSSocket): boolean {
+  return socket.authorized && !socket.isSessionReused() && Object.keys(socket.getPeerCertificate() ?? {}).length > 0
+}
+
 /** True when both ends are loopback addresses: then the bytes never leave this host. */
 export function isLocalConnection(socket: Socket): boolean {
   return isLoopback(socket.remoteAddress ?? '') && isLoopback(socket.localAddress ?? '')
-}
-
-function localAddressOf(socket: Socket): string {
-  return endpoint(socket.localAddress, socket.localPort)
 }
 
 export function remoteAddressOf(socket: Socket): string {

@@ -1,6 +1,6 @@
 import { hkdfSync } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import type { SecureContextOptions, TLSSocket } from 'node:tls'
+import { createSecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { TlsFiles } from './comm.ts'
 
@@ -41,7 +41,15 @@ export async function certificateOptions(files: TlsFiles): Promise<SecureContext
     pem('--tls-cert', files.certFile),
     pem('--tls-key', files.keyFile),
   ])
-  return { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3', ca, cert, key }
+  const options: SecureContextOptions = { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3', ca, cert, key }
+  try {
+    createSecureContext(options)
+  } catch (error) {
+    const names = `${files.caFile}, ${files.certFile} and ${files.keyFile}`
+    const message = `${names} are not an authority, a certificate and its key in PEM form: ${toError(error).message}`
+    throw new PlimsollError('CONFIG_INVALID', message, { ...files }, { cause: error })
+  }
+  return options
 }
 
 /** Names this very TLS session on both of its ends, hex. */

@@ -39,6 +39,8 @@ export class AskedRequest {
   #chunksHandled: Promise<void> = Promise.resolve()
   #sender: ChunkSender | null = null
   #answer: unknown
+  /** The last word has come; chunks may still be with their handler. */
+  #over = false
 
   constructor(id: number, op: string, side: AskingSide, options: RequestOptions, timeoutMs: number) {
     this.#id = id
@@ -60,7 +62,7 @@ export class AskedRequest {
       onEnd()
     }
     pump().catch((error: unknown) => {
-      if (!this.#result.settled) this.giveUp(toError(error))
+      if (!this.#over) this.giveUp(toError(error))
     })
   }
 
@@ -72,7 +74,12 @@ export class AskedRequest {
   answered(answer: unknown, more: boolean): void {
     this.#timer?.refresh()
     this.#answer = answer
-    this.#options.onAnswer?.(answer)
+    try {
+      this.#options.onAnswer?.(answer)
+    } catch (error) {
+      this.giveUp(toError(error))
+      return
+    }
     if (!more) this.ended()
   }
 
@@ -116,6 +123,7 @@ export class AskedRequest {
   }
 
   #release(): void {
+    this.#over = true
     this.#side.settled(this.#id)
     if (this.#timer !== null) clearTimeout(this.#timer)
     if (this.#onAbort !== null) this.#options.signal?.removeEventListener('abort', this.#onAbort)

@@ -93,6 +93,8 @@ export class ChunkReceiver implements AsyncIterable<Uint8Array> {
 
   fail(reason: Error): void {
     this.#ending ??= { kind: 'failed', reason }
+    this.#queue.length = 0
+    this.#queuedBytes = 0
     const fail = this.#failWaiting
     this.#waiting = null
     this.#failWaiting = null

@@ -85,22 +85,29 @@ export class ConnectionPool<C extends Poolable> {
   remove(address: string): void {
     const place = this.#places.get(address)
     if (place === undefined) return
-    this.#places.delete(address)
-    place.removed = true
     const error = this.#gone(address, 'the peer was removed')
-    for (const waiter of place.waiters.splice(0)) waiter.fail(error)
-    for (const { connection, timer } of place.idle.splice(0)) {
-      clearTimeout(timer)
-      connection.abort(error)
-    }
-    for (const connection of place.lent) connection.abort(error)
+    for (const connection of this.#clear(place, error)) connection.abort(error)
   }
 
-  /** Closes everything; later uses are refused. */
-  close(): Promise<void> {
+  /** Closes everything: idle connections in good order, lent ones at once. Later uses are refused. */
+  async close(): Promise<void> {
     this.#closed = true
-    for (const address of [...this.#places.keys()]) this.remove(address)
-    return Promise.resolve()
+    const idle = Array.from(this.#places.values(), (place) =>
+      this.#clear(place, this.#gone(place.address, 'the pool is closed')),
+    )
+    await Promise.all(idle.flat().map((connection) => connection.close()))
+  }
+
+  /** Ends a place for its users; returns the connections nobody used. */
+  #clear(place: Place<C>, error: PlimsollError): C[] {
+    this.#places.delete(place.address)
+    place.removed = true
+    for (const waiter of place.waiters.splice(0)) waiter.fail(error)
+    for (const connection of place.lent) connection.abort(error)
+    return place.idle.splice(0).map(({ connection, timer }) => {
+      clearTimeout(timer)
+      return connection
+    })
   }
 
   #borrow(place: Place<C>): Promise<C> {
@@ -129,6 +136,10 @@ export class ConnectionPool<C extends Poolable> {
   }
 
   #connected(place: Place<C>, connection: C): void {
+    if (connection.closed) {
+      this.#connectFailed(place, this.#gone(place.address, 'the peer closed it at once'))
+      return
+    }
     place.connecting = false
     this.#attempts--
     this.#connections.add(connection)

@@ -16,7 +16,7 @@ import { ChunkSender } from './chunk-stream.ts'
 import { decodeEnvelopes, encodeEnvelopes, type Envelope, malformed } from './envelope.ts'
 import { rpcLogger } from './logger.ts'
 import { fromWireError, toWireError } from './remote-error.ts'
-import { ServedRequest, type ServeContext, type ServingSide } from './served-request.ts'
+import { type ServedContext, ServedRequest, type ServingSide } from './served-request.ts'
 
 /** A table of requests: name -> [question, answer]. */
 export interface RequestMap {
@@ -25,6 +25,9 @@ export interface RequestMap {
 
 type QuestionOf<Table, Op extends keyof Table> = Table[Op] extends readonly [infer Question, unknown] ? Question : never
 type AnswerOf<Table, Op extends keyof Table> = Table[Op] extends readonly [unknown, infer Answer] ? Answer : never
+
+/** What a handler of requests is given besides the question. */
+export type ServeContext = ServedContext<Connection>
 
 export interface ConnectionOptions {
   /** More than this not taken by the peer ends the connection; default 1 GiB. Bulk goes in chunks, which wait. */
@@ -60,10 +63,10 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
   readonly #handlers = new Map<string, RequestHandler>()
   readonly #asked = new Map<number, AskedRequest>()
   #lastAsked = 0
-  readonly #serving = new Map<number, ServedRequest>()
+  readonly #serving = new Map<number, ServedRequest<Connection>>()
   #closing = false
   readonly #askingSide: AskingSide
-  readonly #servingSide: ServingSide
+  readonly #servingSide: ServingSide<Connection>
 
   /** Handlers must be set in the same turn: what the peer sent is delivered right after it. */
   constructor(comm: Comm, options: ConnectionOptions = {}) {
@@ -356,7 +359,7 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
     )
   }
 
-  #finishServed(id: number, served: ServedRequest, answer: unknown): void {
+  #finishServed(id: number, served: ServedRequest<Connection>, answer: unknown): void {
     if (!this.#serving.delete(id)) return
     this.#emit(served.answered ? ['end', id] : ['answer', id, answer, false])
   }

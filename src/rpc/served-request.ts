@@ -1,11 +1,10 @@
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { ChunkReceiver, ChunkSender } from './chunk-stream.ts'
-import type { Connection } from './connection.ts'
 import type { Envelope } from './envelope.ts'
 
 /** What a handler of requests is given besides the question. */
-export interface ServeContext {
-  readonly connection: Connection
+export interface ServedContext<C> {
+  readonly connection: C
   /** The raw bytes after the question. May be left unread, or in the middle. */
   readonly body: AsyncIterable<Uint8Array>
   /** Sends the answer before the chunks; what the handler returns is ignored then. */
@@ -17,16 +16,16 @@ export interface ServeContext {
 }
 
 /** What a served request needs of its connection. */
-export interface ServingSide {
-  readonly connection: Connection
+export interface ServingSide<C> {
+  readonly connection: C
   emit(envelope: Envelope, raw?: Uint8Array): void
   drained(): Promise<void>
 }
 
 /** One request on the server's side. Streams and the abort signal are made when they are first asked for. */
-export class ServedRequest implements ServeContext {
+export class ServedRequest<C> implements ServedContext<C> {
   readonly #id: number
-  readonly #side: ServingSide
+  readonly #side: ServingSide<C>
   #body: ChunkReceiver | null = null
   #bodyEnded: boolean
   #sender: ChunkSender | null = null
@@ -34,13 +33,13 @@ export class ServedRequest implements ServeContext {
   #over: Error | null = null
   #answered = false
 
-  constructor(id: number, side: ServingSide, hasBody: boolean) {
+  constructor(id: number, side: ServingSide<C>, hasBody: boolean) {
     this.#id = id
     this.#side = side
     this.#bodyEnded = !hasBody
   }
 
-  get connection(): Connection {
+  get connection(): C {
     return this.#side.connection
   }
 
