@@ -4,7 +4,7 @@ import { HeapSet } from '../../base/heap-set.ts'
 import type { WorkerId } from '../../base/ids.ts'
 import type { Holder } from '../../protocol/tasks.ts'
 import { comparePriority } from './ready-queue.ts'
-import type { LocalTask, Peer, WorkerState } from './state.ts'
+import { isParked, type LocalTask, type Peer, type WorkerState } from './state.ts'
 import type { Turn } from './turn.ts'
 
 /** `retryAt` of a peer that may be asked at any time. */
@@ -18,7 +18,7 @@ export function addHolders(turn: Turn, task: LocalTask, holders: readonly Holder
     const peer = obtainPeer(state, holder)
     peer.hints.add(task)
     task.holders.add(peer)
-    if (task.state === 'fetch' && !state.flying.has(task.key)) {
+    if (task.state === 'fetch' && !isParked(state, task.key)) {
       peer.needed.add(task)
       turn.fetchesMayStart = true
     }

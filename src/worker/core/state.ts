@@ -14,7 +14,8 @@
 //     discarded run or an abandoned transfer stays in `waiting` until that has ended ("blocked"). So two values of one
 //     key never meet in the store.
 // W3. Every run in `runs` gets exactly one end event from the shell, every transfer exactly one `TransferEnded`.
-// W4. A task in `fetch` is in `needed` of each of its holders, unless an abandoned transfer still carries its key.
+// W4. A task in `fetch` is in `needed` of each of its holders, unless its key is parked: an abandoned transfer still carries
+//     it, or the store is still busy with the result of a discarded run.
 // W5. No task rests in `released`; keys that nobody here wants are forgotten within the same step.
 
 import type { HeapSet } from '../../base/heap-set.ts'
@@ -169,6 +170,8 @@ export interface WorkerState {
   running: number
   /** Discarded runs per key. */
   readonly discarded: Map<TaskKey, number>
+  /** Keys whose discarded run was in phase `storing` already. */
+  readonly discardedStoring: Set<TaskKey>
   readonly transfers: Map<number, Transfer>
   /** The open transfer that carries a key, wanted or not. */
   readonly flying: Map<TaskKey, Transfer>
@@ -213,6 +216,7 @@ export function createState(settings: CoreSettings): WorkerState {
     load: 0,
     running: 0,
     discarded: new Map(),
+    discardedStoring: new Set(),
     transfers: new Map(),
     flying: new Map(),
     incomingBytes: 0,
@@ -263,6 +267,11 @@ export function statusOf(state: WorkerState): Exclude<WorkerStatus, 'closing'> {
 /** W2: something of this key is still on its way out. */
 export function isBlocked(state: WorkerState, key: TaskKey): boolean {
   return state.discarded.has(key) || state.flying.has(key)
+}
+
+/** W4: a copy of this key could meet another value of it in the store. */
+export function isParked(state: WorkerState, key: TaskKey): boolean {
+  return state.flying.has(key) || state.discardedStoring.has(key)
 }
 
 /** True while a value that comes with this transfer would be kept. */

@@ -1,7 +1,7 @@
 // Every invariant of the worker's state, checked after each step in tests (O(everything)).
 
 import { invariant } from '../../base/invariant.ts'
-import { ERRED_MAX, isBlocked, type LocalTask, type Peer, type Transfer, type WorkerState } from './state.ts'
+import { ERRED_MAX, isBlocked, isParked, type LocalTask, type Peer, type Transfer, type WorkerState } from './state.ts'
 import { story } from './story.ts'
 
 /** @throws InvariantError with the sentence that does not hold, and the story of the key. */
@@ -97,7 +97,7 @@ function checkLinks(state: WorkerState, task: LocalTask): void {
     )
   for (const peer of task.holders) {
     check(state, task, state.peers.get(peer.id) === peer && peer.hints.has(task), `its holder ${peer.id} knows of it`)
-    const offered = task.state === 'fetch' && !state.flying.has(task.key)
+    const offered = task.state === 'fetch' && !isParked(state, task.key)
     check(state, task, peer.needed.has(task) === offered, `W4 at ${peer.id}`)
   }
 }
@@ -127,6 +127,8 @@ function checkRuns(state: WorkerState): void {
     else
       invariant(state.tasks.get(run.key)?.run === run, `run ${id} of ${run.key} is wanted by nobody and not discarded`)
   }
+  for (const key of state.discardedStoring)
+    invariant(state.discarded.has(key), `${key} is said to have a discarded run`)
   invariant(running === state.running, `${running} runs are running, not ${state.running}`)
   invariant(Math.abs(load - state.load) < 1e-6, `the load is ${load}, not ${state.load}`)
   invariant(state.load <= state.settings.nthreads + 1e-6, `the load ${state.load} is above nthreads`)

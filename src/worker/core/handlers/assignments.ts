@@ -4,7 +4,7 @@ import type { InputWire } from '../../../protocol/tasks.ts'
 import type { MessageOf } from '../events.ts'
 import { addHolders, forgetHolders } from '../holders.ts'
 import { comparePriority } from '../ready-queue.ts'
-import { isBlocked, type LocalTask, obtainTask, statusOf, type WorkerState } from '../state.ts'
+import { isBlocked, isParked, type LocalTask, obtainTask, statusOf, type WorkerState } from '../state.ts'
 import { dropAssignment } from '../transitions/enter.ts'
 import { settle, transition } from '../transitions/transition.ts'
 import type { Turn } from '../turn.ts'
@@ -83,7 +83,7 @@ export function wantInput(turn: Turn, input: LocalTask, wire: InputWire): void {
 function raisePriority(turn: Turn, input: LocalTask, priority: LocalTask['priority']): void {
   if (comparePriority(priority, input.priority) >= 0) return
   input.priority = priority
-  if (input.state !== 'fetch' || turn.state.flying.has(input.key)) return
+  if (input.state !== 'fetch' || isParked(turn.state, input.key)) return
   for (const peer of input.holders) {
     peer.needed.delete(input)
     peer.needed.add(input)
@@ -170,9 +170,13 @@ export function freeFunctions(turn: Turn, message: MessageOf<'free-functions'>):
   turn.emit({ kind: 'ForgetFunctions', ids: message.ids })
 }
 
-/** The last run or transfer of this key ended: an assignment that waited for it may go on (W2). */
+/** A discarded run or a transfer of this key ended: an assignment or a fetch that waited for it may go on (W2, W4). */
 export function unblock(turn: Turn, state: WorkerState, key: LocalTask['key']): void {
   const task = state.tasks.get(key)
-  if (task?.state === 'waiting' && task.assignment?.missingInputs === 0 && !isBlocked(state, key))
-    turn.recommend(task, 'ready')
+  if (task?.state === 'waiting') {
+    if (task.assignment?.missingInputs === 0 && !isBlocked(state, key)) turn.recommend(task, 'ready')
+  } else if (task?.state === 'fetch' && !isParked(state, key)) {
+    for (const holder of task.holders) holder.needed.add(task)
+    turn.fetchesMayStart = true
+  }
 }

@@ -183,9 +183,6 @@ function resume(turn: Turn, key: LocalTask['key'], notAt?: Transfer): void {
     turn.recommend(task, task.holders.size > 0 ? 'fetch' : 'missing')
     if (task.holders.size > 0 && [...task.holders].every((holder) => holder.retryAt > turn.now))
       askForHolders(turn, task)
-  } else if (task.state === 'fetch') {
-    for (const holder of task.holders) holder.needed.add(task)
-    turn.fetchesMayStart = true
   }
   unblock(turn, state, key)
 }

@@ -152,4 +152,5 @@ function countDown(state: WorkerState, run: Run): void {
   const left = (state.discarded.get(run.key) ?? 0) - 1
   if (left > 0) state.discarded.set(run.key, left)
   else state.discarded.delete(run.key)
+  if (run.phase === 'storing') state.discardedStoring.delete(run.key)
 }

@@ -1,6 +1,6 @@
 import { invariant } from '../../../base/invariant.ts'
 import type { LocalTask, LocalTaskState } from '../state.ts'
-import { ERRED_MAX, isBlocked } from '../state.ts'
+import { ERRED_MAX, isBlocked, isParked } from '../state.ts'
 import { forgetHolders } from '../holders.ts'
 import type { Turn } from '../turn.ts'
 
@@ -78,12 +78,11 @@ function enterError(turn: Turn, task: LocalTask): void {
 }
 
 function enterFetch(turn: Turn, task: LocalTask): void {
-  const open = turn.state.flying.get(task.key)
-  if (open === undefined) {
+  if (isParked(turn.state, task.key)) {
+    turn.recommend(task, 'flight')
+  } else {
     for (const peer of task.holders) peer.needed.add(task)
     turn.fetchesMayStart = true
-  } else {
-    turn.recommend(task, 'flight')
   }
 }
 

@@ -1,4 +1,4 @@
-import type { LocalTask, LocalTaskState, WorkerState } from '../state.ts'
+import type { LocalTask, LocalTaskState, Run, WorkerState } from '../state.ts'
 import type { Turn } from '../turn.ts'
 
 type Leave = (turn: Turn, task: LocalTask) => void
@@ -24,11 +24,12 @@ function leaveExecuting(turn: Turn, task: LocalTask): void {
   if (run.fate === 'keep' && run.phase === 'running')
     turn.emit({ kind: 'CancelExecution', runId: run.runId, force: false })
   run.fate = 'discard'
-  countDiscarded(turn.state, task)
+  noteDiscarded(turn.state, run)
 }
 
-function countDiscarded(state: WorkerState, task: LocalTask): void {
-  state.discarded.set(task.key, (state.discarded.get(task.key) ?? 0) + 1)
+function noteDiscarded(state: WorkerState, run: Run): void {
+  state.discarded.set(run.key, (state.discarded.get(run.key) ?? 0) + 1)
+  if (run.phase === 'storing') state.discardedStoring.add(run.key)
 }
 
 /** Whoever found the value gone has set `value` to null before; otherwise it is freed now. */
