@@ -1,0 +1,51 @@
+import { open, type FileHandle } from 'node:fs/promises'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { blobHeaderLength, BLOB_PREFIX_BYTES, parseBlobHeader } from '../values/blob.ts'
+import { emptyFrames, type ReceivedBlob } from './blob-assembler.ts'
+
+/** Most that one read asks for: Linux gives at most 2 GiB at once. */
+const READ_BYTES_MAX = 1 << 30
+/** Enough for prefix and header of nearly every blob: one read. */
+const HEAD_BYTES = 4096
+
+/** Reads a blob from a file that a worker of this host has pinned. */
+export async function readBlobFile(path: string, offset: number, nbytes: number): Promise<ReceivedBlob> {
+  const file = await open(path, 'r')
+  try {
+    let head = await readFully(file, offset, Math.min(HEAD_BYTES, nbytes))
+    if (head.length < BLOB_PREFIX_BYTES) throw tooShort(path)
+    const headerLength = blobHeaderLength(head)
+    if (headerLength > head.length) head = await readFully(file, offset, headerLength)
+    const header = parseBlobHeader(head)
+    if (header.totalBytes !== nbytes) throw tooShort(path)
+    const frames = emptyFrames(header)
+    for (const [index, frame] of header.frames.entries()) {
+      const into = new Uint8Array(frames[index] as ArrayBuffer)
+      const known = head.subarray(frame.offset, frame.offset + frame.length)
+      into.set(known)
+      await readInto(file, offset + frame.offset + known.length, into.subarray(known.length))
+    }
+    return { header, frames }
+  } finally {
+    await file.close()
+  }
+}
+
+async function readFully(file: FileHandle, position: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length)
+  await readInto(file, position, bytes)
+  return bytes
+}
+
+async function readInto(file: FileHandle, position: number, bytes: Uint8Array): Promise<void> {
+  let done = 0
+  while (done < bytes.length) {
+    const { bytesRead } = await file.read(bytes, done, Math.min(READ_BYTES_MAX, bytes.length - done), position + done)
+    if (bytesRead === 0) throw tooShort('a pinned file')
+    done += bytesRead
+  }
+}
+
+function tooShort(path: string): PlimsollError {
+  return new PlimsollError('BLOB_CORRUPT', `The value in ${path} does not have the length it should have.`, { path })
+}

@@ -1,0 +1,369 @@
+// What stands behind a Client: its connection to the scheduler, the keys it holds, what it has to say and in which order,
+// and the way to the workers. Client (client.ts) is the face of it; Futures know it as their owner.
+//
+// C1. Stream messages leave in the order the user caused them (outbox.ts); a question about keys is asked only after what
+//     was said before it.
+// C2. When the connection ends, everything that waits fails at once with COMM_CLOSED. It is not opened again.
+// C3. Nothing here keeps the process alive but somebody who waits (keep-alive.ts).
+
+import { getLogger } from '@logtape/logtape'
+import { systemClock } from '../base/clock.ts'
+import type { ClientId, FunctionId, TaskKey } from '../base/ids.ts'
+import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import type { ClientToScheduler, SchedulerRequests, SchedulerToClient } from '../protocol/scheduler-client.ts'
+import type { Connection } from '../rpc/connection.ts'
+import type { LargeArgument } from './argument-encoder.ts'
+import { Fetcher, type FetchListener } from './fetcher.ts'
+import type { FutureOwner } from './future.ts'
+import { PENDING, type FutureState } from './future-state.ts'
+import { FuturesRegistry } from './futures-registry.ts'
+import { gatherLimitBytes } from './gather-limit.ts'
+import { KeepAlive } from './keep-alive.ts'
+import { Outbox } from './outbox.ts'
+import type { Peers } from './peers.ts'
+import { Uploader, type PlaceOptions, type Upload, type UploadOutcome } from './uploads.ts'
+import { readValues } from './value-reader.ts'
+import { waitWithin, type WaitOptions } from './wait-limits.ts'
+
+export type SchedulerConnection = Connection<
+  SchedulerToClient,
+  ClientToScheduler,
+  Record<never, never>,
+  SchedulerRequests
+>
+
+export interface SessionSettings {
+  readonly clientId: ClientId
+  readonly name: string
+  readonly timeoutMs: number
+  readonly heartbeatMs: number
+  /** `client.gather-limit`: bytes, or a part of the free memory up to 1. */
+  readonly gatherLimit: number
+}
+
+const log = getLogger(['plimsoll', 'client'])
+
+export class ClientSession implements FutureOwner {
+  readonly settings: SessionSettings
+  readonly keepAlive = new KeepAlive()
+  readonly registry: FuturesRegistry
+  readonly #connection: SchedulerConnection
+  readonly #peers: Peers
+  readonly #outbox = new Outbox()
+  readonly #fetcher: Fetcher
+  readonly #uploader: Uploader
+  readonly #sentFunctions = new Set<FunctionId>()
+  /** Keys whose release waits in the outbox. */
+  readonly #lateReleases = new Set<TaskKey>()
+  #ended: PlimsollError | null = null
+  #stopHeartbeat: (() => void) | null = null
+
+  constructor(connection: SchedulerConnection, peers: Peers, settings: SessionSettings) {
+    this.settings = settings
+    this.#connection = connection
+    this.#peers = peers
+    this.registry = new FuturesRegistry({
+      release: (keys) => this.#sendReleases(keys),
+      schedule: (flush) => void setImmediate(flush).unref(),
+    })
+    this.#fetcher = new Fetcher({
+      retain: (state) => this.retain(state),
+      release: (state) => this.release(state),
+      locate: (keys) => this.ask('locate', { keys }),
+      send: (message) => this.post(message),
+      reassert: (state) => this.#reassert(state),
+      read: (items) => readValues(peers, items),
+      gatherLimit: () => gatherLimitBytes(settings.gatherLimit),
+      retryMs: settings.timeoutMs,
+    })
+    this.#uploader = new Uploader({
+      peers,
+      place: (question) => this.ask('scatter-place', question, { timeoutMs: question.timeoutMs + settings.timeoutMs }),
+      warn: (key, address, error) =>
+        log.warn('{key} was not taken by {address}: {reason}', { key, address, reason: error.message }),
+    })
+    connection.onMessages((batch) => {
+      for (const message of batch) this.registry.apply(message)
+    })
+    connection.onClose((reason) => this.#lost(reason))
+  }
+
+  get closed(): boolean {
+    return this.#ended !== null
+  }
+
+  /** Registers at the scheduler; heartbeats start. */
+  async register(version: string): Promise<SchedulerRequests['register-client'][1]> {
+    const { clientId, name } = this.settings
+    const answer = await this.ask('register-client', {
+      clientId,
+      name,
+      pid: process.pid,
+      nodeVersion: process.version,
+      version,
+    })
+    this.registry.generation = answer.generation
+    this.#heartbeat(Math.max(answer.heartbeatMs, this.settings.heartbeatMs), 0)
+    return answer
+  }
+
+  /** Throws when the client cannot be used any more. */
+  assertOpen(): void {
+    if (this.#ended !== null) throw this.#ended
+  }
+
+  // What is said to the scheduler.
+
+  post(message: ClientToScheduler): void {
+    this.#outbox.post(() => this.#connection.send(message))
+  }
+
+  postInTurn(deliver: () => void): void {
+    this.#outbox.post(deliver)
+  }
+
+  /** For deliveries that run in their turn already. */
+  sendNow(message: ClientToScheduler): void {
+    this.#connection.send(message)
+  }
+
+  firstUse(id: FunctionId): boolean {
+    if (this.#sentFunctions.has(id)) return false
+    this.#sentFunctions.add(id)
+    return true
+  }
+
+  /** Asks without waiting for what is still in the outbox. */
+  ask<Op extends keyof SchedulerRequests>(
+    op: Op,
+    question: SchedulerRequests[Op][0],
+    options: { readonly timeoutMs?: number } = {},
+  ): Promise<SchedulerRequests[Op][1]> {
+    if (this.#ended !== null) return Promise.reject(this.#ended)
+    const timeoutMs = options.timeoutMs ?? this.settings.timeoutMs
+    return this.keepAlive.during(
+      this.#connection.request(op, question as never, { timeoutMs }) as Promise<SchedulerRequests[Op][1]>,
+    )
+  }
+
+  /** Asks after everything said before (C1). */
+  async askInTurn<Op extends keyof SchedulerRequests>(
+    op: Op,
+    question: SchedulerRequests[Op][0],
+    options: { readonly timeoutMs?: number } = {},
+  ): Promise<SchedulerRequests[Op][1]> {
+    this.registry.flushReleases()
+    if (!this.#outbox.idle) await this.keepAlive.during(this.#outbox.delivered())
+    return this.ask(op, question, options)
+  }
+
+  // Futures.
+
+  retain(state: FutureState): void {
+    this.registry.retain(state)
+  }
+
+  release(state: FutureState): void {
+    this.registry.release(state)
+  }
+
+  fetch(state: FutureState, wait: WaitOptions): Promise<unknown> {
+    this.#assertUsable(state)
+    const result = waitWithin<unknown>(
+      wait,
+      () => `"${state.key}" did not finish`,
+      ({ resolve, reject }) => {
+        const listener: FetchListener = {
+          onValue: (_, value) => resolve(value),
+          onFailure: (_, error) => reject(error),
+        }
+        this.#fetcher.fetch(state, listener)
+        return () => this.#fetcher.detach(state, listener)
+      },
+    )
+    return this.keepAlive.during(result)
+  }
+
+  /** For many states at once; every call is answered by one word to the listener, or taken back with `unfetch`. */
+  fetchFor(state: FutureState, listener: FetchListener): void {
+    this.#fetcher.fetch(state, listener)
+  }
+
+  unfetch(state: FutureState, listener: FetchListener): void {
+    this.#fetcher.detach(state, listener)
+  }
+
+  settled(state: FutureState, wait: WaitOptions): Promise<void> {
+    this.retain(state)
+    const result = waitWithin<void>(
+      wait,
+      () => `"${state.key}" did not finish`,
+      ({ resolve }) => {
+        const listener = () => resolve()
+        state.whenSettled(listener)
+        return () => {
+          state.unlisten(listener)
+          this.release(state)
+        }
+      },
+    )
+    return this.keepAlive.during(result)
+  }
+
+  cancel(states: readonly FutureState[], force: boolean): void {
+    const keys = states.filter((state) => state.outcome.status !== 'cancelled').map((state) => state.key)
+    if (keys.length === 0) return
+    this.assertOpen()
+    const reason = `cancelled by client ${this.settings.name}`
+    this.registry.cancel(states, reason)
+    this.post({ op: 'cancel-keys', keys, force, reason })
+  }
+
+  async retry(states: readonly FutureState[]): Promise<void> {
+    const failed = states.filter((state) => state.outcome.status === 'error')
+    if (failed.length === 0) return
+    const { retried } = await this.askInTurn('retry', { keys: failed.map((state) => state.key) })
+    this.registry.apply({ op: 'task-retried', keys: retried })
+  }
+
+  fireAndForget(states: readonly FutureState[]): void {
+    this.assertOpen()
+    this.post({ op: 'fire-and-forget', keys: states.map((state) => state.key) })
+  }
+
+  report(error: unknown, what: string): void {
+    log.error('{what}: {stack}', { what, stack: toError(error).stack })
+  }
+
+  warn(message: string, fields: Record<string, unknown>): void {
+    log.warn(message, fields)
+  }
+
+  gatherLimitBytes(): number {
+    return gatherLimitBytes(this.settings.gatherLimit)
+  }
+
+  // Values on their way to workers.
+
+  /** A state for a large argument; what is posted from now on waits for it. */
+  sendAhead({ key, value }: LargeArgument): FutureState {
+    const held = this.registry.reusable(key)
+    if (held !== undefined) return held
+    const state = this.registry.create(key, value.type)
+    this.upload([{ state, value }], { broadcast: false, timeoutMs: this.settings.timeoutMs })
+    return state
+  }
+
+  /** Sends values to workers; the states settle when they have arrived, and later messages wait for that. */
+  upload(
+    entries: readonly { readonly state: FutureState; readonly value: Upload['value'] }[],
+    options: PlaceOptions,
+  ): void {
+    for (const { state } of entries) this.retain(state)
+    let outcomes: readonly UploadOutcome[] = []
+    const uploads = entries.map(({ state, value }) => ({ key: state.key, value }))
+    const sending = async () => {
+      // A release of the same key that still waits must come first, or it would undo this.
+      if (uploads.some(({ key }) => this.#lateReleases.has(key))) await earlier
+      outcomes = await this.#uploader.send(uploads, options)
+    }
+    const earlier = this.#outbox.delivered()
+    this.#outbox.barrier(this.keepAlive.during(sending()), () => {
+      this.#announce(entries, outcomes)
+      for (const { state } of entries) this.release(state)
+    })
+  }
+
+  #announce(entries: readonly { readonly state: FutureState }[], outcomes: readonly UploadOutcome[]): void {
+    const byKey = new Map(outcomes.map((outcome) => [outcome.key, outcome]))
+    const sent: Extract<UploadOutcome, { kind: 'sent' }>[] = []
+    const wanted: TaskKey[] = []
+    for (const { state } of entries) {
+      const outcome = byKey.get(state.key)
+      if (outcome === undefined || outcome.kind === 'failed') {
+        this.registry.settle(state, { status: 'error', error: outcome?.error ?? this.#ended ?? lostConnection(null) })
+        continue
+      }
+      if (outcome.kind === 'sent') sent.push(outcome)
+      wanted.push(state.key)
+      this.registry.settle(state, { status: 'finished', nbytes: outcome.nbytes, type: outcome.type })
+    }
+    if (sent.length > 0) {
+      const toEntry = ({ key, runId, nbytes, type, workers }: (typeof sent)[number]) => ({
+        key,
+        runId,
+        nbytes,
+        type,
+        workers,
+      })
+      this.sendNow({ op: 'update-data', entries: sent.map(toEntry) })
+    }
+    if (wanted.length > 0) this.sendNow({ op: 'client-desires-keys', keys: wanted })
+  }
+
+  /** Ends everything: what waits fails or is cancelled, connections close. May be called again. */
+  async close(): Promise<void> {
+    if (this.#ended === null) {
+      this.#ended = new PlimsollError('CLIENT_CLOSED', `The client ${this.settings.name} is closed.`, {
+        client: this.settings.name,
+      })
+      this.registry.close('its client was closed')
+      this.#fetcher.close(this.#ended)
+      this.#connection.send({ op: 'close-client' })
+    }
+    this.#stopHeartbeat?.()
+    await this.keepAlive.during(Promise.all([this.#connection.close(), this.#peers.close()]))
+    this.keepAlive.close()
+  }
+
+  #lost(reason: Error | null): void {
+    this.#stopHeartbeat?.()
+    if (this.#ended !== null) return
+    this.#ended = lostConnection(reason)
+    this.registry.failPending(this.#ended)
+    this.#fetcher.close(this.#ended)
+    void this.#peers.close()
+  }
+
+  #sendReleases(keys: readonly TaskKey[]): void {
+    if (this.closed) return
+    const late = !this.#outbox.idle
+    if (late) for (const key of keys) this.#lateReleases.add(key)
+    this.#outbox.post(() => {
+      if (late) for (const key of keys) this.#lateReleases.delete(key)
+      this.#connection.send({ op: 'client-releases-keys', keys })
+    })
+  }
+
+  #reassert(state: FutureState): void {
+    this.registry.settle(state, PENDING)
+    this.post({ op: 'client-desires-keys', keys: [state.key] })
+  }
+
+  /** One missed answer may be our own fault (this event loop was busy); the second one is the scheduler's. */
+  #heartbeat(intervalMs: number, missed: number): void {
+    this.#stopHeartbeat = systemClock.after(missed > 0 ? 0 : intervalMs, () => {
+      this.#connection.request('heartbeat', {}, { timeoutMs: this.settings.timeoutMs }).then(
+        ({ generation }) => {
+          this.registry.restart(generation)
+          if (!this.closed) this.#heartbeat(intervalMs, 0)
+        },
+        (error: unknown) => {
+          if (this.closed) return
+          if (missed === 0) this.#heartbeat(intervalMs, 1)
+          else this.#connection.abort(toError(error))
+        },
+      )
+    })
+  }
+
+  #assertUsable(state: FutureState): void {
+    if (this.#ended !== null && state.outcome.status === 'finished') throw this.#ended
+  }
+}
+
+function lostConnection(reason: Error | null): PlimsollError {
+  const why = reason === null ? 'the scheduler closed it' : reason.message
+  const message = `The connection to the scheduler is gone (${why}). Connect again, and submit again what is still needed.`
+  return new PlimsollError('COMM_CLOSED', message, {}, reason === null ? undefined : { cause: reason })
+}

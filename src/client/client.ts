@@ -1,0 +1,261 @@
+import type { MemoryMeasures, PrefixCounts, SchedulerInfo, StoryEntry } from '../protocol/scheduler-client.ts'
+import { taskKey, type TaskKey } from '../base/ids.ts'
+import type { ClientOptions, ClusterLike } from './client-options.ts'
+import { ClientRegistry } from './client-registry.ts'
+import type { ClientSession } from './client-session.ts'
+import type { Future } from './future.ts'
+import type { FutureState } from './future-state.ts'
+import { futuresIn, keysIn, statesIn, type Futures } from './futures-in.ts'
+import { gather, type GatherOptions } from './gather.ts'
+import { openSession } from './open-session.ts'
+import { scatterValues, type ScatterOptions } from './scatter.ts'
+import { submitCalls } from './submit.ts'
+import type { Gathered, GatheredSome, SubmittableArgs, SubmittableIterables } from './submittable.ts'
+import { durationMs } from './wait-limits.ts'
+import { waitForWorkers } from './wait-for-workers.ts'
+import { zip } from './zip.ts'
+
+const clients = new ClientRegistry<Client>()
+
+/**
+ * The current client: that of the surrounding `client.asCurrent(...)`, else the newest one that is open. Throws
+ * `INVALID_ARGUMENT` when there is none.
+ */
+export function getClient(): Client {
+  return clients.get()
+}
+
+/**
+ * A connection to a cluster: submits functions, and holds their results as futures. An open client does not keep the
+ * process alive; waiting for something does.
+ */
+export class Client {
+  readonly #session: ClientSession
+  readonly #afterClose: () => Promise<void>
+  #closing: Promise<void> | null = null
+
+  /** Clients are made by `Client.connect` and `Client.local`. */
+  constructor(
+    session: ClientSession,
+    options: { readonly setAsDefault?: boolean; readonly afterClose?: () => Promise<void> } = {},
+  ) {
+    this.#session = session
+    this.#afterClose = options.afterClose ?? (() => Promise.resolve())
+    if (options.setAsDefault ?? true) clients.add(this)
+  }
+
+  /**
+   * Connects to the scheduler at an address such as `tcp://127.0.0.1:8786`, or to that of a cluster object. Throws
+   * `CONNECT_FAILED`, `AUTH_FAILED`, `VERSION_MISMATCH`.
+   */
+  static async connect(target: string | ClusterLike, options: ClientOptions = {}): Promise<Client> {
+    const session = await openSession(target, options)
+    return new this(session, { ...(options.setAsDefault !== undefined && { setAsDefault: options.setAsDefault }) })
+  }
+
+  get name(): string {
+    return this.#session.settings.name
+  }
+
+  get id(): string {
+    return this.#session.settings.clientId
+  }
+
+  /** True after `close()`, and when the scheduler is gone. */
+  get closed(): boolean {
+    return this.#closing !== null || this.#session.closed
+  }
+
+  /**
+   * Runs `fn` on the cluster. Every argument may be a value, a Future of it, or have futures nested in it. The same function
+   * with the same arguments is one task (`task(fn, { pure: false })` makes each call its own). Throws `CANNOT_CAPTURE`
+   * and `NOT_SERIALIZABLE` before anything is sent.
+   */
+  submit<A extends unknown[], R>(fn: (...args: A) => R, ...args: SubmittableArgs<A>): Future<Awaited<R>> {
+    const [future] = this.#submit(fn, [args], 'single')
+    return future as Future<Awaited<R>>
+  }
+
+  /** `submit` for every set of arguments that the iterables give together, up to the end of the shortest; one message in all. */
+  map<A extends unknown[], R>(fn: (...args: A) => R, ...iterables: SubmittableIterables<A>): Future<Awaited<R>>[] {
+    return this.#submit(fn, zip(iterables), 'map') as Future<Awaited<R>>[]
+  }
+
+  /**
+   * Values in place of futures, wherever they are in a structure of arrays, plain objects, Maps and Sets. Throws the first
+   * error of a task as soon as it is known (see `errors`), `GATHER_TOO_LARGE`, `TIMEOUT`.
+   */
+  gather<const T>(structure: T, options?: GatherOptions & { readonly errors?: 'raise' }): Promise<Gathered<T>>
+  gather<const T>(structure: T, options: GatherOptions & { readonly errors: 'return' }): Promise<Gathered<T, Error>>
+  gather<const T>(structure: T, options: GatherOptions & { readonly errors: 'skip' }): Promise<GatheredSome<T>>
+  gather(structure: unknown, options: GatherOptions = {}): Promise<unknown> {
+    return gather(this.#session, structure, options)
+  }
+
+  /**
+   * Puts a value onto the cluster. The future is `pending` until a worker has it in a file, where it survives the worker;
+   * it can be an argument at once. The value is copied when this is called. Throws `NOT_SERIALIZABLE`.
+   */
+  scatter<T>(value: T, options: ScatterOptions = {}): Future<T> {
+    const [future] = scatterValues(this.#session, [value], options, () => 'value')
+    return future as Future<T>
+  }
+
+  /** `scatter` for each of the values, spread over the workers. */
+  scatterAll<T>(values: Iterable<T>, options: ScatterOptions = {}): Future<T>[] {
+    return scatterValues(this.#session, [...values], options, (index) => `value ${index}`) as Future<T>[]
+  }
+
+  /** Gives tasks up; what depends on them is cancelled too. With `force` also when other clients want them. */
+  cancel(futures: Futures, options: { readonly force?: boolean } = {}): void {
+    this.#session.cancel(this.#statesOf(futures), options.force ?? false)
+  }
+
+  /** Runs failed tasks again, each from the deepest input that failed. */
+  async retry(futures: Futures): Promise<void> {
+    await this.#session.retry(this.#statesOf(futures))
+  }
+
+  /** Releases every future given; see `Future.release`. */
+  release(futures: Futures): void {
+    for (const future of futuresIn(futures)) future.release()
+  }
+
+  /** Addresses of the workers that hold each key; none for a key that is not in memory. Default: all keys. */
+  async whoHas(futures?: Futures): Promise<Record<string, string[]>> {
+    const { keys } = await this.#session.askInTurn('who-has', keysOption(futures))
+    return mapValues(keys, (holders) => holders.map((holder) => holder.address))
+  }
+
+  /** Keys held by each worker (names or addresses; default: all). */
+  async hasWhat(workers?: readonly string[]): Promise<Record<string, string[]>> {
+    const answer = await this.#session.askInTurn('has-what', workers === undefined ? {} : { workers })
+    return mapValues(answer.workers, (keys) => [...keys])
+  }
+
+  /** Stored bytes by key, or by function name; default: of all keys, by name. */
+  async nbytes(futures?: Futures, options: { readonly by?: 'key' | 'prefix' } = {}): Promise<Record<string, number>> {
+    const by = options.by ?? (futures === undefined ? 'prefix' : 'key')
+    const { nbytes } = await this.#session.askInTurn('nbytes', { ...keysOption(futures), by })
+    return { ...nbytes }
+  }
+
+  /** Threads of each worker, by address. */
+  async nthreads(): Promise<Record<string, number>> {
+    return mapValues((await this.schedulerInfo()).workers, (worker) => worker.nthreads)
+  }
+
+  /** Keys that each worker is to run or runs now, by address. */
+  async processing(workers?: readonly string[]): Promise<Record<string, string[]>> {
+    const answer = await this.#session.askInTurn('processing', workers === undefined ? {} : { workers })
+    return mapValues(answer.workers, (keys) => [...keys])
+  }
+
+  /** The scheduler and its workers as they are now. */
+  async schedulerInfo(): Promise<SchedulerInfo> {
+    return await this.#session.ask('identity', {})
+  }
+
+  /** The memory measures in bytes, of the cluster and of each worker by address. */
+  async memory(): Promise<{
+    readonly cluster: MemoryMeasures
+    readonly workers: Readonly<Record<string, MemoryMeasures>>
+  }> {
+    return await this.#session.ask('memory', {})
+  }
+
+  /** Tasks by state, and how often they ran, by function name. */
+  async taskCounts(): Promise<Record<string, PrefixCounts>> {
+    return { ...(await this.#session.askInTurn('task-counts', {})).prefixes }
+  }
+
+  /** Every transition of a key, on the scheduler and its workers, in order. */
+  async story(key: string | Future<unknown>): Promise<StoryEntry[]> {
+    const { entries } = await this.#session.askInTurn('story', {
+      key: taskKey(typeof key === 'string' ? key : key.key),
+    })
+    return [...entries]
+  }
+
+  /** Waits until at least `n` workers run. Throws `TIMEOUT`, which says how many there were. */
+  async waitForWorkers(n: number, options: { readonly timeout?: number | string } = {}): Promise<void> {
+    await this.#session.keepAlive.during(waitForWorkers(() => this.schedulerInfo(), n, options))
+  }
+
+  /**
+   * Forgets every task of every client, and starts the workers again with empty stores. All futures are cancelled. Throws
+   * `TIMEOUT` when the workers are not back in time (default: four times the client's timeout).
+   */
+  async restart(
+    options: { readonly timeout?: number | string; readonly waitForWorkers?: boolean } = {},
+  ): Promise<void> {
+    const session = this.#session
+    const timeoutMs = options.timeout === undefined ? 4 * session.settings.timeoutMs : durationMs(options.timeout)
+    const question = { timeoutMs, waitForWorkers: options.waitForWorkers ?? true }
+    const asked = session.askInTurn('restart', question, { timeoutMs: timeoutMs + session.settings.timeoutMs })
+    session.registry.restart(session.registry.generation + 1)
+    const { generation } = await asked
+    session.registry.restart(generation)
+  }
+
+  /** Within `fn`, and everything it starts, `getClient()` is this client. */
+  asCurrent<T>(fn: () => T): T {
+    return clients.run(this, fn)
+  }
+
+  /** Cancels what is pending, releases everything and disconnects; closes the cluster of `Client.local`. May be called again. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  get [Symbol.toStringTag](): string {
+    return 'Client'
+  }
+
+  async #close(): Promise<void> {
+    clients.remove(this)
+    try {
+      await this.#session.close()
+    } finally {
+      await this.#session.keepAlive.during(this.#afterClose())
+      this.#session.keepAlive.close()
+    }
+  }
+
+  #submit(fn: unknown, calls: Iterable<readonly unknown[]>, shape: 'single' | 'map'): Future[] {
+    const session = this.#session
+    session.assertOpen()
+    return submitCalls(
+      {
+        owner: session,
+        registry: session.registry,
+        post: (deliver) => session.postInTurn(deliver),
+        send: (message) => session.sendNow(message),
+        firstUse: (id) => session.firstUse(id),
+        sendAhead: (value) => session.sendAhead(value),
+        warn: (message, fields) => session.warn(message, fields),
+      },
+      fn,
+      calls,
+      shape,
+    )
+  }
+
+  #statesOf(futures: Futures): FutureState[] {
+    this.#session.assertOpen()
+    return statesIn(futures, this.#session)
+  }
+}
+
+function keysOption(futures: Futures | undefined): { readonly keys?: readonly TaskKey[] } {
+  return futures === undefined ? {} : { keys: keysIn(futures) }
+}
+
+function mapValues<T, U>(record: Readonly<Record<string, T>>, toValue: (value: T) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, toValue(value)]))
+}

@@ -1,0 +1,191 @@
+// The keys this client holds: one FutureState per key, counted references, and the scheduler's news applied to them.
+// It sends nothing itself: releases are collected and handed to `effects.release` once per turn.
+//
+// R1. A key is in the map iff somebody holds a reference to its state, or the state is settled as cancelled and its
+//     futures are still around; a cancelled or lost state gives way to a new one when the key is submitted again.
+// R2. Releasing a state that is no longer the key's current one tells the scheduler nothing: the key may be held anew.
+// R3. After a restart every state of an older generation is cancelled and out of the map.
+
+import type { TaskKey } from '../base/ids.ts'
+import { invariant } from '../base/invariant.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { SchedulerToClient } from '../protocol/scheduler-client.ts'
+import { FutureState, type Outcome, PENDING } from './future-state.ts'
+import { RemoteFailure } from './remote-failure.ts'
+
+export interface RegistryEffects {
+  /** The last reference to these keys is gone. */
+  release(keys: readonly TaskKey[]): void
+  /** Runs `flush` once, later in this turn. */
+  schedule(flush: () => void): void
+}
+
+export class FuturesRegistry {
+  generation = 0
+  readonly #states = new Map<TaskKey, FutureState>()
+  readonly #effects: RegistryEffects
+  readonly #releases = new Set<TaskKey>()
+  #scheduled = false
+
+  constructor(effects: RegistryEffects) {
+    this.#effects = effects
+  }
+
+  get size(): number {
+    return this.#states.size
+  }
+
+  get(key: TaskKey): FutureState | undefined {
+    return this.#states.get(key)
+  }
+
+  states(): IterableIterator<FutureState> {
+    return this.#states.values()
+  }
+
+  /** The state of a key that is held already and not given up; otherwise undefined: it has to be submitted. */
+  reusable(key: TaskKey): FutureState | undefined {
+    const state = this.#states.get(key)
+    if (state === undefined) return undefined
+    const { status } = state.outcome
+    return status === 'cancelled' || status === 'lost' ? undefined : state
+  }
+
+  create(key: TaskKey, name: string): FutureState {
+    // A release that still waits for its turn must reach the scheduler before the key is asked for again.
+    if (this.#releases.has(key)) this.flushReleases()
+    const state = new FutureState(key, name, this.generation)
+    this.#states.set(key, state)
+    return state
+  }
+
+  retain(state: FutureState): void {
+    state.refs++
+  }
+
+  release(state: FutureState): void {
+    invariant(state.refs > 0, () => `released "${state.key}" more often than it was held`)
+    if (--state.refs > 0) return
+    state.releaseInputs?.()
+    state.releaseInputs = null
+    const wasPending = state.outcome.status === 'pending'
+    const current = this.#states.get(state.key) === state
+    if (current) {
+      this.#states.delete(state.key)
+      if (state.outcome.status !== 'cancelled') this.#queueRelease(state.key)
+    }
+    if (wasPending) state.become(cancelled(state.key, 'all its futures were released'))
+  }
+
+  /** Sends the collected releases now, so that what follows comes after them. */
+  flushReleases(): void {
+    if (this.#releases.size === 0) return
+    const keys = [...this.#releases]
+    this.#releases.clear()
+    this.#effects.release(keys)
+  }
+
+  apply(message: SchedulerToClient): void {
+    switch (message.op) {
+      case 'key-in-memory':
+        this.#hear(message.key, { status: 'finished', nbytes: message.nbytes, type: message.type })
+        return
+      case 'task-erred':
+        this.#hear(message.key, new RemoteFailure(message.origin ?? message.key, message.error, message.worker ?? null))
+        return
+      case 'lost-data':
+        this.#revive(message.key)
+        return
+      case 'task-retried':
+        for (const key of message.keys) this.#revive(key)
+        return
+      case 'cancelled-keys':
+        for (const key of message.keys) this.#hear(key, givenUp(key, message.reason, message.code))
+        return
+      case 'restart':
+        this.restart(message.generation)
+        return
+      case 'scheduler-closing':
+        this.failPending(
+          new PlimsollError('COMM_CLOSED', `The scheduler is closing: ${message.reason}.`, { reason: message.reason }),
+        )
+        return
+    }
+  }
+
+  /** What this client found out itself. Cancelled is the last word on a state: nothing changes it any more. */
+  settle(state: FutureState, outcome: Outcome): void {
+    if (state.outcome.status !== 'cancelled') state.become(outcome)
+  }
+
+  /** Marks states as cancelled before the scheduler knows. */
+  cancel(states: Iterable<FutureState>, reason: string): void {
+    for (const state of states) {
+      if (state.outcome.status !== 'cancelled') state.become(cancelled(state.key, reason))
+    }
+  }
+
+  /** Everything of an older generation is cancelled and forgotten (R3). */
+  restart(generation: number): void {
+    if (generation <= this.generation) return
+    this.generation = generation
+    const old = [...this.#states.values()].filter((state) => state.generation < generation)
+    for (const state of old) this.#states.delete(state.key)
+    // The scheduler may have taken some of them into the new generation when they crossed its message; it is told that
+    // nobody holds them.
+    for (const state of old) this.#queueRelease(state.key)
+    this.cancel(old, 'the cluster was restarted')
+  }
+
+  /** The connection is gone or closing: whatever is still waited for fails now. */
+  failPending(error: Error): void {
+    const states = [...this.#states.values()]
+    for (const state of states) {
+      if (state.outcome.status === 'pending') state.become({ status: 'error', error })
+    }
+  }
+
+  /** The client closes: every future that was not settled is cancelled, and nothing is held any more. */
+  close(reason: string): void {
+    const states = [...this.#states.values()]
+    this.#states.clear()
+    this.#releases.clear()
+    this.cancel(
+      states.filter((state) => state.outcome.status === 'pending'),
+      reason,
+    )
+  }
+
+  #hear(key: TaskKey, outcome: Outcome): void {
+    const state = this.#states.get(key)
+    if (state !== undefined) this.settle(state, outcome)
+  }
+
+  #revive(key: TaskKey): void {
+    const state = this.#states.get(key)
+    if (state === undefined) return
+    if (state.outcome.status === 'finished' || state.outcome.status === 'error') state.become(PENDING)
+  }
+
+  #queueRelease(key: TaskKey): void {
+    this.#releases.add(key)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    this.#effects.schedule(() => {
+      this.#scheduled = false
+      this.flushReleases()
+    })
+  }
+}
+
+function cancelled(key: TaskKey, reason: string): Outcome {
+  return givenUp(key, reason, 'TASK_CANCELLED')
+}
+
+function givenUp(key: TaskKey, reason: string, code: 'TASK_CANCELLED' | 'DATA_LOST'): Outcome {
+  if (code === 'DATA_LOST') {
+    const message = `The value of "${key}" is lost: ${reason}. It has no recipe to compute it again from; scatter it again.`
+    return { status: 'lost', error: new PlimsollError(code, message, { key, reason }) }
+  }
+  return { status: 'cancelled', error: new PlimsollError(code, `"${key}" was cancelled: ${reason}.`, { key, reason }) }
+}

@@ -1,0 +1,68 @@
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { getLogger } from '@logtape/logtape'
+import { clientId } from '../base/ids.ts'
+import { connect, readToken, type Credentials } from '../comm/index.ts'
+import { loadConfig } from '../config/index.ts'
+import { PROTOCOL_VERSION } from '../protocol/version.ts'
+import { Connection } from '../rpc/connection.ts'
+import type { ClientOptions, ClusterLike } from './client-options.ts'
+import { ClientSession, type SchedulerConnection, type SessionSettings } from './client-session.ts'
+import { notDirect } from './gather.ts'
+import { createPeers } from './peers.ts'
+import { durationMs } from './wait-limits.ts'
+
+const log = getLogger(['plimsoll', 'client'])
+
+/** Connects to a scheduler and registers there. Throws `CONNECT_FAILED`, `AUTH_FAILED`, `VERSION_MISMATCH`, `CONFIG_INVALID`. */
+export async function openSession(target: string | ClusterLike, options: ClientOptions): Promise<ClientSession> {
+  if (options.directToWorkers === false) throw notDirect()
+  if (typeof target !== 'string') await target.ready
+  const address = typeof target === 'string' ? target : target.address
+  const settings = settingsFrom(options)
+  const credentials: Credentials = {
+    token: options.token ?? (typeof target === 'string' ? await readToken() : target.token),
+    tls: options.tls ?? null,
+    insecurePlaintext: options.insecurePlaintext ?? false,
+  }
+  const { timeoutMs } = settings
+  const comm = await connect(address, { role: 'client', credentials, protocolVersion: PROTOCOL_VERSION, timeoutMs })
+  comm.unref()
+  const connection: SchedulerConnection = new Connection(comm)
+  const session = new ClientSession(connection, createPeers(credentials, timeoutMs), settings)
+  try {
+    const { nodeVersion } = await session.register(packageVersion())
+    warnOfOtherNode(nodeVersion)
+    return session
+  } catch (error) {
+    await session.close()
+    throw error
+  }
+}
+
+function settingsFrom(options: ClientOptions): SessionSettings {
+  const config = loadConfig()
+  const id = clientId(`client-${randomUUID()}`)
+  return {
+    clientId: id,
+    name: options.name ?? id,
+    timeoutMs: options.timeout === undefined ? config.get('comm.timeouts.connect') : durationMs(options.timeout),
+    heartbeatMs: options.heartbeat === undefined ? config.get('client.heartbeat') : durationMs(options.heartbeat),
+    gatherLimit: config.get('client.gather-limit'),
+  }
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { readonly version: string }).version
+}
+
+/** Values written by one major version may not be readable by another. */
+function warnOfOtherNode(theirs: string): void {
+  const major = (version: string) => version.replace(/^v/, '').split('.')[0]
+  if (major(theirs) === major(process.version)) return
+  log.warn('the cluster runs Node {theirs}, this client Node {ours}: use the same major version', {
+    theirs,
+    ours: process.version,
+  })
+}

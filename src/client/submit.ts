@@ -1,0 +1,208 @@
+// From a call to messages: captures the function once, encodes arguments, makes keys, and registers the futures. All of it
+// is synchronous, so whatever is wrong with a call is thrown by the call.
+//
+// P1. Everything is encoded before anything is registered or sent: a map whose last argument cannot be encoded leaves
+//     no trace.
+// P2. A graph that needs values which are still on their way waits behind them in the outbox, and fails with them.
+// P3. A key that is held already is not sent again.
+
+import { taskKey, type FunctionId, type TaskKey } from '../base/ids.ts'
+import { formatBytes } from '../base/units.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { capture, type CapturedFunction } from '../functions/capture.ts'
+import type { ClientToScheduler } from '../protocol/scheduler-client.ts'
+import type { TaskRow } from '../protocol/tasks.ts'
+import { ArgumentEncoder, type EncodedCall, type LargeArgument } from './argument-encoder.ts'
+import { claimOf, Future, type FutureOwner } from './future.ts'
+import type { FutureState } from './future-state.ts'
+import type { FuturesRegistry } from './futures-registry.ts'
+import { freshKey, PureKeys } from './keys.ts'
+import { readTask, type TaskCall, type TaskOptions } from './task-options.ts'
+
+/** Arguments of one message; a larger map goes out in several. */
+const MESSAGE_BYTES_MAX = 32 * 2 ** 20
+/** A call or map with more than this in its arguments is worth a word. */
+const LARGE_GRAPH_BYTES = 10 * 2 ** 20
+
+export interface SubmitDeps {
+  readonly owner: FutureOwner
+  readonly registry: FuturesRegistry
+  /** In its turn behind everything said before. */
+  post(deliver: () => void): void
+  send(message: ClientToScheduler): void
+  /** True once per function and connection: its code has to go along. */
+  firstUse(id: FunctionId): boolean
+  /** Sends a value ahead, if it is not there; what is posted from now on waits until it has arrived. */
+  sendAhead(value: LargeArgument): FutureState
+  warn(message: string, fields: Record<string, unknown>): void
+}
+
+interface NewTask {
+  readonly state: FutureState
+  readonly row: TaskRow
+  /** Sent ahead for it; held as long as the task may have to run again. */
+  readonly ahead: readonly FutureState[]
+}
+
+/**
+ * Submits one call of `fn` per list of arguments: one message, one group. A text as `key` option is the key of a `single`
+ * call, and a prefix for a map.
+ */
+export function submitCalls(
+  deps: SubmitDeps,
+  fn: unknown,
+  calls: Iterable<readonly unknown[]>,
+  shape: 'single' | 'map',
+): Future[] {
+  const call = readTask(fn)
+  const { signal } = call.options
+  if (signal?.aborted === true) {
+    throw new PlimsollError(
+      'TASK_CANCELLED',
+      'Not submitted: the signal of the task was aborted before.',
+      {},
+      { cause: signal.reason },
+    )
+  }
+  const captured = capture(call.fn)
+  const name = call.options.name ?? (call.fn.name === '' ? 'lambda' : captured.name)
+  const encoded = encodeCalls(deps, name, calls)
+  const { key } = call.options
+  const options = shape === 'single' && typeof key === 'string' ? { ...call.options, key: [key] } : call.options
+  const keys = keysOf(options, captured, name, encoded)
+  const { futures, fresh } = register(deps, name, keys, encoded)
+  sendTasks(deps, call, captured, name, fresh)
+  if (signal !== undefined) cancelOnAbort(deps.owner, signal, futures)
+  return futures
+}
+
+function encodeCalls(deps: SubmitDeps, name: string, calls: Iterable<readonly unknown[]>): EncodedCall[] {
+  const encoder = new ArgumentEncoder(deps.owner)
+  const encoded: EncodedCall[] = []
+  let totalBytes = 0
+  for (const args of calls) {
+    const one = encoder.encode(args)
+    totalBytes += one.bytes.length
+    encoded.push(one)
+  }
+  if (totalBytes > LARGE_GRAPH_BYTES) {
+    deps.warn(
+      '{calls} calls of {name} carry {size} of arguments through the scheduler; scatter shared data and pass its future',
+      {
+        name,
+        calls: encoded.length,
+        size: formatBytes(totalBytes),
+      },
+    )
+  }
+  return encoded
+}
+
+function keysOf(
+  options: TaskOptions,
+  captured: CapturedFunction,
+  name: string,
+  calls: readonly EncodedCall[],
+): TaskKey[] {
+  const { key, pure = true } = options
+  if (typeof key === 'object') {
+    if (key.length >= calls.length) return calls.map((_, index) => taskKey(key[index] as string))
+    const message = `The task option "key" names ${key.length} keys for ${calls.length} calls.`
+    throw new PlimsollError('INVALID_ARGUMENT', message, { keys: key.length, calls: calls.length })
+  }
+  const prefix = key ?? name
+  if (!pure) return calls.map(() => freshKey(prefix))
+  const keys = new PureKeys(prefix, captured.id)
+  return calls.map((call) => keys.keyOf(call.bytes))
+}
+
+function register(
+  deps: SubmitDeps,
+  name: string,
+  keys: readonly TaskKey[],
+  calls: readonly EncodedCall[],
+): { futures: Future[]; fresh: NewTask[] } {
+  const { owner, registry } = deps
+  const futures: Future[] = []
+  const fresh: NewTask[] = []
+  for (const [index, { bytes, dependencies, large }] of calls.entries()) {
+    const key = keys[index] as TaskKey
+    let state = registry.reusable(key)
+    if (state === undefined) {
+      const ahead = large.length === 0 ? NONE : large.map((value) => deps.sendAhead(value))
+      state = registry.create(key, name)
+      if (ahead.length > 0) holdInputs(owner, state, ahead)
+      fresh.push({ state, row: [key, bytes, dependencies], ahead })
+    }
+    futures.push(new Future(owner, state))
+  }
+  return { futures, fresh }
+}
+
+const NONE: readonly never[] = []
+
+function holdInputs(owner: FutureOwner, state: FutureState, inputs: readonly FutureState[]): void {
+  for (const input of inputs) owner.retain(input)
+  state.releaseInputs = () => {
+    for (const input of inputs) owner.release(input)
+  }
+}
+
+function sendTasks(
+  deps: SubmitDeps,
+  call: TaskCall,
+  { id, bytes }: CapturedFunction,
+  name: string,
+  tasks: readonly NewTask[],
+): void {
+  for (const part of split(tasks)) {
+    deps.post(() => {
+      const ready = part.some((task) => task.ahead.length > 0)
+        ? part.filter((one) => inputsArrived(deps.registry, one))
+        : part
+      if (ready.length === 0) return
+      deps.send({
+        op: 'update-graph',
+        groups: [{ fn: id, name, options: call.wire, tasks: ready.map((task) => task.row) }],
+        functions: deps.firstUse(id) ? [{ id, bytes }] : [],
+        wanted: ready.map((task) => task.state.key),
+      })
+    })
+  }
+}
+
+/** False, and the task failed, when a value that it needs did not reach any worker. */
+function inputsArrived(registry: FuturesRegistry, { state, ahead }: NewTask): boolean {
+  const failed = ahead.find((input) => input.outcome.status !== 'finished' && input.outcome.status !== 'pending')
+  if (failed === undefined) return true
+  registry.settle(state, failed.outcome)
+  return false
+}
+
+function* split(tasks: readonly NewTask[]): Generator<readonly NewTask[]> {
+  let start = 0
+  let bytes = 0
+  for (const [index, task] of tasks.entries()) {
+    bytes += task.row[1].length
+    if (bytes <= MESSAGE_BYTES_MAX || index === start) continue
+    yield tasks.slice(start, index)
+    start = index
+    bytes = task.row[1].length
+  }
+  if (start === 0) yield tasks
+  else yield tasks.slice(start)
+}
+
+function cancelOnAbort(owner: FutureOwner, signal: AbortSignal, futures: readonly Future[]): void {
+  const states = new Set(futures.map((future) => claimOf(future).state))
+  let left = states.size
+  const onAbort = () => {
+    const pending = [...states].filter((state) => !state.settled)
+    owner.cancel(pending, false)
+  }
+  signal.addEventListener('abort', onAbort, { once: true })
+  const onSettled = () => {
+    if (--left === 0) signal.removeEventListener('abort', onAbort)
+  }
+  for (const state of states) state.whenSettled(onSettled)
+}

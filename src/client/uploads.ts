@@ -1,0 +1,173 @@
+// Values that a client puts on the cluster itself: scattered ones, and large arguments sent ahead of their task. The scheduler
+// chooses workers and gives run ids; the bytes go straight there; what became of them is returned, and told to the
+// scheduler by whoever asked (in its place in the outbox).
+//
+// U1. A value counts as sent when at least one worker has it in a file.
+// U2. A worker that fails costs a new placement, not the value, up to ATTEMPTS_MAX times.
+// U3. At most TRANSFERS_MAX values are on their way at once; the client holds the bytes until they have arrived.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { RunId, TaskKey, WorkerId } from '../base/ids.ts'
+import { toError } from '../errors/plimsoll-error.ts'
+import type { SchedulerRequests } from '../protocol/scheduler-client.ts'
+import type { Holder } from '../protocol/tasks.ts'
+import { encodedBlobBytes, layoutBlob, type BlobMeta } from '../values/blob.ts'
+import type { EncodedValue } from '../values/encode.ts'
+import type { Peers } from './peers.ts'
+
+const ATTEMPTS_MAX = 5
+const TRANSFERS_MAX = 4
+const CHUNK_BYTES = 2 ** 20
+const RETRY_PAUSE_MS = 100
+/** Without progress for this long a transfer is given up; a worker may have to spill before it has room. */
+const STALLED_MS = 60_000
+
+export interface Upload {
+  readonly key: TaskKey
+  readonly value: EncodedValue
+}
+
+export interface PlaceOptions {
+  /** Names, hosts or addresses. */
+  readonly workers?: readonly string[]
+  readonly broadcast: boolean | number
+  readonly timeoutMs: number
+}
+
+export type UploadOutcome =
+  | {
+      readonly kind: 'sent'
+      readonly key: TaskKey
+      readonly runId: RunId
+      readonly nbytes: number
+      readonly type: string
+      readonly workers: readonly WorkerId[]
+    }
+  /** It was in memory already: the same content was scattered before. */
+  | { readonly kind: 'present'; readonly key: TaskKey; readonly nbytes: number; readonly type: string }
+  | { readonly kind: 'failed'; readonly key: TaskKey; readonly error: Error }
+
+export interface UploaderDeps {
+  readonly peers: Peers
+  place(question: SchedulerRequests['scatter-place'][0]): Promise<SchedulerRequests['scatter-place'][1]>
+  /** A worker did not take a value, and another is tried. */
+  warn(key: string, address: string, error: Error): void
+}
+
+export class Uploader {
+  readonly #deps: UploaderDeps
+  readonly #waiting: (() => void)[] = []
+  #transfers = 0
+
+  constructor(deps: UploaderDeps) {
+    this.#deps = deps
+  }
+
+  /** Sends all values; one outcome each, in no particular order. Never rejects. */
+  async send(uploads: readonly Upload[], options: PlaceOptions): Promise<UploadOutcome[]> {
+    const outcomes: UploadOutcome[] = []
+    let left = uploads
+    for (let attempt = 1; left.length > 0; attempt++) {
+      const round = await this.#sendOnce(left, options)
+      const again = attempt < ATTEMPTS_MAX ? round.filter((outcome) => outcome.kind === 'failed') : []
+      const keys = new Set(again.map((outcome) => outcome.key))
+      outcomes.push(...round.filter((outcome) => !keys.has(outcome.key)))
+      left = left.filter((upload) => keys.has(upload.key))
+      if (left.length > 0) await sleep(RETRY_PAUSE_MS * attempt)
+    }
+    return outcomes
+  }
+
+  async #sendOnce(
+    uploads: readonly Upload[],
+    { workers, broadcast, timeoutMs }: PlaceOptions,
+  ): Promise<UploadOutcome[]> {
+    const entries = uploads.map(({ key, value }) => ({ key, nbytes: value.nbytes, type: value.type }))
+    let answer: SchedulerRequests['scatter-place'][1]
+    try {
+      answer = await this.#deps.place({ entries, broadcast, timeoutMs, ...(workers !== undefined && { workers }) })
+    } catch (thrown) {
+      const error = toError(thrown)
+      return uploads.map(({ key }) => ({ kind: 'failed', key, error }))
+    }
+    const placed = new Map(answer.placed.map((place) => [place.key, place]))
+    return Promise.all(
+      uploads.map(async ({ key, value }): Promise<UploadOutcome> => {
+        const place = placed.get(key)
+        if (place === undefined || place.runId === null)
+          return { kind: 'present', key, nbytes: value.nbytes, type: value.type }
+        const meta = { clusterId: answer.clusterId, generation: answer.generation, key, runId: place.runId }
+        return this.#deliver({ key, value }, place.runId, meta, place.workers)
+      }),
+    )
+  }
+
+  async #deliver(
+    { key, value }: Upload,
+    runId: RunId,
+    meta: BlobMeta,
+    holders: readonly Holder[],
+  ): Promise<UploadOutcome> {
+    const nbytes = encodedBlobBytes(meta, value)
+    const sent: WorkerId[] = []
+    let failure: Error | null = null
+    for (const holder of holders) {
+      try {
+        await this.#limited(() => this.#put(holder.address, { key, runId, nbytes, type: value.type }, meta, value))
+        sent.push(holder.id)
+      } catch (thrown) {
+        failure = toError(thrown)
+        this.#deps.warn(key, holder.address, failure)
+      }
+    }
+    if (sent.length > 0) return { kind: 'sent', key, runId, nbytes, type: value.type, workers: sent }
+    return { kind: 'failed', key, error: failure ?? new Error(`no worker was chosen for "${key}"`) }
+  }
+
+  async #put(
+    address: string,
+    question: { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly type: string },
+    meta: BlobMeta,
+    value: EncodedValue,
+  ): Promise<void> {
+    await this.#deps.peers.use(address, (connection) =>
+      connection.request('put-data', question, {
+        body: chunksOf(layoutBlob(meta, value).parts),
+        timeoutMs: STALLED_MS,
+      }),
+    )
+  }
+
+  async #limited<T>(transfer: () => Promise<T>): Promise<T> {
+    if (this.#transfers >= TRANSFERS_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else this.#transfers++
+    try {
+      return await transfer()
+    } finally {
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#transfers--
+      else next()
+    }
+  }
+}
+
+/** The parts of a blob in pieces of at most 1 MiB; small parts are joined. */
+export async function* chunksOf(parts: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  let small: Uint8Array[] = []
+  let smallBytes = 0
+  for (const part of parts) {
+    if (smallBytes + part.length <= CHUNK_BYTES) {
+      small.push(part)
+      smallBytes += part.length
+      continue
+    }
+    if (smallBytes > 0) yield Buffer.concat(small, smallBytes)
+    small = []
+    smallBytes = 0
+    let at = 0
+    for (; part.length - at > CHUNK_BYTES; at += CHUNK_BYTES) yield part.subarray(at, at + CHUNK_BYTES)
+    small.push(part.subarray(at))
+    smallBytes = part.length - at
+  }
+  if (smallBytes > 0) yield Buffer.concat(small, smallBytes)
+}

@@ -1,0 +1,35 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { SchedulerInfo } from '../protocol/scheduler-client.ts'
+import { durationMs } from './wait-limits.ts'
+
+const POLL_MS = { first: 10, most: 250 } as const
+
+/** Asks until at least `n` workers are running. */
+export async function waitForWorkers(
+  info: () => Promise<SchedulerInfo>,
+  n: number,
+  options: { readonly timeout?: number | string },
+): Promise<void> {
+  if (!(Number.isInteger(n) && n >= 1))
+    throw new PlimsollError(
+      'INVALID_ARGUMENT',
+      `The number of workers to wait for is a whole number from 1; it was ${n}.`,
+      { n },
+    )
+  const timeoutMs = options.timeout === undefined ? Number.POSITIVE_INFINITY : durationMs(options.timeout)
+  const startMs = performance.now()
+  for (let pauseMs: number = POLL_MS.first; ; pauseMs = Math.min(POLL_MS.most, 2 * pauseMs)) {
+    const { workers } = await info()
+    const running = Object.values(workers).filter((worker) => worker.status === 'running').length
+    if (running >= n) return
+    const leftMs = timeoutMs - (performance.now() - startMs)
+    if (leftMs <= 0)
+      throw new PlimsollError('TIMEOUT', `Only ${running} of ${n} workers were running after ${timeoutMs} ms.`, {
+        running,
+        n,
+        timeoutMs,
+      })
+    await sleep(Math.min(pauseMs, leftMs))
+  }
+}
