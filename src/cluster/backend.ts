@@ -1,0 +1,46 @@
+// What stands behind a LocalCluster, wherever it runs: in this process (in-process-cluster.ts), or in the helper process
+// (nanny-cluster.ts there, helper-process.ts here).
+
+/** One worker of a local cluster, as last heard of. */
+export interface ClusterWorker {
+  readonly id: string
+  readonly name: string
+  /** Null while it is being started again. */
+  readonly address: string | null
+  readonly pid: number | null
+  readonly restarts: number
+}
+
+export interface ClusterScheduler {
+  readonly id: string
+  readonly address: string
+  /** Of the process it runs in. */
+  readonly pid: number
+}
+
+export interface ClusterBackend {
+  /** Resolves when scheduler and workers are ready; on failure nothing is left behind. */
+  start(): Promise<ClusterScheduler>
+  readonly workers: readonly ClusterWorker[]
+  /** Workers that go are emptied first: what only they hold is copied to the others. */
+  scale(n: number): Promise<void>
+  /** Ends everything and removes its directories. Always ends, never rejects. */
+  close(reason: string, options?: { readonly force?: boolean }): Promise<void>
+  /** Resolves with the reason when it ended, asked to or not. Never rejects. */
+  readonly closed: Promise<string>
+}
+
+/** Everything decided: what LocalCluster's options and the configuration come to. Plain JSON data. */
+export interface ClusterPlan {
+  readonly nWorkers: number
+  readonly nthreads: number
+  /** Bytes for each worker, 0 for no limit. */
+  readonly memoryLimit: number
+  readonly host: string
+  readonly schedulerPort: number
+  readonly token: string
+  readonly localBase?: string
+  readonly memoryBase?: string
+  readonly env: Readonly<Record<string, string>>
+  readonly config: Readonly<Record<string, unknown>>
+}

@@ -1,0 +1,66 @@
+// Entry of the helper process of a LocalCluster: hosts scheduler and nannies, so that a busy program does not stall
+// heartbeats, restarts and the watch over memory. It lives for its program alone: when the channel ends, however the
+// program ended, workers are killed and directories removed.
+
+import { configureLoggingFrom } from '../diagnostics/logging.ts'
+import { loadConfig } from '../config/index.ts'
+import type { ClusterPlan } from './backend.ts'
+import { type HelperToProgram, type ProgramToHelper, toWireFailure } from './helper-messages.ts'
+import { NannyCluster } from './nanny-cluster.ts'
+
+/** Whatever hangs: after this the helper is gone, and with its channels all workers, which end by themselves. */
+const CLOSE_MS_MAX = 15_000
+
+let cluster: NannyCluster | null = null
+
+function tell(message: HelperToProgram, then: () => void = () => {}): void {
+  if (process.connected) process.send?.(message, () => then())
+  else then()
+}
+
+async function start(plan: ClusterPlan): Promise<void> {
+  configureLoggingFrom(loadConfig({ overrides: plan.config, env: {}, files: [] }))
+  const hosted = new NannyCluster(plan, () => tell({ op: 'workers', workers: hosted.workers }))
+  cluster = hosted
+  void hosted.closed.then((reason) => tell({ op: 'closed', reason }, () => process.exit(0)))
+  try {
+    const scheduler = await hosted.start()
+    tell({ op: 'workers', workers: hosted.workers })
+    tell({ op: 'started', scheduler })
+  } catch (error) {
+    tell({ op: 'start-failed', error: toWireFailure(error) })
+  }
+}
+
+async function scale(id: number, n: number): Promise<void> {
+  try {
+    await cluster?.scale(n)
+    tell({ op: 'scaled', id, error: null })
+  } catch (error) {
+    tell({ op: 'scaled', id, error: toWireFailure(error) })
+  }
+}
+
+function close(reason: string, force: boolean): void {
+  setTimeout(() => process.exit(1), CLOSE_MS_MAX).unref()
+  if (cluster === null) process.exit(0)
+  void cluster.close(reason, { force })
+}
+
+process.on('message', (message: ProgramToHelper) => {
+  switch (message.op) {
+    case 'start':
+      return void start(message.plan)
+    case 'scale':
+      return void scale(message.id, message.n)
+    case 'close':
+      return close(message.reason, false)
+  }
+})
+process.on('disconnect', () => close('the program has ended', true))
+process.on('SIGTERM', () => close('the helper was asked to end (SIGTERM)', false))
+// Ctrl-C and a closed terminal reach every process of the group; the program decides what they mean.
+process.on('SIGINT', () => {})
+process.on('SIGHUP', () => {})
+// The program may be gone before this line is: then there was no event to hear.
+if (!process.connected) process.exit(0)

@@ -1,0 +1,138 @@
+// Scheduler and workers in this process, over `inproc://`, with tasks run in this very thread: for unit tests and
+// debugging. Values are encoded and decoded as between processes. Nothing is killed, capped or restarted.
+
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { type Deferred, deferred } from '../base/deferred.ts'
+import { workerId } from '../base/ids.ts'
+import { type Config, loadConfig } from '../config/index.ts'
+import { Scheduler } from '../scheduler/index.ts'
+import { type ClaimedDirectories, claimDirectories } from '../store/directories.ts'
+import { Worker } from '../worker/index.ts'
+import type { ClusterBackend, ClusterPlan, ClusterScheduler, ClusterWorker } from './backend.ts'
+
+interface Member {
+  readonly id: string
+  readonly name: string
+  readonly worker: Worker
+  readonly directories: ClaimedDirectories
+}
+
+export class InProcessCluster implements ClusterBackend {
+  readonly #plan: ClusterPlan
+  readonly #config: Config
+  readonly #scheduler: Scheduler
+  readonly #members: Member[] = []
+  readonly #closed: Deferred<string> = deferred()
+  #workersMade = 0
+  #closing: Promise<void> | null = null
+  readonly #onExit = (): void => this.#removeNow()
+
+  constructor(plan: ClusterPlan) {
+    this.#plan = plan
+    this.#config = loadConfig({ overrides: plan.config, env: {}, files: [] })
+    const credentials = { token: null, tls: null, insecurePlaintext: false }
+    this.#scheduler = new Scheduler({ host: '', port: 0, scheme: 'inproc', credentials, config: this.#config })
+  }
+
+  get workers(): readonly ClusterWorker[] {
+    return this.#members.map(({ id, name, worker }) => ({
+      id,
+      name,
+      address: worker.address,
+      pid: process.pid,
+      restarts: 0,
+    }))
+  }
+
+  get closed(): Promise<string> {
+    return this.#closed.promise
+  }
+
+  async start(): Promise<ClusterScheduler> {
+    process.once('exit', this.#onExit)
+    try {
+      await this.#scheduler.start()
+      await this.scale(this.#plan.nWorkers)
+    } catch (error) {
+      await this.close('the cluster could not be started')
+      throw error
+    }
+    return { id: this.#scheduler.id, address: this.#scheduler.address, pid: process.pid }
+  }
+
+  async scale(n: number): Promise<void> {
+    while (this.#members.length < n) this.#members.push(await this.#createMember())
+    const surplus = this.#members.splice(n)
+    await Promise.all(surplus.map((member) => end(member, 'the cluster was scaled down')))
+  }
+
+  close(reason: string): Promise<void> {
+    this.#closing ??= this.#closeNow(reason)
+    return this.#closing
+  }
+
+  async #closeNow(reason: string): Promise<void> {
+    await Promise.allSettled(this.#members.splice(0).map((member) => end(member, reason)))
+    await Promise.allSettled([this.#scheduler.close(reason)])
+    process.removeListener('exit', this.#onExit)
+    this.#closed.resolve(reason)
+  }
+
+  async #createMember(): Promise<Member> {
+    const { nthreads, memoryLimit, config, localBase, memoryBase } = this.#plan
+    const id = workerId(`worker-${randomBytes(6).toString('hex')}`)
+    const name = String(this.#workersMade++)
+    const directories = await claimDirectories({
+      workerId: id,
+      memoryLimit,
+      ...(localBase === undefined ? {} : { localBase }),
+      ...(memoryBase === undefined ? {} : { memoryBase }),
+    })
+    const worker = new Worker({
+      schedulerAddress: this.#scheduler.address,
+      token: null,
+      tls: null,
+      insecurePlaintext: false,
+      workerId: id,
+      incarnation: 1,
+      name,
+      nthreads,
+      memoryLimit,
+      localDirectory: directories.local,
+      memoryDirectory: directories.memory,
+      host: '',
+      port: 0,
+      resources: this.#config.get('worker.resources'),
+      nannyPid: null,
+      restarts: 0,
+      processPeak: 0,
+      spilledTotal: 0,
+      executor: 'inline',
+      deathTimeoutMs: null,
+      config,
+    })
+    const member = { id, name, worker, directories }
+    try {
+      await worker.start()
+    } catch (error) {
+      await end(member, 'the worker could not be started')
+      throw error
+    }
+    return member
+  }
+
+  /** The program exits without having closed the cluster: there is no time for more than this. */
+  #removeNow(): void {
+    for (const { directories } of this.#members) {
+      for (const path of [directories.local, directories.memory]) {
+        if (path !== null) rmSync(path, { recursive: true, force: true })
+      }
+    }
+  }
+}
+
+async function end({ worker, directories }: Member, reason: string): Promise<void> {
+  await Promise.allSettled([worker.close(reason)])
+  await directories.release({ remove: true })
+}

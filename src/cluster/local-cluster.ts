@@ -1,0 +1,121 @@
+import { getLogger } from '@logtape/logtape'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { ClusterBackend, ClusterScheduler, ClusterWorker } from './backend.ts'
+import { HelperProcess } from './helper-process.ts'
+import { type ClusterSettings, type LocalClusterOptions, resolveOptions } from './options.ts'
+
+export type { LocalClusterOptions } from './options.ts'
+
+/**
+ * A cluster on this machine that belongs to this program: a scheduler and nannies in one helper process, workers under
+ * them. It is started by `start()`, or by the first `Client.connect(cluster)`; it ends with `close()`, and with the
+ * program, however that ends.
+ */
+export class LocalCluster {
+  readonly #settings: ClusterSettings
+  #backend: ClusterBackend | null = null
+  #starting: Promise<ClusterScheduler> | null = null
+  #scheduler: ClusterScheduler | null = null
+  #closing: Promise<void> | null = null
+
+  /** @throws PlimsollError INVALID_ARGUMENT, CONFIG_INVALID for a wrong option. */
+  constructor(options: LocalClusterOptions = {}) {
+    this.#settings = resolveOptions(options)
+  }
+
+  /**
+   * Resolves when scheduler and workers are ready; calling it again is free.
+   * @throws PlimsollError WORKER_START_FAILED and others; then nothing is left behind.
+   */
+  async start(): Promise<this> {
+    if (this.#closing !== null) throw this.#closedError()
+    this.#starting ??= this.#startNow()
+    await this.#starting
+    return this
+  }
+
+  /** Address of the scheduler. @throws PlimsollError INVALID_ARGUMENT before the start. */
+  get address(): string {
+    return this.scheduler.address
+  }
+
+  /** Shared secret of the cluster, hex; null in one process, where nobody else can connect. */
+  get token(): string | null {
+    return this.#settings.inProcess ? null : this.#settings.plan.token
+  }
+
+  /** @throws PlimsollError INVALID_ARGUMENT before the start. */
+  get scheduler(): ClusterScheduler {
+    if (this.#scheduler !== null) return this.#scheduler
+    throw new PlimsollError(
+      'INVALID_ARGUMENT',
+      'the cluster has not been started: await cluster.start(), or Client.connect(cluster)',
+    )
+  }
+
+  /** The workers as last heard of; one that is being restarted has no address. */
+  get workers(): readonly ClusterWorker[] {
+    return this.#backend?.workers ?? []
+  }
+
+  /** This version has no dashboard. */
+  get dashboardLink(): string | null {
+    return null
+  }
+
+  /** Whether `close()` was called, or the cluster ended by itself. */
+  get closed(): boolean {
+    return this.#closing !== null
+  }
+
+  /**
+   * Starts workers, or ends the newest ones after their values were copied to the others; resolves when that is done.
+   * @throws PlimsollError INVALID_ARGUMENT, WORKER_START_FAILED, COMM_CLOSED.
+   */
+  async scale(n: number): Promise<void> {
+    if (!Number.isSafeInteger(n) || n < 0) {
+      throw new PlimsollError(
+        'INVALID_ARGUMENT',
+        `scale takes a whole number of workers of at least 0, not ${String(n)}`,
+      )
+    }
+    await this.start()
+    if (this.#backend === null) throw this.#closedError()
+    await this.#backend.scale(n)
+  }
+
+  /** Ends all workers and the scheduler and removes their directories. Never rejects; calling it again waits for the first. */
+  close(): Promise<void> {
+    this.#closing ??= this.#closeNow()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #startNow(): Promise<ClusterScheduler> {
+    const { plan, inProcess, warnings } = this.#settings
+    for (const warning of warnings) getLogger(['plimsoll', 'cluster']).warn('{warning}', { warning })
+    // Scheduler and worker are loaded into this process only when they run in it.
+    const backend = inProcess
+      ? new (await import('./in-process-cluster.ts')).InProcessCluster(plan)
+      : new HelperProcess(plan)
+    this.#backend = backend
+    void backend.closed.then(() => {
+      this.#closing ??= Promise.resolve()
+    })
+    this.#scheduler = await backend.start()
+    return this.#scheduler
+  }
+
+  async #closeNow(): Promise<void> {
+    // A start that is under way is ended by the same call.
+    if (this.#starting !== null && this.#backend === null) await this.#starting.catch(() => {})
+    await this.#backend?.close('the cluster was closed')
+  }
+
+  #closedError(): PlimsollError {
+    return new PlimsollError('COMM_CLOSED', 'the cluster is closed: make a new LocalCluster')
+  }
+}

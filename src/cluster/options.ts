@@ -1,0 +1,153 @@
+// Options of LocalCluster: checked before anything is started, so that a mistake is one clear error here and not a worker
+// that does not come up.
+
+import { availableParallelism } from 'node:os'
+import { nearestName } from '../base/nearest-name.ts'
+import { createToken } from '../comm/token.ts'
+import { type LogLevel, loadConfig, LOG_LEVELS, resolveMemoryLimit } from '../config/index.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { ClusterPlan } from './backend.ts'
+
+export interface LocalClusterOptions {
+  /** Default 1: one worker with a thread per core shares every value without copying. */
+  readonly nWorkers?: number
+  /** Tasks that each worker runs at a time. Default: the cores, split among the workers. */
+  readonly nthreads?: number
+  /** Of each worker: bytes, a text such as "4 GiB", a part of the machine such as 0.5, 0 for none. Default "auto". */
+  readonly memoryLimit?: number | string
+  /** Where the workers' scratch directories are made. Default: `worker.local-directory`. */
+  readonly localDirectory?: string
+  /** RAM file system for values. Default: `worker.memory-directory`. */
+  readonly memoryDirectory?: string
+  /** Default 0: any free one. */
+  readonly schedulerPort?: number
+  /** This version has no dashboard: only `null` is accepted. */
+  readonly dashboardAddress?: null
+  /** Interface that scheduler and workers listen on. Default 127.0.0.1; beyond loopback every byte is encrypted. */
+  readonly host?: string
+  /** Everything in this process, tasks included: for unit tests and debugging. Nothing is killed or restarted. */
+  readonly inProcess?: boolean
+  /** Environment variables of the worker processes. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Configuration keys, dotted or nested; they win over files and environment. */
+  readonly config?: Readonly<Record<string, unknown>>
+  /** Least severe records that the cluster's processes log to stderr: a level, `true` for "warning", `false` for what is configured. */
+  readonly silenceLogs?: LogLevel | boolean
+}
+
+const NAMES = [
+  'nWorkers',
+  'nthreads',
+  'memoryLimit',
+  'localDirectory',
+  'memoryDirectory',
+  'schedulerPort',
+  'dashboardAddress',
+  'host',
+  'inProcess',
+  'env',
+  'config',
+  'silenceLogs',
+] as const satisfies readonly (keyof LocalClusterOptions)[]
+
+export interface ClusterSettings {
+  readonly plan: ClusterPlan
+  readonly inProcess: boolean
+  /** For the log: what was replaced. */
+  readonly warnings: readonly string[]
+}
+
+/** @throws PlimsollError INVALID_ARGUMENT or CONFIG_INVALID that names the option. */
+export function resolveOptions(options: LocalClusterOptions): ClusterSettings {
+  refuseUnknown(options)
+  const nWorkers = wholeNumber('nWorkers', options.nWorkers ?? 1, 0)
+  const nthreads = wholeNumber('nthreads', options.nthreads ?? defaultThreads(nWorkers), 1)
+  const limit = resolveMemoryLimit(options.memoryLimit ?? 'auto', { nthreads, nworkers: Math.max(1, nWorkers) })
+  const inProcess = boolean('inProcess', options.inProcess ?? false)
+  const config = loadConfig({ overrides: record('config', options.config ?? {}) }).with(
+    logOverrides(options.silenceLogs),
+  )
+  const localBase = text('localDirectory', options.localDirectory) ?? config.get('worker.local-directory')
+  const memoryBase = text('memoryDirectory', options.memoryDirectory) ?? config.get('worker.memory-directory')
+  if (options.dashboardAddress !== undefined && options.dashboardAddress !== null) {
+    throw invalid(
+      'dashboardAddress',
+      options.dashboardAddress,
+      'this version has no dashboard; leave it out, or give null',
+    )
+  }
+  const plan: ClusterPlan = {
+    nWorkers,
+    nthreads,
+    memoryLimit: limit.bytes,
+    host: text('host', options.host) ?? '127.0.0.1',
+    schedulerPort: wholeNumber('schedulerPort', options.schedulerPort ?? 0, 0, 65_535),
+    token: createToken(),
+    env: variables(options.env ?? {}),
+    config: config.overrides(),
+    ...(localBase === null ? {} : { localBase }),
+    ...(memoryBase === null ? {} : { memoryBase }),
+  }
+  return { plan, inProcess, warnings: limit.warning === null ? [] : [limit.warning] }
+}
+
+function refuseUnknown(options: LocalClusterOptions): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new PlimsollError('INVALID_ARGUMENT', `LocalCluster takes an object with options, not ${String(options)}`)
+  }
+  for (const name of Object.keys(options)) {
+    if ((NAMES as readonly string[]).includes(name)) continue
+    const nearest = nearestName(name, NAMES)
+    const hint = nearest === undefined ? `it knows ${NAMES.join(', ')}` : `did you mean "${nearest}"?`
+    throw new PlimsollError('INVALID_ARGUMENT', `LocalCluster has no option "${name}"; ${hint}`, {
+      option: name,
+      nearest: nearest ?? null,
+    })
+  }
+}
+
+function defaultThreads(nWorkers: number): number {
+  return Math.max(1, Math.floor(availableParallelism() / Math.max(1, nWorkers)))
+}
+
+function logOverrides(silence: LogLevel | boolean | undefined): Record<string, unknown> {
+  if (silence === undefined || silence === false) return {}
+  if (silence === true) return { 'logging.level': 'warning' }
+  if ((LOG_LEVELS as readonly string[]).includes(silence)) return { 'logging.level': silence }
+  throw invalid('silenceLogs', silence, `accepted are true, false, ${LOG_LEVELS.join(', ')}`)
+}
+
+function wholeNumber(name: string, value: unknown, minimum: number, maximum = Number.MAX_SAFE_INTEGER): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= minimum && value <= maximum) return value
+  const range = maximum === Number.MAX_SAFE_INTEGER ? `of at least ${minimum}` : `from ${minimum} to ${maximum}`
+  throw invalid(name, value, `it takes a whole number ${range}`)
+}
+
+function boolean(name: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value
+  throw invalid(name, value, 'it takes true or false')
+}
+
+function text(name: string, value: unknown): string | null {
+  if (value === undefined || (typeof value === 'string' && value !== '')) return value ?? null
+  throw invalid(name, value, 'it takes a text')
+}
+
+function record(name: string, value: unknown): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value }
+  throw invalid(name, value, 'it takes an object')
+}
+
+function variables(value: unknown): Record<string, string> {
+  const entries = Object.entries(record('env', value)).map(([name, member]): [string, string] => {
+    if (typeof member === 'string' || typeof member === 'number' || typeof member === 'boolean')
+      return [name, String(member)]
+    throw invalid(`env.${name}`, member, 'it takes a text')
+  })
+  return Object.fromEntries(entries)
+}
+
+function invalid(option: string, value: unknown, what: string): PlimsollError {
+  const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  return new PlimsollError('INVALID_ARGUMENT', `LocalCluster option ${option} is ${shown}: ${what}`, { option })
+}
