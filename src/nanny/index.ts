@@ -1,3 +1,3 @@
 // `plimsoll/nanny`: keeps a worker process running.
 
-export { Nanny, type NannyOptions } from './nanny.ts'
+export { Nanny, type NannyHooks, type NannyOptions } from './nanny.ts'

@@ -52,6 +52,11 @@ export interface NannyOptions extends Omit<WorkerStartOptions, OwnedByNanny> {
   readonly env?: Readonly<Record<string, string>>
 }
 
+export interface NannyHooks {
+  /** The worker started, ended, or is being started again. */
+  onChange?(): void
+}
+
 type EventBody<E> = E extends NannyEvent ? Omit<E, 'now'> : never
 
 /** Starts and restarts one worker process, and cleans up after it. */
@@ -59,6 +64,7 @@ export class Nanny {
   readonly workerId: WorkerId = workerId(`worker-${randomBytes(6).toString('hex')}`)
   readonly name: string
   readonly #options: NannyOptions
+  readonly #hooks: NannyHooks
   readonly #config: Config
   readonly #state: NannyState
   readonly #link: SchedulerLink
@@ -76,8 +82,9 @@ export class Nanny {
   /** Why the scheduler refused the nanny, with its code. */
   #refusal: Error | null = null
 
-  constructor(options: NannyOptions) {
+  constructor(options: NannyOptions, hooks: NannyHooks = {}) {
     this.#options = options
+    this.#hooks = hooks
     this.name = options.name
     this.#config = loadConfig({ overrides: options.config, env: {}, files: [] })
     this.#state = createNannyState(this.workerId, {
@@ -162,7 +169,9 @@ export class Nanny {
     this.#draining = true
     try {
       for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) {
+        const before = this.#state.phase.kind
         for (const effect of stepNanny(this.#state, event)) this.#perform(effect)
+        if (this.#state.phase.kind !== before) this.#hooks.onChange?.()
       }
     } finally {
       this.#draining = false
