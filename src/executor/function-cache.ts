@@ -27,7 +27,8 @@ export class FunctionCache {
 
   async #rebuild(id: FunctionId): Promise<TaskFunction> {
     const bytes = this.#bytes.get(id)
-    if (bytes === undefined) throw new PlimsollError('INTERNAL', `the executor was not sent the function ${id}`, { function: id })
+    if (bytes === undefined)
+      throw new PlimsollError('INTERNAL', `the executor was not sent the function ${id}`, { function: id })
     const fn = (await rebuild(bytes)) as TaskFunction
     if (this.#bytes.has(id)) this.#functions.set(id, fn)
     return fn

@@ -42,5 +42,10 @@ function startWatchdog(parentPid: number): void {
       try { process.kill(-${process.pid}, 'SIGKILL') } catch {}
       process.kill(${process.pid}, 'SIGKILL')
     }, ${WATCH_INTERVAL_MS})`
-  new Worker(source, { eval: true, env: {}, execArgv: [], resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 } }).unref()
+  new Worker(source, {
+    eval: true,
+    env: {},
+    execArgv: [],
+    resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 },
+  }).unref()
 }

@@ -35,7 +35,9 @@ export interface TaskLoopOptions {
 
 type Large = Extract<Outcome, { kind: 'large' }>
 
-type Ended = { readonly kind: 'returned'; readonly value: unknown } | { readonly kind: 'failed'; readonly outcome: Outcome }
+type Ended =
+  | { readonly kind: 'returned'; readonly value: unknown }
+  | { readonly kind: 'failed'; readonly outcome: Outcome }
 
 interface Running {
   readonly run: ExecutorRun
@@ -71,9 +73,18 @@ export class TaskLoop {
     this.#options = options
     this.#contexts = new Contexts(start.concurrency)
     this.#epoch = options.page.epoch(start.slot)
-    this.#reader = new InputReader({ libc, mapThreshold: start.mapThreshold, onUnmapped: (run, key) => this.#onUnmapped(run, key) })
+    this.#reader = new InputReader({
+      libc,
+      mapThreshold: start.mapThreshold,
+      onUnmapped: (run, key) => this.#onUnmapped(run, key),
+    })
     const mappedBytes = (): number => this.#reader.mappedBytes
-    this.#garbage = new Garbage({ collect: () => options.collectGarbage(), libc, shareBytes: start.shareBytes, mappedBytes })
+    this.#garbage = new Garbage({
+      collect: () => options.collectGarbage(),
+      libc,
+      shareBytes: start.shareBytes,
+      mappedBytes,
+    })
   }
 
   /** The run that this code belongs to, for tagging output. */
@@ -96,7 +107,9 @@ export class TaskLoop {
 
   cancel(run: RunId): void {
     const running = this.#running.get(run)
-    running?.context.abort(new PlimsollError('TASK_CANCELLED', `Task ${running.run.key} was cancelled.`, { key: running.run.key }))
+    running?.context.abort(
+      new PlimsollError('TASK_CANCELLED', `Task ${running.run.key} was cancelled.`, { key: running.run.key }),
+    )
   }
 
   /** Null: the worker knows that there is no room; it has told whoever needs to know. */
@@ -119,7 +132,11 @@ export class TaskLoop {
     process.stderr.write(`${origin}: ${reason.stack ?? reason.message}\n`)
     const only = this.#options.start.concurrency === 1 ? [...this.#running.values()][0] : undefined
     this.#state = 'stopped'
-    this.#options.send({ op: 'crashed', runId: only?.run.runId ?? null, error: encodeError(crashError(only?.run, reason, origin)) })
+    this.#options.send({
+      op: 'crashed',
+      runId: only?.run.runId ?? null,
+      error: encodeError(crashError(only?.run, reason, origin)),
+    })
   }
 
   #schedule(): void {
@@ -184,7 +201,15 @@ export class TaskLoop {
       memory: run.memory > 0 ? run.memory : start.shareBytes,
       isCancelled: () => page.isCancelled(start.slot, run.runId),
     })
-    return { run, context, startedAt: performance.now(), usedBefore: this.#garbage.used(), mapped: [], durationMs: 0, state: { kind: 'calling' } }
+    return {
+      run,
+      context,
+      startedAt: performance.now(),
+      usedBefore: this.#garbage.used(),
+      mapped: [],
+      durationMs: 0,
+      state: { kind: 'calling' },
+    }
   }
 
   #call(running: Running, fn: TaskFunction): void {
@@ -215,7 +240,8 @@ export class TaskLoop {
     const { run, startedAt } = running
     if (this.#state === 'stopped') return
     this.#setPhase('encoding')
-    const outcome = state.kind === 'returned' ? produce(run, state.value, this.#options.start.inlineLimit) : state.outcome
+    const outcome =
+      state.kind === 'returned' ? produce(run, state.value, this.#options.start.inlineLimit) : state.outcome
     if (state.kind === 'returned') running.durationMs = performance.now() - startedAt
     if (outcome.kind !== 'large') return this.#end(running, () => this.#message(running, outcome))
     running.state = { kind: 'placing', result: outcome }
@@ -234,7 +260,8 @@ export class TaskLoop {
     } catch (error) {
       code = (error as NodeJS.ErrnoException).code ?? 'EIO'
     }
-    if (code === null) return this.#end(running, () => ({ op: 'written', place: place.id, type: result.type, ...this.#runEnd(running) }))
+    if (code === null)
+      return this.#end(running, () => ({ op: 'written', place: place.id, type: result.type, ...this.#runEnd(running) }))
     this.#setPhase('placing')
     this.#options.send({ op: 'place-request', runId, nbytes: result.nbytes, failed: { place: place.id, code } })
   }

@@ -125,7 +125,9 @@ export class InputReader {
     mapped(key)
     try {
       return header.frames.map(({ offset, length }) =>
-        length > COPIED_FRAME_BYTES ? mapping.frame(offset, length) : ownBuffer(readExactly(fd, source.offset + offset, length)),
+        length > COPIED_FRAME_BYTES
+          ? mapping.frame(offset, length)
+          : ownBuffer(readExactly(fd, source.offset + offset, length)),
       )
     } finally {
       mapping.seal()

@@ -38,7 +38,8 @@ export function prepare(attempt: TaskAttempt, reader: InputReader, mapped: (key:
   const resolve = (key: string): unknown => {
     if (values.has(key)) return values.get(key)
     const input = attempt.inputs.find((candidate) => candidate.key === key)
-    if (input === undefined) throw new PlimsollError('INTERNAL', `task ${attempt.key} was sent without its input ${key}`, { key })
+    if (input === undefined)
+      throw new PlimsollError('INTERNAL', `task ${attempt.key} was sent without its input ${key}`, { key })
     const value = reader.read(input, attempt.runId, mapped)
     values.set(key, value)
     return value
@@ -56,7 +57,10 @@ export function prepare(attempt: TaskAttempt, reader: InputReader, mapped: (key:
 export function thrownBy(attempt: { readonly key: TaskKey }, thrown: unknown): Outcome {
   if (!isRefusedAllocation(thrown)) return erred('user', thrown)
   const message = `Task ${attempt.key} asked for a buffer that its executor may not have: ${(thrown as Error).message}. Use smaller partitions, or give the worker a higher memory limit.`
-  return erred('out-of-memory', new PlimsollError('TASK_OUT_OF_MEMORY', message, { key: attempt.key }, { cause: thrown }))
+  return erred(
+    'out-of-memory',
+    new PlimsollError('TASK_OUT_OF_MEMORY', message, { key: attempt.key }, { cause: thrown }),
+  )
 }
 
 /** V8 says it by text only. It happens when the system refuses, as it does above the cap that the worker sets (RLIMIT_DATA). */
@@ -72,7 +76,12 @@ export function erred(failure: TaskFailureKind, thrown: unknown): Outcome {
 export function produce(attempt: TaskAttempt, value: unknown, inlineLimit: number): Outcome {
   try {
     const encoded = encodeValue(value, { root: 'result' })
-    const meta: BlobMeta = { clusterId: attempt.clusterId, generation: attempt.generation, key: attempt.key, runId: attempt.runId }
+    const meta: BlobMeta = {
+      clusterId: attempt.clusterId,
+      generation: attempt.generation,
+      key: attempt.key,
+      runId: attempt.runId,
+    }
     // The size of frames alone is a lower bound: large results skip the exact count, which packs a header.
     if (encoded.nbytes <= inlineLimit && encodedBlobBytes(meta, encoded) <= inlineLimit) {
       return { kind: 'inline', type: encoded.type, blob: blobToBytes(meta, encoded) }

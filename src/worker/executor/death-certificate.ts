@@ -1,0 +1,99 @@
+// What to say about a task whose executor died while it ran, and whether memory was the reason. Which task that is, the
+// status page says; what follows for its next attempt is decided by the scheduler.
+
+import { formatBytes, formatDurationMs } from '../../base/units.ts'
+import { PlimsollError } from '../../errors/plimsoll-error.ts'
+import type { TaskFailureKind } from '../../protocol/tasks.ts'
+import type { ExecutorEnd, ExecutorProcess } from './executor-process.ts'
+import type { PoolRun } from './pool-run.ts'
+
+const STDERR_LINES = 20
+/** Within this part of the cap on its private memory, a death is put down to it. */
+const NEAR_CAP = 0.9
+const ABORTED_EXIT_CODE = 134
+
+/** V8 and the C++ runtime say it on stderr and nowhere else. */
+const HEAP_MESSAGE = /JavaScript heap out of memory|Fatal process out of memory|std::bad_alloc|Cannot allocate memory/
+
+export interface Certificate {
+  readonly kind: TaskFailureKind
+  readonly error: PlimsollError
+}
+
+export function deathCertificate(
+  run: PoolRun,
+  executor: ExecutorProcess,
+  end: ExecutorEnd,
+  memoryLimit: number,
+): Certificate {
+  const stderrTail = executor.output.tail(STDERR_LINES)
+  const { key, name, attempt } = run.request
+  const fields = {
+    key,
+    function: name,
+    attempt,
+    exitCode: end.code,
+    signal: end.signal,
+    stderrTail,
+    inputBytes: run.inputBytes,
+    limit: memoryLimit,
+    heapLimit: executor.heapBytes,
+    executorPid: executor.pid,
+    memoryCurve: [...executor.curve],
+  }
+  const how = end.signal === null ? `exit code ${end.code}` : end.signal
+  if (isOutOfMemory(executor, end, stderrTail)) {
+    const message = `Task ${key} (${name}) used more memory than it may: its executor ended with ${how}. ${memoryFacts(run, executor, memoryLimit)} ${adviceOf(executor, run)}`
+    return { kind: 'out-of-memory', error: new PlimsollError('TASK_OUT_OF_MEMORY', message, fields) }
+  }
+  const lines = stderrTail === '' ? '' : ` Last lines of stderr:\n${stderrTail}`
+  const message = `Task ${key} (${name}) ended its executor process: ${how} in attempt ${attempt}. Neither process.exit nor a crash of native code is contained in one task.${lines}`
+  return { kind: 'crashed', error: new PlimsollError('TASK_CRASHED', message, fields) }
+}
+
+export function timeoutCertificate(run: PoolRun): Certificate {
+  const { key, name, attempt, options } = run.request
+  const limitMs = options.timeoutMs ?? 0
+  const message = `Task ${key} (${name}) ran longer than its timeout of ${formatDurationMs(limitMs)} in attempt ${attempt}; its executor was ended. Give it more time (timeout:) or less work.`
+  const fields = { key, function: name, attempt, limitMs, inputBytes: run.inputBytes }
+  return { kind: 'timeout', error: new PlimsollError('TASK_TIMEOUT', message, fields) }
+}
+
+/** An io task that may not run twice was running when its executor died for another reason. */
+export function lostCertificate(run: PoolRun): Certificate {
+  const { key, name, attempt } = run.request
+  const message = `Task ${key} (${name}) may not run twice (idempotent: false), and the process that ran it together with others died.`
+  return { kind: 'crashed', error: new PlimsollError('WORKER_LOST', message, { key, function: name, attempt }) }
+}
+
+function isOutOfMemory(executor: ExecutorProcess, end: ExecutorEnd, stderrTail: string): boolean {
+  if (executor.killCause?.kind === 'out-of-memory') return true
+  const aborted =
+    end.signal === 'SIGABRT' ||
+    end.signal === 'SIGSEGV' ||
+    end.signal === 'SIGTRAP' ||
+    end.signal === 'SIGILL' ||
+    end.code === ABORTED_EXIT_CODE
+  if (!aborted) return false
+  const vmData = executor.lastSample?.vmDataBytes ?? 0
+  return HEAP_MESSAGE.test(stderrTail) || (executor.dataCapBytes > 0 && vmData > NEAR_CAP * executor.dataCapBytes)
+}
+
+function memoryFacts(run: PoolRun, executor: ExecutorProcess, memoryLimit: number): string {
+  const facts = [
+    memoryLimit > 0 ? `limit of the worker ${formatBytes(memoryLimit)}` : 'the worker has no limit',
+    executor.heapBytes > 0 ? `heap of one executor ${formatBytes(executor.heapBytes)}` : 'default heap',
+    `inputs ${formatBytes(run.inputBytes)}`,
+    `attempt ${run.request.attempt}`,
+  ]
+  const peak = Math.max(0, ...[...executor.curve].map((sample) => sample.bytes))
+  if (peak > 0) facts.push(`highest seen ${formatBytes(peak)}`)
+  return `(${facts.join(', ')})`
+}
+
+function adviceOf(executor: ExecutorProcess, run: PoolRun): string {
+  const cause = executor.killCause
+  if (cause?.kind === 'out-of-memory' && cause.advice !== '') return cause.advice
+  const memory = executor.heapBytes > 0 ? formatBytes(Math.max(2 * executor.heapBytes, 2 * run.inputBytes)) : '4 GiB'
+  return `Use smaller partitions, fewer threads per worker, or tell what it needs: task(fn, { memory: '${memory}' }).`
+}

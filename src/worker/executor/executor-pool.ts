@@ -1,0 +1,145 @@
+// What runs tasks for a worker: the interface that its state machine's shell talks to. Two implementations: processes
+// (process-pool.ts), and this very process (inline-pool.ts) for tests and debugging.
+//
+// E1. Every run handed over ends with exactly one of onFinished, onErred, onReturned, onInputBad, onCancelled; unless the
+//     pool is closed before, then with none.
+// E2. `stillMapped` names inputs that stay mapped after the end; each is followed by one onUnmapped.
+// E3. Events are never sent from inside of a call into the pool.
+
+import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
+import type { PlimsollError } from '../../errors/plimsoll-error.ts'
+import type { StatusPage } from '../../native/status-page.ts'
+import type { ExecutorInfo } from '../../protocol/scheduler-client.ts'
+import type { TaskFailureKind, TaskOptionsWire } from '../../protocol/tasks.ts'
+import type { ExecutorInput, ResultPlace } from '../../protocol/worker-executor.ts'
+
+export type { ExecutorInput, ResultPlace } from '../../protocol/worker-executor.ts'
+
+export interface RunRequest {
+  readonly runId: RunId
+  readonly key: TaskKey
+  /** The function's name: the unit of statistics. */
+  readonly name: string
+  readonly fn: FunctionId
+  readonly fnBytes: Uint8Array
+  readonly args: Uint8Array
+  readonly inputs: readonly ExecutorInput[]
+  readonly options: TaskOptionsWire
+  /** 1 for the first. */
+  readonly attempt: number
+  readonly clusterId: string
+  readonly generation: number
+}
+
+export type RunResult =
+  | { readonly via: 'inline'; readonly blob: Uint8Array }
+  | { readonly via: 'place'; readonly place: ResultPlace }
+
+export interface FinishedRun {
+  readonly runId: RunId
+  readonly result: RunResult
+  readonly type: string
+  readonly durationMs: number
+  readonly stillMapped: readonly TaskKey[]
+  /** Growth of heap and external memory during the task, bytes; 0 when unknown. */
+  readonly grownBytes: number
+}
+
+export interface PlaceRequest {
+  readonly runId: RunId
+  readonly nbytes: number
+  /** The place given before could not be written (`code` of the system, such as ENOSPC): it is not used; its tier is to be avoided. */
+  readonly failed?: { readonly place: ResultPlace; readonly code: string }
+}
+
+export type PlaceAnswer = { readonly place: ResultPlace } | { readonly error: PlimsollError }
+
+export interface ExecutorPoolEvents {
+  onFinished(run: FinishedRun): void
+  onErred(run: {
+    readonly runId: RunId
+    readonly kind: TaskFailureKind
+    readonly error: Uint8Array
+    readonly durationMs: number
+    readonly stillMapped: readonly TaskKey[]
+  }): void
+  /** It was never started, or ended with others for no fault of its own: run it again, nobody is blamed. */
+  onReturned(run: { readonly runId: RunId; readonly reason: string }): void
+  /** An input could not be read as what it should be: a lost replica. Nobody is blamed. */
+  onInputBad(run: {
+    readonly runId: RunId
+    readonly key: TaskKey
+    readonly reason: string
+    readonly stillMapped: readonly TaskKey[]
+  }): void
+  onCancelled(run: { readonly runId: RunId; readonly stillMapped: readonly TaskKey[] }): void
+  onUnmapped(run: { readonly runId: RunId; readonly key: TaskKey }): void
+  /** A result above the inline limit waits for a place; its executor starts nothing before the answer. */
+  onPlaceRequest(run: PlaceRequest, answer: (reply: PlaceAnswer) => void): void
+  /** A place that was given will not be used: its run ended in another way, or it could not be written. Give it back. */
+  onPlaceUnused?(place: ResultPlace): void
+  /** Leaders of the process groups that exist now. */
+  onExecutorsChanged(pids: readonly number[]): void
+  onLog(line: { readonly key: TaskKey | null; readonly stream: 'stdout' | 'stderr'; readonly text: string }): void
+  /** Executors die while they start; the pool goes on trying, ever more slowly. */
+  onStartFailing?(reason: string): void
+}
+
+/** Memory of one executor with all its children, as it was last read. */
+export interface ExecutorSample {
+  readonly pid: number
+  /** Private memory and swap of the process and all its descendants, bytes. */
+  readonly privateBytes: number
+  readonly vmDataBytes: number
+  /** `privateBytes` when it had started and run nothing. */
+  readonly baselineBytes: number
+  /** What it runs; null when idle, or when it runs several (io). */
+  readonly runId: RunId | null
+  readonly atMs: number
+}
+
+export interface ExecutorPool {
+  /** Resolves when every executor is ready. Rejects with WORKER_START_FAILED. */
+  start(): Promise<void>
+  run(request: RunRequest): void
+  /** Ends a run: at once when it was not started; else by its signal, and after the grace by ending its executor (`force`: without grace). */
+  cancel(runId: RunId, force: boolean): void
+  /** Asks executors that hold many bytes of dead mappings for a collection, within 5 % of their time. */
+  collect(): void
+  /** Ends the executor with this pid because of its memory: its task fails as out of memory. False when there is none. */
+  killForMemory(pid: number, advice: string): boolean
+  /** Replaces executors that run nothing, to get their memory back. Returns how many. */
+  recycleIdle(): number
+  /** How many runs of this function one executor may be handed at a time. */
+  depthFor(name: string): number
+  forgetFunctions(ids: readonly FunctionId[]): void
+  /** Reads the memory of all executors now. */
+  sample(): readonly ExecutorSample[]
+  readonly lastSamples: readonly ExecutorSample[]
+  readonly infos: readonly ExecutorInfo[]
+  /** Leaders of the executors' process groups. */
+  readonly pids: readonly number[]
+  /** Shared with executors and nanny; null inline. */
+  readonly statusPage: StatusPage | null
+  /** Ends all executors and their children, and waits for them. */
+  close(): Promise<void>
+}
+
+export interface ExecutorPoolOptions {
+  readonly nthreads: number
+  /** Bytes; 0 = no limit. */
+  readonly memoryLimit: number
+  readonly inlineLimit: number
+  readonly mapThreshold: number
+  /** Where to make the status page; null: in the system's directory for temporary files. */
+  readonly statusPagePath: string | null
+  readonly cancelGraceMs: number
+  readonly startTimeoutMs: number
+  /** Added to the cleaned environment of this process. */
+  readonly env: Readonly<Record<string, string>>
+  readonly workerAddress?: string
+  /** RLIMIT_DATA per executor, where the platform has it (default true). */
+  readonly executorCap?: boolean
+  /** io tasks per io executor (default 32). */
+  readonly ioConcurrency?: number
+}

@@ -1,0 +1,24 @@
+import { describe, expect, it } from 'vitest'
+import { executorEnvironment, executorFlags, executorShare } from './launch.ts'
+
+const MIB = 2 ** 20
+
+describe('launching executors', () => {
+  it('gives each its share of the limit as heap, never less than 64 MiB', () => {
+    expect(executorShare(1024 * MIB, 4)).toBe(256 * MIB)
+    expect(executorShare(100 * MIB, 4)).toBe(64 * MIB)
+    expect(executorShare(0, 4)).toBe(0)
+  })
+
+  it('keeps young generations small until shares are large', () => {
+    expect(executorFlags(256 * MIB)).toEqual(['--expose-gc', '--max-semi-space-size=4', '--max-old-space-size=256'])
+    expect(executorFlags(2048 * MIB)).toContain('--max-semi-space-size=16')
+    expect(executorFlags(0)).toEqual(['--expose-gc', '--max-semi-space-size=4'])
+  })
+
+  it('passes the environment on without what configures Node', () => {
+    const inherited = { HOME: '/home/u', NODE_OPTIONS: '--inspect', NODE_V8_COVERAGE: '/x', UV_THREADPOOL_SIZE: '16' }
+    expect(executorEnvironment(inherited, { A: 'b' })).toEqual({ HOME: '/home/u', A: 'b' })
+    expect(executorEnvironment(inherited, { NODE_OPTIONS: '--no-warnings' })['NODE_OPTIONS']).toBe('--no-warnings')
+  })
+})

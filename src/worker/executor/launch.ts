@@ -1,0 +1,62 @@
+// How an executor process is started: flags, environment, pipes. Nothing of a debugger or a heap setting that this process
+// was started with may reach it.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const MIB = 2 ** 20
+const MIN_HEAP_BYTES = 64 * MIB
+const GIB = 2 ** 30
+/** Idle executors would keep the garbage of a large young generation. */
+const SMALL_SEMI_SPACE_MIB = 4
+const LARGE_SEMI_SPACE_MIB = 16
+
+/** Variables that configure Node or a tool around it, not the user's code. The thread pool size is the worker's own. */
+const REMOVED = [
+  'NODE_OPTIONS',
+  'NODE_V8_COVERAGE',
+  'NODE_INSPECT_RESUME_ON_START',
+  'VSCODE_INSPECTOR_OPTIONS',
+  'NODE_CHANNEL_FD',
+  'UV_THREADPOOL_SIZE',
+]
+
+const MAIN = fileURLToPath(new URL('../../executor/main.js', import.meta.url))
+
+export interface LaunchOptions {
+  /** Cap of the V8 heap; 0 = V8's own default. */
+  readonly heapBytes: number
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** An executor's share of its worker's limit, bytes; 0 = no limit. */
+export function executorShare(memoryLimit: number, nthreads: number): number {
+  return memoryLimit === 0 ? 0 : Math.max(MIN_HEAP_BYTES, Math.floor(memoryLimit / nthreads))
+}
+
+/** Starts the process as the leader of its own group, with pipes 3 (to it) and 4 (from it). */
+export function launchExecutor(options: LaunchOptions): ChildProcess {
+  return spawn(process.execPath, [...executorFlags(options.heapBytes), MAIN], {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+    detached: true,
+    env: executorEnvironment(process.env, options.env),
+  })
+}
+
+export function executorFlags(heapBytes: number): string[] {
+  const flags = [
+    '--expose-gc',
+    `--max-semi-space-size=${heapBytes >= GIB ? LARGE_SEMI_SPACE_MIB : SMALL_SEMI_SPACE_MIB}`,
+  ]
+  if (heapBytes > 0) flags.push(`--max-old-space-size=${Math.floor(heapBytes / MIB)}`)
+  return flags
+}
+
+export function executorEnvironment(
+  inherited: NodeJS.ProcessEnv,
+  added: Readonly<Record<string, string>>,
+): NodeJS.ProcessEnv {
+  const environment = { ...inherited }
+  for (const name of REMOVED) delete environment[name]
+  return { ...environment, ...added }
+}

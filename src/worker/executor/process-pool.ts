@@ -1,0 +1,659 @@
+// The pool of executor processes: which run goes into which executor, and what their messages and deaths mean for each
+// run. Starting and replacing processes is in seats.ts, one process in executor-process.ts, what is said about a death in
+// death-certificate.ts. The worker's state machine decides what runs at all.
+//
+// P1. Runs go into the executor with the fewest, at most `depthFor` deep; one whose result waits for a place gets none.
+// P2. Only the run that the status page names at a death is blamed for it. All others of that executor are returned.
+// P3. A run that is behind a slow one is taken back and given to whoever is free; what was started is never taken back.
+// P4. A place that was given is either in the result of its run, or given back, exactly once.
+
+import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
+import { encodeError } from '../../values/error.ts'
+import type { StatusPage, SlotState } from '../../native/status-page.ts'
+import type { ExecutorInfo } from '../../protocol/scheduler-client.ts'
+import type { ExecutorToWorker, RunEnd } from '../../protocol/worker-executor.ts'
+import { type Certificate, deathCertificate, lostCertificate, timeoutCertificate } from './death-certificate.ts'
+import type {
+  ExecutorPool,
+  ExecutorPoolEvents,
+  ExecutorPoolOptions,
+  ExecutorSample,
+  PlaceAnswer,
+  RunRequest,
+  RunResult,
+} from './executor-pool.ts'
+import type { ExecutorEnd, ExecutorProcess, KillCause } from './executor-process.ts'
+import { IoSuspicion } from './io-suspicion.ts'
+import type { OutputStream } from './output-log.ts'
+import { type PoolRun, newPoolRun } from './pool-run.ts'
+import { Seats, type SeatsEvents } from './seats.ts'
+import { TaskDurations } from './task-durations.ts'
+
+/** A first run that takes longer than expected by this much sends the others away. */
+const STALL_CHECK_MS = 20
+const MIB = 2 ** 20
+/** Executors with fewer bytes of dead mappings are not interrupted for them. */
+const MIN_DEAD_BYTES = 64 * MIB
+const MIN_DEAD_FRACTION = 0.05
+/** Collections may take this part of an executor's time. */
+const COLLECT_TIME_FRACTION = 0.05
+
+export function createProcessPool(options: ExecutorPoolOptions, events: ExecutorPoolEvents): ExecutorPool {
+  return new ProcessPool(options, events)
+}
+
+class ProcessPool implements ExecutorPool, SeatsEvents {
+  readonly #options: ExecutorPoolOptions
+  readonly #events: ExecutorPoolEvents
+  readonly #seats: Seats
+  readonly #runs = new Map<RunId, PoolRun>()
+  readonly #durations = new TaskDurations()
+  readonly #suspicion: IoSuspicion
+  #queue: PoolRun[] = []
+  #stopStallCheck: (() => void) | null = null
+  #stopCollectTimer: (() => void) | null = null
+  #closed = false
+
+  constructor(options: ExecutorPoolOptions, events: ExecutorPoolEvents) {
+    this.#options = options
+    this.#events = events
+    this.#seats = new Seats(options, this)
+    this.#suspicion = new IoSuspicion(options.ioConcurrency ?? 32)
+  }
+
+  start(): Promise<void> {
+    return this.#seats.start()
+  }
+
+  get statusPage(): StatusPage {
+    return this.#seats.page
+  }
+
+  get pids(): readonly number[] {
+    return this.#seats.pids
+  }
+
+  get infos(): readonly ExecutorInfo[] {
+    return [...this.#seats.executors].map((executor) => {
+      const run = executor.outstanding.get(this.statusPage.read(executor.slot).runId as RunId)
+      return run === undefined ? { pid: executor.pid } : { pid: executor.pid, task: run.request.key }
+    })
+  }
+
+  get lastSamples(): readonly ExecutorSample[] {
+    return [...this.#seats.executors].map((executor) => executor.lastSample).filter((sample) => sample !== null)
+  }
+
+  sample(): readonly ExecutorSample[] {
+    const now = performance.now()
+    for (const executor of this.#seats.executors) {
+      executor.sample(now, executor.concurrency === 1 ? this.statusPage.read(executor.slot).runId : null)
+    }
+    return this.lastSamples
+  }
+
+  depthFor(name: string): number {
+    return this.#durations.depth(name)
+  }
+
+  run(request: RunRequest): void {
+    const run = newPoolRun(request)
+    this.#runs.set(request.runId, run)
+    this.#queue.push(run)
+    this.#dispatch()
+  }
+
+  cancel(runId: RunId, force: boolean): void {
+    const run = this.#runs.get(runId)
+    if (run === undefined || (run.cancelled && !force)) return
+    run.cancelled = true
+    const executor = run.executor
+    if (executor === null) {
+      this.#queue = this.#queue.filter((queued) => queued !== run)
+      this.#later(run, () => this.#endCancelled(run, []))
+    } else if (executor.concurrency > 1) this.#stopIo(run, executor, force)
+    else if (this.#takeBack(executor, [run]).length > 0) this.#later(run, () => this.#endCancelled(run, []))
+    else this.#stopRunning(run, executor, force)
+  }
+
+  collect(): void {
+    this.#stopCollectTimer?.()
+    this.#stopCollectTimer = null
+    const now = performance.now()
+    let next = Infinity
+    for (const executor of this.#seats.executors) {
+      if (executor.state !== 'ready' || executor.collecting || !this.#worthCollecting(executor)) continue
+      if (executor.collectNotBefore > now) next = Math.min(next, executor.collectNotBefore)
+      else {
+        executor.collecting = true
+        executor.send({ op: 'collect' })
+      }
+    }
+    if (next === Infinity || this.#closed) return
+    const timer = setTimeout(() => this.collect(), next - now)
+    timer.unref()
+    this.#stopCollectTimer = () => clearTimeout(timer)
+  }
+
+  killForMemory(pid: number, advice: string): boolean {
+    for (const executor of this.#seats.executors) {
+      if (executor.pid !== pid || executor.killCause !== null) continue
+      executor.kill({ kind: 'out-of-memory', advice })
+      return true
+    }
+    return false
+  }
+
+  recycleIdle(): number {
+    let count = 0
+    for (const executor of this.#seats.executors) {
+      if (executor.state !== 'ready' || executor.outstanding.size > 0) continue
+      this.#seats.replace(executor)
+      count++
+    }
+    return count
+  }
+
+  forgetFunctions(ids: readonly FunctionId[]): void {
+    for (const executor of this.#seats.executors) {
+      for (const id of ids) executor.knownFunctions.delete(id)
+      executor.send({ op: 'forget-functions', ids })
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#stopStallCheck?.()
+    this.#stopCollectTimer?.()
+    for (const run of this.#runs.values()) run.stopTimer?.()
+    this.#queue = []
+    this.#runs.clear()
+    await this.#seats.close()
+  }
+
+  // Which run goes where.
+
+  #dispatch(): void {
+    if (this.#closed) return
+    const waiting = this.#queue
+    this.#queue = []
+    for (const run of waiting) {
+      const executor = run.request.options.io === true ? this.#pickIo(run) : this.#pick(run)
+      if (executor === null) this.#queue.push(run)
+      else this.#handOver(executor, run)
+    }
+  }
+
+  #pick(run: PoolRun): ExecutorProcess | null {
+    const need = this.#heapNeed(run)
+    let best: ExecutorProcess | null = null
+    let fits = false
+    for (const { io, heapBytes, executor } of this.#seats.seats) {
+      if (io || heapBytes < need) continue
+      fits = true
+      if (executor === null || executor.state !== 'ready') continue
+      const size = executor.outstanding.size
+      if (size === 0) return executor
+      if (executor.placing || executor.stalled !== null || size >= this.#depthIn(executor, run)) continue
+      if (best === null || size < best.outstanding.size) best = executor
+    }
+    if (!fits) this.#enlarge(need)
+    return best
+  }
+
+  #depthIn(executor: ExecutorProcess, run: PoolRun): number {
+    let depth = this.#durations.depth(run.request.name)
+    for (const other of executor.outstanding.values()) {
+      if (depth === 1) break
+      if (other.request.name !== run.request.name) depth = Math.min(depth, this.#durations.depth(other.request.name))
+    }
+    return depth
+  }
+
+  /** Heap that the task's own `memory:` asks for, beyond the usual share; 0 when the share does. */
+  #heapNeed(run: PoolRun): number {
+    const memory = run.request.options.memory ?? 0
+    const { shareBytes } = this.#seats
+    if (shareBytes === 0 || memory <= shareBytes) return 0
+    return Math.min(memory, Math.max(this.#options.memoryLimit, shareBytes))
+  }
+
+  /** No executor may have this much heap: one that is idle makes room for one that may. */
+  #enlarge(heapBytes: number): void {
+    for (const { io, executor } of this.#seats.seats) {
+      if (io || executor?.state !== 'ready' || executor.outstanding.size > 0) continue
+      this.#seats.replace(executor, heapBytes)
+      return
+    }
+  }
+
+  #pickIo(run: PoolRun): ExecutorProcess | null {
+    let best: ExecutorProcess | null = null
+    let opening = false
+    for (const { io, executor } of this.#seats.seats) {
+      if (!io) continue
+      if (executor?.state !== 'ready') opening = true
+      else if (executor.outstanding.size < this.#suspicion.capacity(run, executor.outstanding.values())) {
+        if (best === null || executor.outstanding.size < best.outstanding.size) best = executor
+      }
+    }
+    if (best === null && !opening) this.#seats.openIoSeat()
+    return best
+  }
+
+  #handOver(executor: ExecutorProcess, run: PoolRun): void {
+    const { request } = run
+    run.executor = executor
+    run.sequence = ++executor.handedOver
+    executor.outstanding.set(request.runId, run)
+    executor.remember(request.runId, request.key)
+    this.#expectMaps(executor, run)
+    const known = executor.knownFunctions.has(request.fn)
+    if (!known) executor.knownFunctions.add(request.fn)
+    executor.send({
+      op: 'run',
+      runId: request.runId,
+      sequence: run.sequence,
+      key: request.key,
+      name: request.name,
+      fn: request.fn,
+      ...(known ? {} : { fnBytes: request.fnBytes }),
+      args: request.args,
+      inputs: request.inputs,
+      memory: request.options.memory ?? 0,
+      attempt: request.attempt,
+      clusterId: request.clusterId,
+      generation: request.generation,
+    })
+    if (executor.concurrency > 1) this.#armTimeout(run)
+    else if (executor.outstanding.size === 1) this.#becameFirst(executor)
+    else this.#watchStalls()
+  }
+
+  #expectMaps(executor: ExecutorProcess, run: PoolRun): void {
+    let maps: Map<TaskKey, number> | null = null
+    for (const { key, source } of run.request.inputs) {
+      if (source.via !== 'file' || source.nbytes < this.#options.mapThreshold) continue
+      maps ??= new Map()
+      maps.set(key, source.nbytes)
+    }
+    if (maps === null) return
+    executor.mapped.set(run.request.runId, maps)
+    this.#seats.capMemory(executor)
+  }
+
+  /** Takes back those that have not started (P4 of the status page); they are in nobody's hands then. */
+  #takeBack(executor: ExecutorProcess, runs: readonly PoolRun[]): PoolRun[] {
+    const epoch = this.statusPage.raiseEpoch(executor.slot)
+    const started = this.statusPage.started(executor.slot)
+    const taken = runs.filter((run) => run.sequence > started)
+    executor.send({ op: 'withdraw', runIds: taken.map((run) => run.request.runId), epoch })
+    for (const run of taken) {
+      executor.outstanding.delete(run.request.runId)
+      executor.mapped.delete(run.request.runId)
+      run.executor = null
+    }
+    return taken
+  }
+
+  #becameFirst(executor: ExecutorProcess): void {
+    executor.stalled = null
+    for (const first of executor.outstanding.values()) {
+      this.#armTimeout(first)
+      return
+    }
+  }
+
+  // Slow first runs.
+
+  #watchStalls(): void {
+    if (this.#stopStallCheck !== null) return
+    const seen = new Map<ExecutorProcess, RunId>()
+    const timer = setInterval(() => {
+      if (!this.#checkStalls(seen)) this.#stopStallCheck?.()
+    }, STALL_CHECK_MS)
+    timer.unref()
+    this.#stopStallCheck = () => {
+      clearInterval(timer)
+      this.#stopStallCheck = null
+    }
+  }
+
+  /** False when nothing waits behind anything any more. */
+  #checkStalls(seen: Map<ExecutorProcess, RunId>): boolean {
+    let waiting = false
+    for (const executor of this.#seats.executors) {
+      if (executor.concurrency > 1 || executor.outstanding.size < 2 || executor.state !== 'ready') continue
+      waiting = true
+      const [first, ...others] = executor.outstanding.values()
+      const runId = (first as PoolRun).request.runId
+      if (seen.get(executor) !== runId) seen.set(executor, runId)
+      else {
+        executor.stalled = runId
+        this.#queue.unshift(...this.#takeBack(executor, others))
+      }
+    }
+    if (this.#queue.length > 0) this.#dispatch()
+    return waiting
+  }
+
+  // Stopping a run.
+
+  #stopRunning(run: PoolRun, executor: ExecutorProcess, force: boolean): void {
+    const { runId } = run.request
+    this.statusPage.setCancel(executor.slot, runId)
+    const cause: KillCause = { kind: run.timedOut ? 'timeout' : 'cancel', runId }
+    if (force) return executor.kill(cause)
+    executor.send({ op: 'cancel', runId })
+    if (executor.placing) executor.send({ op: 'place', runId, place: null })
+    this.#setTimer(run, this.#options.cancelGraceMs, () => executor.kill(cause))
+  }
+
+  /** A promise cannot be killed: after the grace it is abandoned, and its executor replaced when the others are done. */
+  #stopIo(run: PoolRun, executor: ExecutorProcess, force: boolean): void {
+    const { runId } = run.request
+    executor.send({ op: 'cancel', runId })
+    const abandon = (): void => {
+      if (!this.#runs.has(runId)) return
+      this.#end(run)
+      if (run.cancelled) this.#events.onCancelled({ runId, stillMapped: this.#stillMapped(executor, runId) })
+      else this.#erred(run, timeoutCertificate(run), 0)
+      this.#drainIo(executor)
+    }
+    if (force) this.#later(run, abandon)
+    else this.#setTimer(run, this.#options.cancelGraceMs, abandon)
+  }
+
+  #drainIo(executor: ExecutorProcess): void {
+    this.#seats.drain(executor)
+    if (executor.outstanding.size === 0) executor.kill({ kind: 'replaced' })
+    else {
+      // One that does not even answer is blocked: what else it runs cannot go on either.
+      const timer = setTimeout(() => executor.kill({ kind: 'replaced' }), this.#options.cancelGraceMs)
+      timer.unref()
+      executor.onPong = () => clearTimeout(timer)
+      executor.send({ op: 'ping' })
+    }
+    this.#dispatch()
+  }
+
+  #armTimeout(run: PoolRun): void {
+    const { timeoutMs } = run.request.options
+    if (timeoutMs !== undefined && run.stopTimer === null && !run.cancelled)
+      this.#setTimer(run, timeoutMs, () => this.#timeIsUp(run, timeoutMs))
+  }
+
+  #timeIsUp(run: PoolRun, timeoutMs: number): void {
+    const executor = run.executor
+    if (executor === null) return
+    const { runId } = run.request
+    if (executor.concurrency === 1 && this.statusPage.started(executor.slot) < run.sequence) {
+      this.#setTimer(run, timeoutMs, () => this.#timeIsUp(run, timeoutMs))
+      return
+    }
+    run.timedOut = true
+    if (executor.concurrency > 1) this.#stopIo(run, executor, false)
+    else executor.kill({ kind: 'timeout', runId })
+  }
+
+  #setTimer(run: PoolRun, delayMs: number, callback: () => void): void {
+    run.stopTimer?.()
+    const timer = setTimeout(() => {
+      run.stopTimer = null
+      callback()
+    }, delayMs)
+    run.stopTimer = () => {
+      clearTimeout(timer)
+      run.stopTimer = null
+    }
+  }
+
+  /** E3: not from inside of the call. */
+  #later(run: PoolRun, callback: () => void): void {
+    run.stopTimer?.()
+    process.nextTick(() => {
+      if (this.#runs.get(run.request.runId) === run) callback()
+      this.#dispatch()
+    })
+  }
+
+  // What executors say.
+
+  onReady(): void {
+    this.#dispatch()
+  }
+
+  onLine(executor: ExecutorProcess, stream: OutputStream, text: string, run: RunId | null): void {
+    this.#events.onLog({ key: executor.keyOf(run), stream, text })
+  }
+
+  onExecutorsChanged(pids: readonly number[]): void {
+    this.#events.onExecutorsChanged(pids)
+  }
+
+  onStartFailing(reason: string): void {
+    this.#events.onStartFailing?.(reason)
+  }
+
+  onMessage(executor: ExecutorProcess, message: ExecutorToWorker): void {
+    if (this.#closed) return
+    switch (message.op) {
+      case 'finished':
+        return this.#onResult(executor, message, message.type, () => ({ via: 'inline', blob: message.blob }))
+      case 'written':
+        return this.#onResult(executor, message, message.type, (run) => ({ via: 'place', place: usePlace(run) }))
+      case 'erred':
+      case 'input-bad':
+      case 'dropped':
+        return this.#onOtherEnd(executor, message)
+      case 'place-request':
+        return this.#onPlaceRequest(executor, message)
+      case 'crashed':
+        return this.#onCrashed(executor, message)
+      case 'unmapped':
+        for (const entry of message.entries) this.#onUnmapped(executor, entry.runId, entry.key)
+        return
+      case 'collected':
+        executor.collecting = false
+        executor.collectNotBefore = performance.now() + message.durationMs * (1 / COLLECT_TIME_FRACTION - 1)
+        return
+      case 'retire':
+        executor.hasLeftovers = true
+        this.#queue.unshift(...this.#takeBack(executor, [...executor.outstanding.values()]))
+        this.#seats.replace(executor)
+        return this.#dispatch()
+      case 'pong':
+        return executor.onPong?.()
+      case 'ready':
+        return
+    }
+  }
+
+  #onResult(executor: ExecutorProcess, end: RunEnd, type: string, resultOf: (run: PoolRun) => RunResult): void {
+    const run = this.#runEnded(executor, end)
+    if (run === null) return
+    const { runId, durationMs, stillMapped, grownBytes } = end
+    this.#durations.note(run.request.name, durationMs)
+    this.#suspicion.clear(run)
+    if (run.cancelled) this.#endCancelled(run, stillMapped)
+    else {
+      const result = resultOf(run)
+      this.#end(run)
+      this.#events.onFinished({ runId, result, type, durationMs, stillMapped, grownBytes })
+    }
+    this.#goOn(executor)
+  }
+
+  #onOtherEnd(
+    executor: ExecutorProcess,
+    message: Extract<ExecutorToWorker, { op: 'erred' | 'input-bad' | 'dropped' }>,
+  ): void {
+    const run = this.#runEnded(executor, message)
+    if (run === null) return
+    const { runId, durationMs, stillMapped } = message
+    if (run.cancelled) this.#endCancelled(run, stillMapped)
+    else {
+      this.#end(run)
+      if (message.op === 'input-bad')
+        this.#events.onInputBad({ runId, key: message.key, reason: message.reason, stillMapped })
+      else if (message.op === 'dropped') {
+        this.#events.onErred({ runId, kind: 'store-full', error: encodeError(run.placeError), durationMs, stillMapped })
+      } else if (run.timedOut) this.#erred(run, timeoutCertificate(run), durationMs, stillMapped)
+      else this.#events.onErred({ runId, kind: message.kind, error: message.error, durationMs, stillMapped })
+    }
+    this.#goOn(executor)
+  }
+
+  /** Null for a run that was taken back or abandoned before: its result is void. */
+  #runEnded(executor: ExecutorProcess, { runId, stillMapped }: RunEnd): PoolRun | null {
+    executor.placing = false
+    const maps = executor.mapped.get(runId)
+    if (maps !== undefined) {
+      for (const key of maps.keys()) if (!stillMapped.includes(key)) maps.delete(key)
+      if (maps.size === 0) executor.mapped.delete(runId)
+    }
+    return executor.outstanding.get(runId) ?? null
+  }
+
+  #goOn(executor: ExecutorProcess): void {
+    if (executor.concurrency === 1) this.#becameFirst(executor)
+    else if (executor.state === 'draining' && executor.outstanding.size === 0) executor.kill({ kind: 'replaced' })
+    if (this.#queue.length > 0) this.#dispatch()
+  }
+
+  #onPlaceRequest(executor: ExecutorProcess, message: Extract<ExecutorToWorker, { op: 'place-request' }>): void {
+    const { runId, nbytes, failed } = message
+    const run = executor.outstanding.get(runId)
+    if (run === undefined || run.cancelled) {
+      if (run !== undefined) this.#giveBack(run)
+      return executor.send({ op: 'place', runId, place: null })
+    }
+    // Waiting for a place is not the task's time.
+    run.stopTimer?.()
+    executor.placing = true
+    const failedPlace = failed === undefined ? null : run.place
+    run.place = null
+    const request =
+      failed === undefined || failedPlace === null
+        ? { runId, nbytes }
+        : { runId, nbytes, failed: { place: failedPlace, code: failed.code } }
+    this.#events.onPlaceRequest(request, (answer) => this.#onPlaceAnswer(executor, run, answer))
+  }
+
+  #onPlaceAnswer(executor: ExecutorProcess, run: PoolRun, answer: PlaceAnswer): void {
+    const { runId } = run.request
+    const current = !run.cancelled && executor.outstanding.get(runId) === run && executor.state !== 'ended'
+    if (!current) {
+      if ('place' in answer) this.#events.onPlaceUnused?.(answer.place)
+      return
+    }
+    if ('place' in answer) run.place = answer.place
+    else run.placeError = answer.error
+    executor.send({ op: 'place', runId, place: 'place' in answer ? answer.place : null })
+  }
+
+  /** It is not to be trusted with anything any more. */
+  #onCrashed(executor: ExecutorProcess, message: Extract<ExecutorToWorker, { op: 'crashed' }>): void {
+    const run = message.runId === null ? undefined : executor.outstanding.get(message.runId)
+    if (run !== undefined && !executor.hasLeftovers) {
+      if (run.cancelled) this.#endCancelled(run, [])
+      else {
+        this.#end(run)
+        this.#events.onErred({
+          runId: run.request.runId,
+          kind: 'crashed',
+          error: message.error,
+          durationMs: 0,
+          stillMapped: [],
+        })
+      }
+    }
+    executor.kill({ kind: 'crashed' })
+  }
+
+  #onUnmapped(executor: ExecutorProcess, runId: RunId, key: TaskKey): void {
+    const maps = executor.mapped.get(runId)
+    if (maps === undefined || !maps.delete(key)) return
+    if (maps.size === 0) executor.mapped.delete(runId)
+    this.#events.onUnmapped({ runId, key })
+  }
+
+  #worthCollecting(executor: ExecutorProcess): boolean {
+    const interrupts = executor.outstanding.size > 0 && !executor.placing
+    const least = interrupts ? Math.max(MIN_DEAD_BYTES, MIN_DEAD_FRACTION * this.#options.memoryLimit) : 0
+    return executor.deadMappedBytes > least
+  }
+
+  // The end of an executor.
+
+  onEnd(executor: ExecutorProcess, end: ExecutorEnd, slot: SlotState): void {
+    if (this.#closed) return
+    const runs = [...executor.outstanding.values()]
+    const blamed = executor.concurrency === 1 && slot.phase !== 'idle' ? slot.runId : null
+    const mapped = [...executor.mapped].filter(([runId]) => !executor.outstanding.has(runId))
+    for (const run of runs) this.#lostWith(run, executor, end, run.request.runId === blamed, runs.length)
+    for (const [runId, keys] of mapped) for (const key of keys.keys()) this.#events.onUnmapped({ runId, key })
+    executor.mapped.clear()
+    this.#dispatch()
+  }
+
+  #lostWith(run: PoolRun, executor: ExecutorProcess, end: ExecutorEnd, named: boolean, together: number): void {
+    const { runId } = run.request
+    const cause = executor.killCause
+    this.#end(run)
+    if (run.cancelled) return this.#events.onCancelled({ runId, stillMapped: [] })
+    if (cause?.kind === 'timeout' && cause.runId === runId)
+      return this.#erred(run, timeoutCertificate(run), run.request.options.timeoutMs ?? 0)
+    const ownDoing = cause === null || cause.kind === 'out-of-memory'
+    const io = executor.concurrency > 1
+    if (ownDoing && !executor.hasLeftovers && (named || (io && together === 1))) {
+      return this.#erred(run, deathCertificate(run, executor, end, this.#options.memoryLimit), 0)
+    }
+    if (io && run.request.options.idempotent === false) return this.#erred(run, lostCertificate(run), 0)
+    if (io && (ownDoing || cause.kind === 'crashed')) this.#suspicion.note(run)
+    this.#events.onReturned({ runId, reason: returnReason(executor, end) })
+  }
+
+  // The end of a run.
+
+  #endCancelled(run: PoolRun, stillMapped: readonly TaskKey[]): void {
+    this.#end(run)
+    this.#events.onCancelled({ runId: run.request.runId, stillMapped })
+  }
+
+  #erred(run: PoolRun, { kind, error }: Certificate, durationMs: number, stillMapped: readonly TaskKey[] = []): void {
+    this.#events.onErred({ runId: run.request.runId, kind, error: encodeError(error), durationMs, stillMapped })
+  }
+
+  #stillMapped(executor: ExecutorProcess, runId: RunId): TaskKey[] {
+    return [...(executor.mapped.get(runId)?.keys() ?? [])]
+  }
+
+  #end(run: PoolRun): void {
+    const { runId } = run.request
+    run.stopTimer?.()
+    this.#runs.delete(runId)
+    run.executor?.outstanding.delete(runId)
+    if (run.place !== null) this.#giveBack(run)
+  }
+
+  #giveBack(run: PoolRun): void {
+    const place = run.place
+    run.place = null
+    if (place !== null) this.#events.onPlaceUnused?.(place)
+  }
+}
+
+function usePlace(run: PoolRun): NonNullable<PoolRun['place']> {
+  const place = run.place
+  if (place === null) throw new Error(`run ${run.request.runId} was written to a place that it was not given`)
+  run.place = null
+  return place
+}
+
+function returnReason(executor: ExecutorProcess, end: ExecutorEnd): string {
+  const how = end.signal ?? `exit code ${end.code}`
+  return executor.killCause === null
+    ? `its executor ${executor.pid} died (${how}) while it waited`
+    : `its executor ${executor.pid} was replaced (${executor.killCause.kind})`
+}
