@@ -221,6 +221,9 @@ const FIELDS: { readonly [K in HandshakeMessage['kind']]: Readonly<Record<string
   refused: { code: 'string', message: 'string' },
 }
 
+/** Names and messages of strangers end up in logs and on terminals. */
+const CONTROL_CHARACTER = /\p{Cc}/u
+
 /** Null for anything that is not a well-formed message of the handshake. */
 function parse(bytes: Uint8Array): HandshakeMessage | null {
   let data: unknown
@@ -233,8 +236,10 @@ function parse(bytes: Uint8Array): HandshakeMessage | null {
   const record = data as Readonly<Record<string, unknown>>
   const kind = record['kind']
   if (record['plimsoll'] !== 1 || typeof kind !== 'string' || !Object.hasOwn(FIELDS, kind)) return null
-  const fields = FIELDS[kind as HandshakeMessage['kind']]
-  if (Object.entries(fields).some(([name, type]) => typeof record[name] !== type)) return null
+  for (const [name, type] of Object.entries(FIELDS[kind as HandshakeMessage['kind']])) {
+    const value = record[name]
+    if (typeof value !== type || (typeof value === 'string' && CONTROL_CHARACTER.test(value))) return null
+  }
   if (kind === 'refused' && !isRefusal(record['code'] as string)) return null
   return record as unknown as HandshakeMessage
 }

@@ -22,7 +22,9 @@ import {
 import { commLogger } from './logger.ts'
 
 const NO_FRAMES: readonly Uint8Array[] = []
-const NOBODY: PeerIdentity = { role: 'unknown', clusterId: null }
+/** The peer's role until it has proved one. */
+export const UNKNOWN_ROLE = 'unknown'
+const NOBODY: PeerIdentity = { role: UNKNOWN_ROLE, clusterId: null }
 
 /** `handshake`: one hello at a time. `closing`: our goodbye is written, nothing is delivered. `closed`: over. */
 type State = 'handshake' | 'open' | 'closing' | 'closed'
@@ -239,7 +241,8 @@ export class SocketComm implements Comm {
         this.#dispatch(frames)
       }
     } catch (error) {
-      this.#logBroken(toError(error))
+      // Before that, the listener reports it.
+      if (this.#state === 'open') this.#logBroken(toError(error))
       this.abort(toError(error))
     }
     this.#delivering = false

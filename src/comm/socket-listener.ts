@@ -12,7 +12,7 @@ import { answer, type HandshakeSide, refusal, wrongToken } from './handshake.ts'
 import { HANDSHAKE_MS_MAX, PENDING_MAX } from './limits.ts'
 import { commLogger } from './logger.ts'
 import { requireCredentials } from './security.ts'
-import { SocketComm } from './socket-comm.ts'
+import { SocketComm, UNKNOWN_ROLE } from './socket-comm.ts'
 import { certificateOptions, channelBinding, pskServerOptions } from './tls-options.ts'
 
 const TLS_RECORD = 0x16
@@ -23,6 +23,8 @@ export const KEEP_ALIVE_MS = 30_000
 interface Pending {
   readonly socket: Socket
   readonly timer: NodeJS.Timeout
+  /** Why it ends was logged: it is refused and has a moment to read that. */
+  reported: boolean
 }
 
 /** Opens a listener for a `tcp://` or `tls://` address. */
@@ -102,7 +104,10 @@ class SocketListener implements Listener {
   async close(): Promise<void> {
     // The callback of close() waits for established connections as well, which are not ours any more.
     this.#server.close()
-    for (const pending of this.#pending.values()) pending.socket.destroy()
+    for (const [peer, pending] of this.#pending) {
+      this.#forget(peer)
+      pending.socket.destroy()
+    }
     await new Promise<void>((resolve) => setImmediate(resolve))
   }
 
@@ -112,10 +117,9 @@ class SocketListener implements Listener {
       () => this.#end(peer, `not authenticated after ${this.#handshakeMs} ms`),
       this.#handshakeMs,
     )
-    this.#pending.set(peer, { socket, timer })
+    this.#pending.set(peer, { socket, timer, reported: false })
     socket.on('error', (error) => this.#end(peer, error.message))
-    // After TLS had its say about the reason.
-    socket.on('close', () => setImmediate(() => this.#end(peer, 'it ended before it was authenticated')))
+    socket.on('close', () => setImmediate(() => this.#onGone(socket, peer)))
     const oldest = this.#pending.size > PENDING_MAX ? this.#pending.keys().next().value : undefined
     if (oldest !== undefined) this.#end(oldest, `more than ${PENDING_MAX} connections wait for authentication`)
     if (this.#bind.scheme === 'tls') this.#tlsServer?.emit('connection', socket)
@@ -152,14 +156,17 @@ class SocketListener implements Listener {
   #refuse(comm: SocketComm, peer: string, message: string): void {
     const error = new PlimsollError('AUTH_FAILED', message)
     comm.refuse(refusal(error), error)
-    this.#log(peer, message)
-    this.#forget(peer)
+    this.#report(peer, message)
   }
 
   #onSecure(socket: TLSSocket): void {
     const peer = socketName(socket)
+    const channel = bindingOrNull(socket)
+    if (channel === null) {
+      this.#end(peer, 'its TLS session ended at once')
+      return
+    }
     const comm = this.#commOf(socket)
-    const channel = socket.destroyed ? '' : channelBinding(socket)
     if (this.#bind.scheme === 'tcp') {
       void this.#authenticate(comm, peer, { auth: 'token', listenerAddress: '', channel })
     } else if (hasProvedItsCertificate(socket)) {
@@ -199,10 +206,8 @@ class SocketListener implements Listener {
       this.#options.onComm(comm, identity)
     } catch (thrown) {
       const error = toError(thrown)
-      if (this.#pending.has(peer)) this.#log(peer, error.message)
-      else if (!(error instanceof PlimsollError))
-        commLogger.error('cannot serve {peer}: {stack}', { peer, stack: error.stack })
-      this.#forget(peer)
+      if (comm.peer.role === UNKNOWN_ROLE) this.#report(peer, error.message)
+      else commLogger.error('cannot serve {peer}: {stack}', { peer, stack: error.stack })
       // One that was refused is closed already, and stays a moment to read why.
       if (!comm.closed) comm.abort(error)
     }
@@ -216,13 +221,26 @@ class SocketListener implements Listener {
     })
   }
 
+  /** After TLS had its say about the reason. */
+  #onGone(socket: Socket, peer: string): void {
+    if (this.#pending.get(peer)?.socket === socket) this.#end(peer, 'it ended before it was authenticated')
+  }
+
   /** Ends a connection that is not authenticated yet; nothing if it is, or has ended. */
   #end(peer: string, reason: string): void {
     const pending = this.#pending.get(peer)
     if (pending === undefined) return
-    this.#log(peer, reason)
+    this.#report(peer, reason)
     this.#forget(peer)
     pending.socket.destroy()
+  }
+
+  /** One line for each connection that is not let in. */
+  #report(peer: string, reason: string): void {
+    const pending = this.#pending.get(peer)
+    if (pending === undefined || pending.reported) return
+    pending.reported = true
+    commLogger.warn('{address} closed a connection from {peer}: {reason}', { address: this.#address, peer, reason })
   }
 
   #forget(peer: string): void {
@@ -231,9 +249,14 @@ class SocketListener implements Listener {
     clearTimeout(pending.timer)
     this.#pending.delete(peer)
   }
+}
 
-  #log(peer: string, reason: string): void {
-    commLogger.warn('{address} closed a connection from {peer}: {reason}', { address: this.#address, peer, reason })
+/** Null for a session that is over already. */
+function bindingOrNull(socket: TLSSocket): string | null {
+  try {
+    return channelBinding(socket)
+  } catch {
+    return null
   }
 }
 
