@@ -34,6 +34,11 @@ export class LocalCluster {
     return this
   }
 
+  /** As `start()`: what is awaited on it starts the cluster, if nobody has. */
+  get ready(): Promise<this> {
+    return this.start()
+  }
+
   /** Address of the scheduler. @throws PlimsollError INVALID_ARGUMENT before the start. */
   get address(): string {
     return this.scheduler.address
