@@ -26,7 +26,7 @@ const FORMAT = 1
 
 /**
  * Encodes the arguments of a call. `refOf` tells the key of an object that stands for a task's result (a Future); such
- * objects may be nested in arrays, plain objects, Maps and Sets. It is asked only about class instances.
+ * objects may be nested in arrays, plain objects, Maps and Sets. It is asked about objects that are neither plain nor arrays.
  * @throws PlimsollError NOT_SERIALIZABLE whose path starts with `argument 0`, `argument 1`, …
  */
 export function encodeArgs(args: readonly unknown[], refOf: (value: object) => string | undefined): EncodedArgs {

@@ -51,8 +51,9 @@ export const BLOB_PREFIX_BYTES = 16
 const MAGIC = 0x4d494c50 // "PLIM", little-endian
 const VERSION = 1
 const ALIGNMENT = 64
-/** A header has 4-5 bytes per frame; this is room for millions of them. */
+/** A header has up to 13 bytes per frame; this is room for MAX_FRAMES of them. */
 const MAX_HEADER_BYTES = 64 * 1024 * 1024
+const CHECKSUM_CHUNK_BYTES = 2 ** 30
 const PADDING = new Uint8Array(ALIGNMENT)
 
 const packr = new Packr({ useRecords: false, int64AsType: 'number', encodeUndefinedAsNil: true })
@@ -134,8 +135,16 @@ function packHeader(meta: BlobMeta, value: EncodedValue, sums: Uint8Array): Uint
 function sumsOf(value: EncodedValue): Uint8Array {
   const sums = Buffer.allocUnsafe(4 * value.frames.length)
   let at = 0
-  for (const frame of value.frames) at = sums.writeUInt32LE(crc32(frame), at)
+  for (const frame of value.frames) at = sums.writeUInt32LE(checksum(frame), at)
   return sums
+}
+
+/** In pieces: zlib counts in 32 bits. */
+function checksum(bytes: Uint8Array): number {
+  let sum = 0
+  for (let at = 0; at < bytes.length; at += CHECKSUM_CHUNK_BYTES)
+    sum = crc32(bytes.subarray(at, at + CHECKSUM_CHUNK_BYTES), sum)
+  return sum
 }
 
 /** Prefix and header in one piece. */
@@ -194,7 +203,7 @@ export function blobToBytes(meta: BlobMeta, value: EncodedValue): Uint8Array {
 export function verifyFrames(header: BlobHeader, read: (offset: number, length: number) => Uint8Array): void {
   for (const [index, frame] of header.frames.entries()) {
     const bytes = read(frame.offset, frame.length)
-    if (bytes.byteLength !== frame.length || crc32(bytes) !== frame.crc32) {
+    if (bytes.byteLength !== frame.length || checksum(bytes) !== frame.crc32) {
       throw corrupt(
         `frame ${index} of ${header.frames.length} (${frame.length} bytes at ${frame.offset}) of key ${header.meta.key} does not match its checksum`,
       )

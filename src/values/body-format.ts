@@ -62,6 +62,8 @@ export const MAX_DEPTH = 2000
 export const MAX_BODY_BYTES = 2 ** 31 - 1
 /** Bytes. Node 20 aborts on a view above it. */
 export const MAX_FRAME_BYTES = 2 ** 32
+/** More buffers than this go into the body, so that the header of a blob stays readable. */
+export const MAX_FRAMES = 2 ** 22
 /** Bytes. Smaller buffers are cheaper in the body than as a frame of their own. */
 export const OUT_OF_BAND_BYTES = 1024
 

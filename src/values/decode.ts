@@ -1,7 +1,7 @@
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { parseBlobHeader, verifyFrames, type BlobHeader } from './blob.ts'
 import { corrupt } from './body-reader.ts'
-import { Decoder, decoding } from './decoder.ts'
+import { Decoder, copyOfBytes, decoding } from './decoder.ts'
 import { FAMILY } from './encoded-value.ts'
 
 /**
@@ -50,12 +50,6 @@ export function decodeBlob(
     throw corrupt(`it should have ${header.totalBytes} bytes and has ${bytes.length}`)
   if (options?.verify !== false) verifyFrames(header, (offset, length) => bytes.subarray(offset, offset + length))
   const [body, ...others] = header.frames.map((frame) => bytes.subarray(frame.offset, frame.offset + frame.length))
-  return { header, value: decodeFrames(header, [body as Uint8Array, ...others.map(copyOf)]) }
-}
-
-/** Also where a frame fills its buffer: the value must not share memory with `bytes`. */
-function copyOf(bytes: Uint8Array): Uint8Array {
-  const copy = new Uint8Array(bytes.length)
-  copy.set(bytes)
-  return copy
+  // Copied also where a frame fills its buffer: the value must not share memory with `bytes`.
+  return { header, value: decodeFrames(header, [body as Uint8Array, ...others.map(copyOfBytes)]) }
 }

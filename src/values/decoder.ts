@@ -1,7 +1,9 @@
+import { formatBytes } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { ARRAY_BUFFER_CODE, MAX_DEPTH, MAX_SHAPE_KEYS, SMALL_INT, TAG, makeView } from './body-format.ts'
 import { BodyReader, corrupt } from './body-reader.ts'
 import { makeError, setErrorProperty, type ErrorParts } from './error-parts.ts'
+import { isStackOverflow } from './not-serializable.ts'
 import { registeredByName } from './registry.ts'
 
 export interface DecoderOptions {
@@ -279,9 +281,24 @@ function setOwn(target: object, key: string, value: unknown): void {
 }
 
 function copyOf(bytes: Uint8Array): ArrayBuffer {
-  const copy = new Uint8Array(bytes.length)
+  return copyOfBytes(bytes).buffer
+}
+
+/** @throws PlimsollError TASK_OUT_OF_MEMORY rather than an error that looks like damaged bytes. */
+export function copyOfBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  let copy: Uint8Array<ArrayBuffer>
+  try {
+    copy = new Uint8Array(bytes.length)
+  } catch (cause) {
+    throw new PlimsollError(
+      'TASK_OUT_OF_MEMORY',
+      `process ${process.pid} has no memory for a buffer of ${formatBytes(bytes.length)} of a value`,
+      { bytes: bytes.length },
+      { cause },
+    )
+  }
   copy.set(bytes)
-  return copy.buffer
+  return copy
 }
 
 /** An ArrayBuffer of exactly these bytes: their own where it is that already, else a copy. */
@@ -297,6 +314,14 @@ export function decoding<T>(decode: () => T): T {
     return decode()
   } catch (error) {
     if (error instanceof PlimsollError) throw error
+    if (isStackOverflow(error)) {
+      throw new PlimsollError(
+        'NOT_SERIALIZABLE',
+        'the value is nested too deeply for what is left of the call stack: read it nearer to its start',
+        {},
+        { cause: error },
+      )
+    }
     throw new PlimsollError('BLOB_CORRUPT', `a stored value cannot be read: ${String(error)}`, {}, { cause: error })
   }
 }

@@ -3,6 +3,7 @@ import {
   ARRAY_BUFFER_CODE,
   MAX_DEPTH,
   MAX_FRAME_BYTES,
+  MAX_FRAMES,
   MAX_SHAPE_KEYS,
   MAX_SHAPES,
   OUT_OF_BAND_BYTES,
@@ -47,9 +48,13 @@ interface Mark {
   readonly frames: number
   readonly depth: number
   readonly steps: number
+  readonly making: number
+  readonly errorDepth: number
 }
 
 const OBJECT_PROTOTYPE: object = Object.prototype
+const MAP_PROTOTYPE: object = Map.prototype
+const SET_PROTOTYPE: object = Set.prototype
 
 /** Writes one value after the other into one body. Format and invariants: body-format.ts. */
 export class Encoder extends BodyWriter {
@@ -62,6 +67,8 @@ export class Encoder extends BodyWriter {
   readonly #objects: object[] = []
   #objectIds: Map<object, number> | null = null
   readonly #shapes: (readonly string[])[] = []
+  /** Instances of registered classes whose data is being written. */
+  readonly #making: object[] = []
   #depth = 0
   #errorDepth = 0
 
@@ -128,6 +135,8 @@ export class Encoder extends BodyWriter {
   #object(value: object): void {
     const id = this.#find(value)
     if (id !== undefined) {
+      if (this.#making.includes(value))
+        throw new Refusal('contains itself, which its registered serializer must not say')
       this.byte(TAG.REF)
       return this.varint(id)
     }
@@ -143,6 +152,12 @@ export class Encoder extends BodyWriter {
       if (prototype === OBJECT_PROTOTYPE || prototype === null) {
         this.#remember(value)
         this.#record(value as Record<string, unknown>)
+      } else if (prototype === MAP_PROTOTYPE && types.isMap(value)) {
+        this.#remember(value)
+        this.#map(value)
+      } else if (prototype === SET_PROTOTYPE && types.isSet(value)) {
+        this.#remember(value)
+        this.#set(value)
       } else {
         this.#instance(value, prototype)
       }
@@ -179,7 +194,7 @@ export class Encoder extends BodyWriter {
       } else {
         for (const key of keys) {
           this.string(key)
-          this.#member(key, value[key])
+          this.#property(value, key)
         }
         return
       }
@@ -188,7 +203,7 @@ export class Encoder extends BodyWriter {
     for (let i = 0; i < length; i++) {
       const key = keys[i] as string
       if (path === null) this.write(value[key])
-      else this.#member(key, value[key])
+      else this.#property(value, key)
     }
   }
 
@@ -203,6 +218,13 @@ export class Encoder extends BodyWriter {
       if (i === keys.length) return index
     }
     return -1
+  }
+
+  #property(object: Readonly<Record<string, unknown>>, key: string): void {
+    // Before it is read: a getter may throw.
+    this.path?.push(key)
+    this.write(object[key])
+    this.path?.pop()
   }
 
   #member(step: PathStep, value: unknown): void {
@@ -262,7 +284,7 @@ export class Encoder extends BodyWriter {
     this.varint(keys.length)
     for (const key of keys) {
       this.string(key)
-      this.#member(key, (array as unknown as Record<string, unknown>)[key])
+      this.#property(array as unknown as Record<string, unknown>, key)
     }
   }
 
@@ -272,7 +294,10 @@ export class Encoder extends BodyWriter {
       this.#remember(value)
       this.byte(TAG.CUSTOM)
       this.string(registered.name)
-      return this.write(registered.serialize(value))
+      this.#making.push(value)
+      this.write(registered.serialize(value))
+      this.#making.pop()
+      return
     }
     const key = this.#options.refOf?.(value)
     if (key !== undefined) return this.#taskRef(value, key)
@@ -312,17 +337,22 @@ export class Encoder extends BodyWriter {
   #map(map: ReadonlyMap<unknown, unknown>): void {
     this.byte(TAG.MAP)
     this.varint(map.size)
-    for (const [key, value] of map) {
-      this.#member(KEY_STEP, key)
-      if (this.path === null) this.write(value)
-      else this.#member(getStep(key), value)
+    // Keys and values as an array: `for of` over the map would need twice the stack, which limits nesting.
+    const items = [...map].flat(1)
+    for (let i = 0; i < items.length; i++) {
+      if (this.path === null) this.write(items[i])
+      else this.#member(i % 2 === 0 ? KEY_STEP : getStep(items[i - 1]), items[i])
     }
   }
 
   #set(set: ReadonlySet<unknown>): void {
     this.byte(TAG.SET)
     this.varint(set.size)
-    for (const item of set) this.#member(MEMBER_STEP, item)
+    const items = [...set]
+    for (let i = 0; i < items.length; i++) {
+      if (this.path === null) this.write(items[i])
+      else this.#member(MEMBER_STEP, items[i])
+    }
   }
 
   #view(view: ArrayBufferView): void {
@@ -341,7 +371,7 @@ export class Encoder extends BodyWriter {
     } catch (cause) {
       throw new Refusal('was transferred away (its ArrayBuffer is detached)', { cause })
     }
-    if (this.#options.outOfBand && length >= OUT_OF_BAND_BYTES) {
+    if (this.#options.outOfBand && length >= OUT_OF_BAND_BYTES && this.frames.length < MAX_FRAMES) {
       this.byte(TAG.VIEW_FRAME)
       this.byte(code)
       this.varint(this.frames.push(bytes) - 1)
@@ -382,27 +412,26 @@ export class Encoder extends BodyWriter {
 
   #tryWrite(key: string, value: unknown): boolean {
     const mark = this.#mark()
-    const errorDepth = this.#errorDepth
     try {
       this.#member(key, value)
       if (this.position - mark.position <= MAX_ERROR_PROPERTY_BYTES) return true
     } catch {
       // Refused, too deep, or a getter that throws.
     }
-    this.#errorDepth = errorDepth
     this.#rollBack(mark)
     return false
   }
 
   #mark(): Mark {
-    const { position, frames, path } = this
     return {
-      position,
+      position: this.position,
       objects: this.#objects.length,
       shapes: this.#shapes.length,
-      frames: frames.length,
+      frames: this.frames.length,
       depth: this.#depth,
-      steps: path?.length ?? 0,
+      steps: this.path?.length ?? 0,
+      making: this.#making.length,
+      errorDepth: this.#errorDepth,
     }
   }
 
@@ -412,6 +441,8 @@ export class Encoder extends BodyWriter {
     this.#shapes.length = mark.shapes
     this.frames.length = mark.frames
     this.#depth = mark.depth
+    this.#making.length = mark.making
+    this.#errorDepth = mark.errorDepth
     if (this.path !== null) this.path.length = mark.steps
   }
 }

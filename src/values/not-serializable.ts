@@ -19,10 +19,14 @@ function stepText(step: PathStep): string {
   return /^\d+$/.test(step) ? `[${step}]` : `[${JSON.stringify(step.length > 80 ? `${step.slice(0, 80)}…` : step)}]`
 }
 
+/** V8 gives this error nothing but its text. */
+export const isStackOverflow = (thrown: unknown): boolean =>
+  thrown instanceof RangeError && /call stack/i.test(thrown.message)
+
 /** What made an encoder fail, as a reason that continues the path. */
 export function reasonOf(thrown: unknown): { reason: string; cause?: unknown } {
   if (thrown instanceof Refusal) return { reason: thrown.reason, cause: thrown.cause }
-  if (thrown instanceof RangeError && /call stack/i.test(thrown.message)) {
+  if (isStackOverflow(thrown)) {
     return { reason: 'is nested too deeply for the call stack: use a flat structure', cause: thrown }
   }
   return {

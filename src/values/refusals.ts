@@ -30,7 +30,8 @@ const NATIVE_CODE = /\{\s*\[native code\]\s*\}$/
 /** The class name of an object as people know it. */
 export function classNameOf(value: object): string {
   const { constructor } = value as { readonly constructor?: unknown }
-  return typeof constructor === 'function' && constructor.name !== '' ? constructor.name : 'Object'
+  const name: unknown = typeof constructor === 'function' ? constructor.name : ''
+  return typeof name === 'string' && name !== '' ? name : 'Object'
 }
 
 /** `type` of a value for people: `number`, `null`, `Array`, `Float64Array`, `Object`, the name of a class. */
