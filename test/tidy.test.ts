@@ -27,6 +27,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   'worker/core': 4,
   rpc: 5,
   diagnostics: 5,
+  runner: 5,
   scheduler: 6,
   worker: 6,
   executor: 6,

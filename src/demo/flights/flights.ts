@@ -3,7 +3,6 @@
 
 import { Client } from '../../cluster/local-client.ts'
 import { LocalCluster } from '../../cluster/local-cluster.ts'
-import { task } from '../../client/task.ts'
 import type { Future } from '../../client/future.ts'
 import { fromModule } from '../../functions/modules.ts'
 import { formatBytes, formatDurationMs } from '../../base/units.ts'
@@ -32,11 +31,9 @@ const BLOCKS_PER_GROUP = 4
 const FAN_IN = 8
 const MINIMUM_FLIGHTS = 1000
 
+/** A function of the module tasks.ts, by reference. */
 function remote<K extends keyof typeof Tasks>(name: K): (typeof Tasks)[K] {
-  return task(
-    fromModule<(typeof Tasks)[K] & ((...args: never[]) => unknown)>(new URL('./tasks.js', import.meta.url), name),
-    {},
-  ) as (typeof Tasks)[K]
+  return fromModule<(typeof Tasks)[K]>(new URL('./tasks.js', import.meta.url), name)
 }
 
 /** Reduces futures to one in a tree, so that no task needs all partial results at once. */
@@ -135,12 +132,11 @@ async function checkAnswers(
 
 /** Runs the demo and returns the exit code: 0 when every answer agrees with a single-process computation, 1 when not, 130 after Ctrl-C. */
 export async function runFlights(options: FlightsOptions): Promise<number> {
-  const { output, signal } = options
   const startedAt = performance.now()
   const path = findFlightRecords()
   const groups = await rowGroupSizes(path)
   const interrupted = new Promise<'interrupted'>((resolve) =>
-    signal.addEventListener('abort', () => resolve('interrupted'), { once: true }),
+    options.signal.addEventListener('abort', () => resolve('interrupted'), { once: true }),
   )
   const cluster = new LocalCluster({
     nWorkers: options.workers,
