@@ -1,0 +1,205 @@
+// One tier of files: the memory tier (a RAM file system, or files of the local directory where there is none) or the disk
+// tier. It names files, counts what they hold, and unlinks them when their last reader is done. What goes where is decided
+// elsewhere (placement.ts, spiller.ts).
+//
+// Layout of a tier's directory: `blobs/<hash of key>-<counter>[flags]` one file per blob, mode 0400; `blobs/seg-<counter>` packed
+// small blobs (segments.ts); `tmp/<incarnation>/<n>.part` files that are being written (S8). Flags tell adoption what the
+// bytes cannot: `f` fetched from a peer, `b` linked from one.
+//
+// F1. `bytes` counts a file from its acceptance until its unlink was done and no mapping of it is left.
+// F2. A `.part` file is counted as `reserved` from the grant until it is accepted or cancelled.
+
+import { hash } from 'node:crypto'
+import { join } from 'node:path'
+import type { StoreContext } from './context.ts'
+import { pageRounded, systemCode } from './file-ops.ts'
+import { FreeSpace } from './free-space.ts'
+import { Holding } from './holding.ts'
+import { SegmentSet } from './segments.ts'
+
+const HASH_CHARACTERS = 24
+
+export class FileTier {
+  readonly kind: 'memory' | 'disk'
+  readonly directory: string
+  readonly space: FreeSpace
+  readonly segments: SegmentSet
+  readonly context: StoreContext
+  readonly #files = new Set<BlobFile>()
+  #counter = 0
+  #partCounter = 0
+  #bytes = 0
+  #pageBytes = 0
+  #deadMapped = 0
+  #leaving = 0
+  #reserved = 0
+  #reservedPages = 0
+  /** Files whose unlink failed: still there, still counted, tried again with the next one. */
+  readonly #stuck = new Set<BlobFile>()
+
+  constructor(kind: 'memory' | 'disk', directory: string, context: StoreContext) {
+    this.kind = kind
+    this.directory = directory
+    this.context = context
+    this.space = new FreeSpace(context.fs, directory, context.clock, () => this.#reserved)
+    this.segments = new SegmentSet(this)
+  }
+
+  /** File bytes: blobs, segments with their dead space, and what only mappings hold. */
+  get bytes(): number {
+    return this.#bytes
+  }
+  get pageBytes(): number {
+    return this.#pageBytes + this.#reservedPages
+  }
+  get deadMapped(): number {
+    return this.#deadMapped
+  }
+  /** Bytes of files whose unlink is under way. */
+  get leaving(): number {
+    return this.#leaving
+  }
+  get reserved(): number {
+    return this.#reserved
+  }
+  get blobDirectory(): string {
+    return join(this.directory, 'blobs')
+  }
+  get tmpDirectory(): string {
+    return join(this.directory, 'tmp', String(this.context.incarnation))
+  }
+  /** Blob files that are linked or still mapped. */
+  get files(): Iterable<BlobFile> {
+    return this.#files
+  }
+
+  async open(): Promise<void> {
+    await this.context.fs.makeDirectory(this.blobDirectory)
+    await this.context.fs.makeDirectory(this.tmpDirectory)
+  }
+
+  nextPartPath(): string {
+    return join(this.tmpDirectory, `${++this.#partCounter}.part`)
+  }
+
+  nextBlobPath(key: string, flags: '' | 'f' | 'b'): string {
+    const name = hash('sha256', key, 'hex').slice(0, HASH_CHARACTERS)
+    return join(this.blobDirectory, `${name}-${++this.#counter}${flags}`)
+  }
+
+  nextSegmentPath(): string {
+    return join(this.blobDirectory, `seg-${++this.#counter}`)
+  }
+
+  /** Names found in the directory are not given out again. */
+  skipCounter(past: number): void {
+    this.#counter = Math.max(this.#counter, past)
+  }
+
+  reserve(nbytes: number): void {
+    this.#reserved += nbytes
+    this.#reservedPages += pageRounded(nbytes)
+    this.space.charge(nbytes)
+  }
+
+  unreserve(nbytes: number): void {
+    this.#reserved -= nbytes
+    this.#reservedPages -= pageRounded(nbytes)
+  }
+
+  /** A blob file that is in place from now on. */
+  add(path: string, nbytes: number, mtimeNs: string): BlobFile {
+    const file = new BlobFile(this, path, nbytes, mtimeNs)
+    this.#files.add(file)
+    this.count(nbytes, pageRounded(nbytes))
+    return file
+  }
+
+  count(bytes: number, pages: number): void {
+    this.#bytes += bytes
+    this.#pageBytes += pages
+  }
+
+  /** Unlinks a file that nobody was handed and does not have to open any more. */
+  remove(file: BlobFile): void {
+    this.#leaving += file.nbytes
+    this.context.track(this.#remove(file))
+  }
+
+  async #remove(file: BlobFile): Promise<void> {
+    const gone = await this.unlinkQuietly(file.path)
+    this.#leaving -= file.nbytes
+    if (!gone) {
+      this.#stuck.add(file)
+      return
+    }
+    file.unlinked = true
+    this.space.forget()
+    if (file.mapped > 0) this.#deadMapped += file.nbytes
+    else this.#forget(file)
+    this.context.changed()
+    this.retryStuck()
+  }
+
+  retryStuck(): void {
+    const files = [...this.#stuck]
+    this.#stuck.clear()
+    for (const file of files) this.remove(file)
+  }
+
+  /** The last mapping of an unlinked file is gone. */
+  lastUnmapped(file: BlobFile): void {
+    this.#deadMapped -= file.nbytes
+    this.#forget(file)
+    this.space.forget()
+    this.context.changed()
+  }
+
+  #forget(file: BlobFile): void {
+    this.#files.delete(file)
+    this.count(-file.nbytes, -pageRounded(file.nbytes))
+  }
+
+  /** True when there is no such file any more. */
+  unlinkQuietly(path: string): Promise<boolean> {
+    return this.context.permits.unlinks.use(async () => {
+      try {
+        await this.context.fs.unlink(path)
+        return true
+      } catch (error) {
+        return systemCode(error) === 'ENOENT'
+      }
+    })
+  }
+}
+
+/** One blob in a file of its own. */
+export class BlobFile extends Holding {
+  readonly kind = 'file'
+  readonly home: FileTier
+  readonly path: string
+  mtimeNs: string
+  unlinked = false
+  #removing = false
+
+  constructor(home: FileTier, path: string, nbytes: number, mtimeNs: string) {
+    super(nbytes)
+    this.home = home
+    this.path = path
+    this.mtimeNs = mtimeNs
+  }
+
+  get tier(): 'memory' | 'disk' {
+    return this.home.kind
+  }
+
+  protected settle(): void {
+    if (this.pins > 0) return
+    if (!this.#removing) {
+      this.#removing = true
+      this.home.remove(this)
+    } else if (this.unlinked && this.mapped === 0) {
+      this.home.lastUnmapped(this)
+    }
+  }
+}

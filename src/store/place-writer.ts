@@ -1,0 +1,57 @@
+// Fills a granted place piece by piece, as chunks arrive from a peer.
+
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { StoreContext } from './context.ts'
+import { asStoreError, writeFully } from './file-ops.ts'
+import type { WritableFile } from './store-fs.ts'
+import type { Place } from './store.ts'
+
+/** One writer at a time; await each `write` before the next. A failed one leaves the place to be cancelled. */
+export class PlaceWriter {
+  readonly #context: StoreContext
+  readonly #place: Place
+  readonly #file: WritableFile
+  #written = 0
+
+  private constructor(context: StoreContext, place: Place, file: WritableFile) {
+    this.#context = context
+    this.#place = place
+    this.#file = file
+  }
+
+  static async open(context: StoreContext, place: Place): Promise<PlaceWriter> {
+    return new PlaceWriter(context, place, await context.fs.create(place.path))
+  }
+
+  get written(): number {
+    return this.#written
+  }
+
+  /**
+   * Appends one chunk.
+   * @throws STORE_FULL when the file system has no room; BLOB_CORRUPT when more arrives than was announced.
+   */
+  async write(chunk: Uint8Array): Promise<void> {
+    const end = this.#written + chunk.byteLength
+    if (end > this.#place.nbytes) {
+      throw new PlimsollError(
+        'BLOB_CORRUPT',
+        `More than the ${this.#place.nbytes} bytes announced arrived for ${this.#place.path}.`,
+      )
+    }
+    try {
+      await this.#context.permits.writes.use(() => writeFully(this.#file, [chunk], this.#written))
+    } catch (error) {
+      throw asStoreError(
+        error,
+        `Writing ${this.#place.path} failed after ${this.#written} of ${this.#place.nbytes} bytes`,
+      )
+    }
+    this.#written = end
+  }
+
+  /** To be called in any case, before the place is accepted or cancelled. */
+  close(): Promise<void> {
+    return this.#file.close()
+  }
+}

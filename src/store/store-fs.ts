@@ -1,0 +1,101 @@
+// The file system as the store sees it: a few asynchronous calls, so that tests can put a failing or slow one behind the
+// same interface (sim-fs.ts). Errors carry the system's `code` (ENOSPC, EXDEV, ENOENT, ...).
+
+import * as fsp from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+export interface FileStat {
+  readonly size: number
+  readonly mode: number
+  readonly nlink: number
+  readonly dev: number
+  /** Nanoseconds since the epoch, in decimal: too large for a number. */
+  readonly mtimeNs: string
+}
+
+export interface WritableFile {
+  /** Appends at `position`; may write less than asked for, like write(2). Returns the bytes written. */
+  write(buffers: readonly Uint8Array[], position: number): Promise<number>
+  close(): Promise<void>
+}
+
+export interface StoreFs {
+  makeDirectory(path: string): Promise<void>
+  list(path: string): Promise<string[]>
+  stat(path: string): Promise<FileStat>
+  /** Free bytes for this user on the file system that holds `path`. */
+  freeBytes(path: string): Promise<number>
+  /** A new file, mode 0400; EEXIST when there is one. */
+  create(path: string): Promise<WritableFile>
+  /** Up to `length` bytes from `offset`; fewer at the end of the file. */
+  read(path: string, offset: number, length: number): Promise<Uint8Array>
+  copy(from: string, to: string): Promise<void>
+  link(from: string, to: string): Promise<void>
+  rename(from: string, to: string): Promise<void>
+  chmod(path: string, mode: number): Promise<void>
+  unlink(path: string): Promise<void>
+  /** The directory with all it holds; nothing when it is not there. */
+  removeTree(path: string): Promise<void>
+  /** Replaces a small file in one step. */
+  replaceFile(path: string, bytes: Uint8Array): Promise<void>
+}
+
+/** The real one. */
+export const nodeStoreFs: StoreFs = {
+  async makeDirectory(path) {
+    await fsp.mkdir(path, { recursive: true, mode: 0o700 })
+  },
+  list: (path) => fsp.readdir(path),
+  async stat(path) {
+    const stat = await fsp.stat(path, { bigint: true })
+    return {
+      size: Number(stat.size),
+      mode: Number(stat.mode) & 0o7777,
+      nlink: Number(stat.nlink),
+      dev: Number(stat.dev),
+      mtimeNs: stat.mtimeNs.toString(),
+    }
+  },
+  async freeBytes(path) {
+    const stat = await fsp.statfs(path)
+    // ramfs has no size: every count is zero and only memory itself limits it.
+    return stat.blocks === 0 ? Infinity : stat.bavail * stat.bsize
+  },
+  async create(path) {
+    const handle = await fsp.open(path, 'wx', 0o400)
+    return {
+      async write(buffers, position) {
+        const { bytesWritten } = await handle.writev(buffers as Uint8Array[], position)
+        return bytesWritten
+      },
+      close: () => handle.close(),
+    }
+  },
+  async read(path, offset, length) {
+    const handle = await fsp.open(path, 'r')
+    try {
+      const bytes = Buffer.allocUnsafeSlow(length)
+      let filled = 0
+      while (filled < length) {
+        const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled)
+        if (bytesRead === 0) break
+        filled += bytesRead
+      }
+      return bytes.subarray(0, filled)
+    } finally {
+      await handle.close()
+    }
+  },
+  copy: (from, to) => fsp.copyFile(from, to, fsp.constants.COPYFILE_EXCL),
+  link: (from, to) => fsp.link(from, to),
+  rename: (from, to) => fsp.rename(from, to),
+  chmod: (path, mode) => fsp.chmod(path, mode),
+  unlink: (path) => fsp.unlink(path),
+  removeTree: (path) => fsp.rm(path, { recursive: true, force: true }),
+  async replaceFile(path, bytes) {
+    const next = `${path}.next`
+    await fsp.mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    await fsp.writeFile(next, bytes, { mode: 0o600 })
+    await fsp.rename(next, path)
+  },
+}

@@ -1,0 +1,156 @@
+// The store of one worker: what it offers, to whom, and what holds whatever happens. tiered-store.ts is the one
+// implementation. The store moves and counts blobs (values/blob.ts); it never decodes a value, and it decides nothing
+// about tasks: the worker tells it what to keep and hears what was dropped.
+//
+// A key's blob is `inline` (bytes in the worker's slabs), in the `memory` tier (a file in a RAM file system) or on `disk`.
+// Small blobs that must be in a file share segment files (segments.ts).
+//
+// S1. A key is readable from the moment its blob is renamed into place until its last reader is done, also while it moves.
+// S2. A pinned key is neither moved nor dropped, and a mapped one is never chosen to make room. A pin is taken before the
+//     path is sent to a reader, not when the reader opens it.
+// S3. File work is asynchronous; at most 3 writes and 8 reads run at a time (1 and 2 with the default thread pool of 4).
+// S4. No space on disk: blobs stay in memory and `onSpillFailing` says so. No space at all: the request alone fails with
+//     STORE_FULL and nothing stored is touched.
+// S5. `maxSpill` caps the disk tier, dead space of segments included.
+// S6. `totals` equal a recount of the directories at any quiet moment; `recount()` compares.
+// S7. A blob linked from another worker of the host is borrowed: both count it in full, so the sum over workers is never
+//     too low. The borrower never spills it but drops it first, unless its owner's name for the file is gone by then
+//     (link count 1): then the borrower owns it.
+// S8. Room is reserved before a blob is written: `requestPlace` answers memory, disk, or waits. Writers write only the
+//     `.part` file they were given; only the store renames, in `accept`.
+// S9. A blob that fails a check is lost: dropped, told by `onLost`, never returned.
+// S10. Replicas fetched from peers are dropped before anything is spilled.
+
+import type { Clock } from '../base/clock.ts'
+import type { RunId, TaskKey } from '../base/ids.ts'
+import type { StoreFs } from './store-fs.ts'
+
+export type Tier = 'inline' | 'memory' | 'disk'
+
+/** What the store holds under a key, as of the moment it was asked. */
+export interface StoredValue {
+  readonly key: TaskKey
+  readonly runId: RunId
+  /** Bytes of the whole blob, header included. */
+  readonly nbytes: number
+  /** Type name of the value, for people. */
+  readonly type: string
+  readonly tier: Tier
+  /** In a file: survives the worker's process. */
+  readonly durable: boolean
+  /** A copy of what another worker holds as well; the first to go when room is needed (S10). */
+  readonly fetched: boolean
+  /** Shares its file with another worker of this host (S7). */
+  readonly borrowed: boolean
+}
+
+/** What the writer of a value knows of it. */
+export interface BlobEntry {
+  readonly key: TaskKey
+  readonly runId: RunId
+  readonly type: string
+  readonly fetched?: boolean
+}
+
+/** Reserved room for one blob (S8): write exactly `nbytes` into a new file at `path`, then `accept` it, or `cancelPlace`. */
+export interface Place {
+  readonly id: number
+  readonly tier: 'memory' | 'disk'
+  readonly path: string
+  readonly nbytes: number
+}
+
+/** Where a reader finds a blob's bytes. */
+export type BlobSource =
+  | { readonly via: 'inline'; readonly bytes: Uint8Array }
+  | {
+      readonly via: 'file'
+      readonly path: string
+      readonly offset: number
+      readonly nbytes: number
+      readonly tier: 'memory' | 'disk'
+      /** Modification time in nanoseconds as recorded; a reader whose fstat differs must check the frames. Null in segments. */
+      readonly mtimeNs: string | null
+      /** The reader must check the frames' checksums: disk, adopted, received, or in a segment. */
+      readonly verify: boolean
+    }
+
+/** A reader's hold on one key (S2). Ends with `release`, or, when the reader keeps a mapping, with `unmapped` after it. */
+export interface Pin {
+  readonly id: number
+  readonly key: TaskKey
+  readonly runId: RunId
+  readonly source: BlobSource
+  /** `stillMapped`: the reader is done but its mapping lives until its garbage collector ran. Repeated calls do nothing. */
+  release(stillMapped?: boolean): void
+  /** After `release(true)`: the mapping is gone. */
+  unmapped(): void
+}
+
+export interface StoreOptions {
+  /** The worker's own directory on disk. */
+  readonly localDirectory: string
+  /** The worker's own directory in a RAM file system; null keeps the memory tier as files in the local directory. */
+  readonly memoryDirectory: string | null
+  /** Grows with each start of the worker's process. */
+  readonly incarnation: number
+  /** Bytes; 0 = no limit, and then no target either. */
+  readonly memoryLimit: number
+  /** Managed bytes above which the store spills; Infinity = never. */
+  readonly target: number
+  /** Cap of the disk tier in bytes; Infinity = none. */
+  readonly maxSpill: number
+  /** Larger blobs do not belong inline. */
+  readonly inlineLimit: number
+  /** Threads of the process's file pool (UV_THREADPOOL_SIZE, 4 when unset). */
+  readonly threadPool: number
+  /** Managed bytes that may pile up above `target` while the disk cannot take them; default 0.9 of the limit. */
+  readonly ceiling?: number
+  /** Names the boot of this machine; read from the system when absent, null where that cannot be told. */
+  readonly bootId?: string | null
+  readonly fs?: StoreFs
+  readonly clock?: Clock
+}
+
+/** What the store tells its worker. Called from the event loop, never from inside a call into the store. */
+export interface StoreEvents {
+  /** Values that were only in the process are in a file now. */
+  onDurable(values: readonly StoredValue[]): void
+  /** Fetched or borrowed replicas were dropped for room. */
+  onEvicted(values: readonly StoredValue[]): void
+  /** A value failed a check and was dropped (S9). */
+  onLost(value: StoredValue, reason: string): void
+  /** Values that should leave memory cannot, and why; null when they can again. */
+  onSpillFailing(reason: string | null): void
+  /** Room is needed and this many bytes are held by nothing but dead mappings: collect. At most once a second. */
+  onDeadMappings(bytes: number): void
+}
+
+export interface StoreTotals {
+  /** inline + memory. */
+  readonly managed: number
+  /** Blob bytes in the worker's slabs. */
+  readonly inline: number
+  /** File bytes of the memory tier: blobs, segments with their dead space, and dead mappings. */
+  readonly memory: number
+  /** File bytes of the disk tier, dead space of segments included. */
+  readonly disk: number
+  /** Granted places of the memory tier that were not accepted yet. */
+  readonly reserved: number
+  /** The same of the disk tier. */
+  readonly reservedDisk: number
+  /** Part of `memory` that is unlinked and held only by mappings of readers that are done. */
+  readonly deadMapped: number
+  /** What the memory tier takes from RAM: files rounded up to pages, `.part` files and dead mappings included. */
+  readonly memoryTierFileBytes: number
+  /** Bytes ever spilled to or placed on disk by this process. */
+  readonly spilledTotal: number
+  /** Bytes on their way to disk right now. */
+  readonly spilling: number
+}
+
+/** Which client generation of which scheduler the held values belong to. */
+export interface StoreIdentity {
+  readonly clusterId: string
+  readonly generation: number
+}
