@@ -48,6 +48,7 @@ class Model {
       incomingBytesLimit: this.prng.int(2) === 0 ? Number.POSITIVE_INFINITY : 150,
       messageBytesLimit: 100,
       incomingCountLimit: 2,
+      logLength: 1000,
       seed,
       validate: true,
     })
@@ -106,6 +107,7 @@ class Model {
       case 'SetTimer':
         this.timers.push({ due: this.now + effect.delayMs, event: effect.event })
         return
+      case 'KeepReplicas':
       case 'ForgetFunctions':
       case 'CloseWorker':
         return

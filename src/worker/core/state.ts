@@ -135,6 +135,8 @@ export interface CoreSettings {
   /** No further fetch above this many open ones, once they carry 10 MB. */
   readonly incomingCountLimit: number
   readonly seed: number
+  /** Transitions that `story` can tell. */
+  readonly logLength: number
   /** Check every invariant after every step: for tests. */
   readonly validate: boolean
 }
@@ -195,9 +197,6 @@ export const LOWEST_PRIORITY: Priority = [Number.MAX_SAFE_INTEGER, 0, 0]
 /** Failed tasks that are remembered to recognise a repeated assignment. */
 export const ERRED_MAX = 1000
 
-/** Transitions that `story` can tell. */
-const LOG_CAPACITY = 4096
-
 const NO_RUN = 0 as RunId
 
 export function createState(settings: CoreSettings): WorkerState {
@@ -227,7 +226,7 @@ export function createState(settings: CoreSettings): WorkerState {
     depths: new Map(),
     missingTimerMs: null,
     handBackTimer: false,
-    log: new RingLog(LOG_CAPACITY),
+    log: new RingLog(settings.logLength),
   }
 }
 

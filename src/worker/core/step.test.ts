@@ -26,6 +26,7 @@ class Core {
       incomingBytesLimit: Number.POSITIVE_INFINITY,
       messageBytesLimit: 50_000_000,
       incomingCountLimit: 50,
+      logLength: 1000,
       seed: 1,
       validate: true,
       ...settings,

@@ -16,6 +16,7 @@ export function acquireReplicas(turn: Turn, message: MessageOf<'acquire-replicas
     if (task.assignment !== null) continue
     if (task.state === 'memory' && task.runId >= wire.runId) {
       turn.sendAddKey(task.key, task.runId, task.value?.durable === true)
+      turn.emit({ kind: 'KeepReplicas', keys: [task.key] })
       continue
     }
     if (task.state === 'memory') {
@@ -117,6 +118,7 @@ export function replicaReceived(turn: Turn, event: EventOf<'ReplicaReceived'>): 
   arrive(turn, transfer, key)
   const task = turn.state.tasks.get(key)
   if (task?.state === 'flight' && task.transfer === transfer && task.runId === runId) {
+    if (task.acquire) turn.emit({ kind: 'KeepReplicas', keys: [key] })
     hold(turn, task, event.value)
     turn.sendAddKey(key, runId, event.value.durable)
   } else {

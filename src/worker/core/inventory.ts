@@ -1,0 +1,15 @@
+import type { Inventory } from '../../protocol/scheduler-worker.ts'
+import type { WorkerState } from './state.ts'
+
+/** What this worker holds and what it was assigned, to be told at every registration. */
+export function inventory(state: WorkerState): Inventory {
+  const keys: Inventory['keys'][number][] = []
+  const tasks: Inventory['tasks'][number][] = []
+  for (const { key, runId, value, assignment, state: at } of state.tasks.values()) {
+    if (value !== null) keys.push({ key, runId, nbytes: value.nbytes, type: value.type, durable: value.durable })
+    else if (assignment !== null && (at === 'waiting' || at === 'ready' || at === 'executing')) {
+      tasks.push({ key, runId: assignment.runId, state: at })
+    }
+  }
+  return { keys, tasks }
+}
