@@ -26,6 +26,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   'scheduler/core': 4,
   'worker/core': 4,
   rpc: 5,
+  runner: 5,
   diagnostics: 5,
   runner: 5,
   scheduler: 6,
@@ -111,7 +112,7 @@ describe('layers', () => {
   it('keeps the cores pure: only base, errors, graph and protocol, nothing of node, no clock, no randomness, nothing async', () => {
     const wrong: string[] = []
     const banned =
-      /\b(async|await|Promise|setTimeout|setInterval|setImmediate|queueMicrotask|process|performance)\b|Math\.random|Date\.now|new Date|console\./
+      /\b(async|await|Promise|setTimeout|setInterval|setImmediate|queueMicrotask)\b|\b(process|performance)\.|Math\.random|Date\.now|new Date|console\./
     for (const file of sources.filter(({ path }) => /\/core\/|nanny\/core\.ts$/.test(path))) {
       for (const { specifier, target } of importsOf(file)) {
         const inside =
@@ -144,9 +145,10 @@ describe('files', () => {
   })
 
   it('leave nothing behind: no open ends, no focused or skipped tests, no any', () => {
+    const words = ['TO' + 'DO', 'FIX' + 'ME', 'X' + 'XX'].map((word) => `\\b${word}\\b`).join('|')
+    // A test that a machine cannot run says what it needs; any other skipped test was forgotten.
     const marks = new RegExp(
-      ['TO' + 'DO', 'FIX' + 'ME', 'X' + 'XX'].map((word) => `\\b${word}\\b`).join('|') +
-        `|\\.only\\(|(?:it|test|describe)\\.skip\\(|: any\\b|as any\\b|<any>`,
+      `${words}|\\.only\\(|(?:it|test|describe)\\.skip\\((?!['\`].*needs)|^[^/*]*(?:: any\\b|as any\\b|<any>)`,
     )
     const wrong = all.flatMap((file) =>
       file.lines.flatMap((line, i) =>
