@@ -6,12 +6,14 @@
 
 import { writeFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { loadLibc } from '../native/libc.ts'
 import { StatusPage } from '../native/status-page.ts'
 import type { ExecutorStart, ExecutorToWorker, WorkerToExecutor } from '../protocol/worker-executor.ts'
 import { outputMarker } from '../runner/output-marker.ts'
 import { MessageParser, frameMessage } from '../runner/pipe-framing.ts'
-import { FunctionCache } from './function-cache.ts'
+import { FunctionCache } from '../runner/function-cache.ts'
 import { dieWithParent, endGroup } from './lifeline.ts'
 import { TaskLoop } from './task-loop.ts'
 
@@ -85,12 +87,12 @@ function tagOutput(stream: NodeJS.WriteStream, tasks: TaskLoop): void {
   }) as typeof stream.write
 }
 
-/** The collector's handle is ours alone. */
+/** A handle on the collector that user code does not see. */
 function takeGc(): () => void {
-  const holder = globalThis as { gc?: () => void }
-  const gc = holder.gc
-  delete holder.gc
-  return gc === undefined ? () => {} : () => gc()
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  setFlagsFromString('--no-expose-gc')
+  return () => gc()
 }
 
 /** The first to go when the machine runs out of memory: a task is cheaper to run again than a worker. */

@@ -15,13 +15,13 @@ import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { StatusPage } from '../native/status-page.ts'
 import type { ExecutorRun, ExecutorStart, ExecutorToWorker, ResultPlace } from '../protocol/worker-executor.ts'
 import { writeBlob } from '../runner/blob-writer.ts'
+import type { FunctionCache } from '../runner/function-cache.ts'
 import { InputReader } from '../runner/input-reader.ts'
 import { type Outcome, type TaskFunction, erred, prepare, produce, thrownBy } from '../runner/run-task.ts'
+import { Contexts, RunContext } from '../runner/run-context.ts'
 import { encodeError } from '../values/error.ts'
-import type { FunctionCache } from './function-cache.ts'
 import { Garbage, type GarbageOptions } from './garbage.ts'
 import { Leftovers } from './leftovers.ts'
-import { Contexts, RunContext } from './run-context.ts'
 
 export interface TaskLoopOptions {
   readonly start: ExecutorStart

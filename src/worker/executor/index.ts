@@ -1,3 +1,4 @@
+export { createInlinePool, type InlinePoolOptions } from './inline-pool.ts'
 export { createProcessPool } from './process-pool.ts'
 export type {
   ExecutorInput,

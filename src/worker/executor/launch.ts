@@ -44,10 +44,7 @@ export function launchExecutor(options: LaunchOptions): ChildProcess {
 }
 
 export function executorFlags(heapBytes: number): string[] {
-  const flags = [
-    '--expose-gc',
-    `--max-semi-space-size=${heapBytes >= GIB ? LARGE_SEMI_SPACE_MIB : SMALL_SEMI_SPACE_MIB}`,
-  ]
+  const flags = [`--max-semi-space-size=${heapBytes >= GIB ? LARGE_SEMI_SPACE_MIB : SMALL_SEMI_SPACE_MIB}`]
   if (heapBytes > 0) flags.push(`--max-old-space-size=${Math.floor(heapBytes / MIB)}`)
   return flags
 }

@@ -44,7 +44,7 @@ const MAX_FIRST_FAILURES = 3
 const CLOSE_TIMEOUT_MS = 5000
 /** Private memory that Node takes later without the task's doing: thread stacks, compiled code. */
 const CAP_SLACK_BYTES = 64 * 2 ** 20
-const STDERR_LINES = 5
+const STDERR_LINES = 12
 
 export class Seats implements ExecutorProcessEvents {
   readonly seats: Seat[]

@@ -51,12 +51,15 @@ export class RunContext implements TaskContext {
   }
 }
 
+/** One for all pools of this process: the slot that code inside of tasks looks into is global. */
+let sharedStorage: AsyncLocalStorage<RunContext> | undefined
+
 export class Contexts {
   readonly #storage: AsyncLocalStorage<RunContext> | null
   #current: RunContext | undefined
 
   constructor(concurrency: number) {
-    this.#storage = concurrency > 1 ? new AsyncLocalStorage() : null
+    this.#storage = concurrency > 1 ? (sharedStorage ??= new AsyncLocalStorage()) : null
     provideTaskContext(() => this.current())
   }
 

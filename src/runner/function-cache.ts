@@ -3,7 +3,7 @@
 import type { FunctionId } from '../base/ids.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { rebuild } from '../functions/rebuild.ts'
-import type { TaskFunction } from '../runner/run-task.ts'
+import type { TaskFunction } from './run-task.ts'
 
 export class FunctionCache {
   readonly #bytes = new Map<FunctionId, Uint8Array>()
