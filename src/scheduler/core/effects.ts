@@ -1,0 +1,97 @@
+// Everything that the scheduler core can ask its shell to do, and the outbox that collects it during one step.
+
+import type { ClientId, TaskKey, WorkerId } from '../../base/ids.ts'
+import type { ErrorCode } from '../../errors/codes.ts'
+import type { ErrorFields } from '../../errors/plimsoll-error.ts'
+import type { SchedulerToNanny } from '../../protocol/nanny.ts'
+import type { SchedulerToClient } from '../../protocol/scheduler-client.ts'
+import type { SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
+import type { RequestNumber, Timer } from './events.ts'
+import type { ClientRecord, TaskFailure, WorkerRecord } from './records.ts'
+
+/** As on the wire, but for errors: the core may hold ones that are not encoded yet. */
+export type ClientMessage =
+  | Exclude<SchedulerToClient, { readonly op: 'task-erred' }>
+  | { readonly op: 'task-erred'; readonly key: TaskKey; readonly failure: TaskFailure }
+
+export type LogLevel = 'debug' | 'info' | 'warning' | 'error'
+
+export type Effect =
+  | { readonly kind: 'Answer'; readonly request: RequestNumber; readonly answer: object }
+  | { readonly kind: 'Refuse'; readonly request: RequestNumber; readonly code: ErrorCode; readonly message: string; readonly fields: ErrorFields }
+  | { readonly kind: 'SendToWorker'; readonly worker: WorkerId; readonly messages: readonly SchedulerToWorker[] }
+  | { readonly kind: 'SendToClient'; readonly client: ClientId; readonly messages: readonly ClientMessage[] }
+  | { readonly kind: 'SendToNanny'; readonly worker: WorkerId; readonly message: SchedulerToNanny }
+  /** Ends the connection with this number, if it is still there. */
+  | { readonly kind: 'CloseConnection'; readonly connection: number; readonly reason: string }
+  | { readonly kind: 'SetTimer'; readonly timer: Timer; readonly delayMs: number }
+  | { readonly kind: 'ClearTimer'; readonly timer: Timer }
+  | { readonly kind: 'Log'; readonly level: LogLevel; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'CloseScheduler'; readonly reason: string }
+
+/** Effects of the step in hand, in the order in which the shell has to perform them: per worker and client, messages keep their order. */
+export class Outbox {
+  #workers = new Map<WorkerRecord, SchedulerToWorker[]>()
+  #clients = new Map<ClientRecord, ClientMessage[]>()
+  #answers: Effect[] = []
+  #others: Effect[] = []
+
+  /** Dropped when the worker's stream is gone: its next inventory settles what it missed. */
+  toWorker(worker: WorkerRecord, message: SchedulerToWorker): void {
+    if (worker.link !== 'live') return
+    const messages = this.#workers.get(worker)
+    if (messages === undefined) this.#workers.set(worker, [message])
+    else messages.push(message)
+  }
+
+  /** Joins a run of freed keys into one message. */
+  freeKey(worker: WorkerRecord, key: TaskKey): void {
+    const last = this.#workers.get(worker)?.at(-1)
+    if (last !== undefined && last.op === 'free-keys') (last.keys as TaskKey[]).push(key)
+    else this.toWorker(worker, { op: 'free-keys', keys: [key] })
+  }
+
+  toClient(client: ClientRecord, message: ClientMessage): void {
+    if (client.connection === null) return
+    const messages = this.#clients.get(client)
+    if (messages === undefined) this.#clients.set(client, [message])
+    else messages.push(message)
+  }
+
+  answer(request: RequestNumber, answer: object): void {
+    this.#answers.push({ kind: 'Answer', request, answer })
+  }
+
+  refuse(request: RequestNumber, code: ErrorCode, message: string, fields: ErrorFields = {}): void {
+    this.#answers.push({ kind: 'Refuse', request, code, message, fields })
+  }
+
+  log(level: LogLevel, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.#others.push({ kind: 'Log', level, message, fields })
+  }
+
+  setTimer(timer: Timer, delayMs: number): void {
+    this.#others.push({ kind: 'SetTimer', timer, delayMs })
+  }
+
+  clearTimer(timer: Timer): void {
+    this.#others.push({ kind: 'ClearTimer', timer })
+  }
+
+  push(effect: Effect): void {
+    this.#others.push(effect)
+  }
+
+  /** What has gathered, answers first: a worker is answered before it is sent its first task. */
+  take(): Effect[] {
+    const effects = this.#answers
+    for (const [worker, messages] of this.#workers) effects.push({ kind: 'SendToWorker', worker: worker.id, messages })
+    for (const [client, messages] of this.#clients) effects.push({ kind: 'SendToClient', client: client.id, messages })
+    for (const effect of this.#others) effects.push(effect)
+    if (this.#workers.size > 0) this.#workers.clear()
+    if (this.#clients.size > 0) this.#clients.clear()
+    this.#answers = []
+    this.#others = []
+    return effects
+  }
+}

@@ -1,0 +1,66 @@
+// Everything that can happen to the scheduler. `now` is monotonic milliseconds, `at` milliseconds since the epoch; the
+// shell supplies both, the core never asks for the time. `connection` numbers come from the shell and are never reused.
+
+import type { ClientId, TaskKey, WorkerId } from '../../base/ids.ts'
+import type { NannyToScheduler } from '../../protocol/nanny.ts'
+import type { ClientToScheduler, SchedulerRequests } from '../../protocol/scheduler-client.ts'
+import type { RegisterWorker, WorkerHeartbeat, WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
+
+interface Timed {
+  readonly now: number
+  readonly at: number
+}
+
+/** Names a question that the core will answer with an `Answer` or `Refuse` effect. */
+export type RequestNumber = number
+
+/** Timers that the core sets; each has an id, and setting it again moves it. */
+export type Timer =
+  | { readonly kind: 'worker-grace'; readonly worker: WorkerId }
+  | { readonly kind: 'client-grace'; readonly client: ClientId }
+  | { readonly kind: 'task-held'; readonly key: TaskKey }
+  | { readonly kind: 'request-timeout'; readonly request: RequestNumber }
+  | { readonly kind: 'retirement'; readonly request: RequestNumber }
+  | { readonly kind: 'housekeeping' }
+
+export type SchedulerEvent = Timed &
+  (
+    | { readonly kind: 'Started' }
+    | { readonly kind: 'ClientRegistered'; readonly client: ClientId; readonly connection: number; readonly name: string }
+    | { readonly kind: 'ClientMessages'; readonly client: ClientId; readonly connection: number; readonly messages: readonly ClientToScheduler[] }
+    | { readonly kind: 'ClientLost'; readonly client: ClientId; readonly connection: number }
+    | { readonly kind: 'WorkerRegistered'; readonly request: RequestNumber; readonly connection: number; readonly registration: RegisterWorker }
+    | { readonly kind: 'WorkerMessages'; readonly worker: WorkerId; readonly connection: number; readonly messages: readonly WorkerToScheduler[] }
+    | { readonly kind: 'WorkerBeat'; readonly worker: WorkerId; readonly connection: number; readonly heartbeat: WorkerHeartbeat }
+    | { readonly kind: 'WorkerLost'; readonly worker: WorkerId; readonly connection: number }
+    | { readonly kind: 'NannyRegistered'; readonly worker: WorkerId; readonly connection: number; readonly restarts: number }
+    | { readonly kind: 'NannyMessages'; readonly worker: WorkerId; readonly connection: number; readonly messages: readonly NannyToScheduler[] }
+    | { readonly kind: 'NannyBeat'; readonly worker: WorkerId; readonly connection: number; readonly restarts: number }
+    | { readonly kind: 'NannyLost'; readonly worker: WorkerId; readonly connection: number }
+    | { readonly kind: 'ScatterRequested'; readonly request: RequestNumber; readonly client: ClientId; readonly question: SchedulerRequests['scatter-place'][0] }
+    | { readonly kind: 'RetryRequested'; readonly request: RequestNumber; readonly keys: readonly TaskKey[] }
+    | { readonly kind: 'RestartRequested'; readonly request: RequestNumber; readonly timeoutMs: number; readonly waitForWorkers: boolean }
+    | { readonly kind: 'RetireRequested'; readonly request: RequestNumber; readonly workers: readonly string[]; readonly closeWorkers: boolean }
+    | { readonly kind: 'RequestAbandoned'; readonly request: RequestNumber }
+    | { readonly kind: 'TimerFired'; readonly timer: Timer }
+  )
+
+export type EventKind = SchedulerEvent['kind']
+export type EventOf<K extends EventKind> = Extract<SchedulerEvent, { readonly kind: K }>
+
+export function timerId(timer: Timer): string {
+  switch (timer.kind) {
+    case 'worker-grace':
+      return `worker-grace ${timer.worker}`
+    case 'client-grace':
+      return `client-grace ${timer.client}`
+    case 'task-held':
+      return `task-held ${timer.key}`
+    case 'request-timeout':
+      return `request-timeout ${timer.request}`
+    case 'retirement':
+      return `retirement ${timer.request}`
+    case 'housekeeping':
+      return 'housekeeping'
+  }
+}

@@ -1,0 +1,189 @@
+// Clients: coming, wishing, giving up, going. Every message is idempotent.
+
+import type { ClientId, TaskKey } from '../../../base/ids.ts'
+import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
+import type { EventOf } from '../events.ts'
+import { FIRE_AND_FORGET } from '../names.ts'
+import { isActive, type ClientRecord, type TaskRecord } from '../records.ts'
+import { addWant, recommend, removeWant, type SchedulerState } from '../state.ts'
+import { tellCancelled } from '../transitions/abandon.ts'
+import { releaseFunction } from '../transitions/released.ts'
+import { settleAll, transition } from '../transitions/table.ts'
+import { updateGraph, want } from './graph.ts'
+import { reportMissing } from './replica-messages.ts'
+import { updateData } from './scatter.ts'
+
+type Handlers = {
+  readonly [Op in ClientToScheduler['op']]: (state: SchedulerState, client: ClientRecord, message: Extract<ClientToScheduler, { readonly op: Op }>) => void
+}
+
+const HANDLERS: Handlers = {
+  'update-graph': updateGraph,
+  'client-desires-keys': (state, client, { keys }) => desireKeys(state, client, keys),
+  'client-releases-keys': (state, client, { keys }) => releaseKeys(state, client, keys),
+  'cancel-keys': cancelKeys,
+  'update-data': (state, _client, { entries }) => updateData(state, entries),
+  'report-missing': (state, _client, message) => reportMissing(state, message),
+  'fire-and-forget': (state, _client, { keys }) => fireAndForget(state, keys),
+  'close-client': (state, client) => forgetClient(state, client),
+}
+
+export function clientMessages(state: SchedulerState, event: EventOf<'ClientMessages'>): void {
+  const client = state.clients.get(event.client)
+  if (client === undefined || client.connection !== event.connection) return
+  for (const message of event.messages) {
+    state.cause = message.op
+    const handle = HANDLERS[message.op] as (state: SchedulerState, client: ClientRecord, message: ClientToScheduler) => void
+    handle(state, client, message)
+    settleAll(state)
+  }
+}
+
+/** A client registers again after its connection broke: it keeps what it wanted. */
+export function clientRegistered(state: SchedulerState, event: EventOf<'ClientRegistered'>): void {
+  const known = state.clients.get(event.client)
+  if (known === undefined) {
+    state.clients.set(event.client, newClient(event.client, event.name, event.connection))
+    return
+  }
+  if (known.connection !== null) state.outbox.push({ kind: 'CloseConnection', connection: known.connection, reason: 'the client registered again' })
+  forgetFunctions(state, known)
+  known.connection = event.connection
+  state.outbox.clearTimer({ kind: 'client-grace', client: event.client })
+}
+
+export function clientLost(state: SchedulerState, event: EventOf<'ClientLost'>): void {
+  const client = state.clients.get(event.client)
+  if (client === undefined || client.connection !== event.connection) return
+  client.connection = null
+  forgetFunctions(state, client)
+  state.outbox.setTimer({ kind: 'client-grace', client: client.id }, state.options.clientGraceMs)
+}
+
+export function clientGraceOver(state: SchedulerState, id: ClientId): void {
+  const client = state.clients.get(id)
+  if (client !== undefined && client.connection === null) forgetClient(state, client)
+}
+
+function forgetClient(state: SchedulerState, client: ClientRecord): void {
+  state.clients.delete(client.id)
+  releaseKeys(state, client, Array.from(client.wants, (task) => task.key))
+  forgetFunctions(state, client)
+  for (const [request, pending] of state.requests) if (pending.kind === 'scatter' && pending.client === client) state.requests.delete(request)
+}
+
+function forgetFunctions(state: SchedulerState, client: ClientRecord): void {
+  for (const id of client.functions) {
+    const fn = state.functions.get(id)
+    if (fn === undefined) continue
+    fn.clients--
+    releaseFunction(state, fn)
+  }
+  client.functions.clear()
+}
+
+function desireKeys(state: SchedulerState, client: ClientRecord, keys: readonly TaskKey[]): void {
+  const unknown: TaskKey[] = []
+  for (const key of keys) {
+    const task = state.tasks.get(key)
+    if (task === undefined) unknown.push(key)
+    else want(state, client, task)
+  }
+  if (unknown.length > 0) state.outbox.toClient(client, { op: 'cancelled-keys', keys: unknown, reason: 'already forgotten', code: 'TASK_CANCELLED' })
+}
+
+function releaseKeys(state: SchedulerState, client: ClientRecord, keys: readonly TaskKey[]): void {
+  for (const key of keys) {
+    const task = state.tasks.get(key)
+    if (task === undefined) continue
+    removeWant(client, task)
+    if (!task.isNeeded) recommend(state, task, 'settled')
+  }
+}
+
+function fireAndForget(state: SchedulerState, keys: readonly TaskKey[]): void {
+  let pseudo = state.clients.get(FIRE_AND_FORGET)
+  if (pseudo === undefined) {
+    pseudo = newClient(FIRE_AND_FORGET, FIRE_AND_FORGET, null)
+    state.clients.set(FIRE_AND_FORGET, pseudo)
+  }
+  for (const key of keys) {
+    const task = state.tasks.get(key)
+    if (task === undefined || task.state === 'memory' || task.state === 'erred') continue
+    addWant(pseudo, task)
+    recommend(state, task, 'settled')
+  }
+}
+
+/**
+ * Ends this client's interest. Where it was the last one, or with `force`, the task itself ends, with all unfinished
+ * dependents that nobody else wants; every client that loses one is told.
+ */
+function cancelKeys(state: SchedulerState, client: ClientRecord, message: Extract<ClientToScheduler, { readonly op: 'cancel-keys' }>): void {
+  const { force } = message
+  const doomed = new Set<TaskRecord>()
+  for (const key of message.keys) {
+    const task = state.tasks.get(key)
+    if (task !== undefined) collectDoomed(task, client, force, doomed)
+  }
+  spareNeeded(doomed)
+  tellCancelled(state, doomed, { reason: message.reason, code: 'TASK_CANCELLED' })
+  for (const task of doomed) {
+    if (task.processingOn !== null) {
+      state.outbox.toWorker(task.processingOn, { op: 'cancel-task', key: task.key, runId: task.runId as never, force })
+    }
+    recommend(state, task, 'settled')
+  }
+  releaseKeys(state, client, message.keys)
+}
+
+function collectDoomed(root: TaskRecord, client: ClientRecord, force: boolean, doomed: Set<TaskRecord>): void {
+  const open = [root]
+  for (let task = open.pop(); task !== undefined; task = open.pop()) {
+    if (doomed.has(task) || (!force && task.wantedBy.some((each) => each !== client))) continue
+    doomed.add(task)
+    for (const dependent of task.dependents ?? []) if (isActive(dependent.state)) open.push(dependent)
+  }
+}
+
+/** A task that a surviving dependent waits for goes on. */
+function spareNeeded(doomed: Set<TaskRecord>): void {
+  for (let spared = true; spared; ) {
+    spared = false
+    for (const task of [...doomed].reverse()) {
+      for (const dependent of task.dependents ?? []) {
+        if (!isActive(dependent.state) || doomed.has(dependent)) continue
+        spared = doomed.delete(task) || spared
+        break
+      }
+    }
+  }
+}
+
+/** Back to the deepest failures below these keys; everything that failed because of them runs again when it is needed. */
+export function retryRequested(state: SchedulerState, event: EventOf<'RetryRequested'>): void {
+  const asked = event.keys.map((key) => state.tasks.get(key)).filter((task): task is TaskRecord => task?.state === 'erred')
+  const erred = new Set<TaskRecord>()
+  const open = [...asked]
+  for (let task = open.pop(); task !== undefined; task = open.pop()) {
+    if (erred.has(task)) continue
+    erred.add(task)
+    for (const input of task.dependencies) if (input.state === 'erred') open.push(input)
+    for (const dependent of task.dependents ?? []) if (dependent.state === 'erred') open.push(dependent)
+  }
+  const keysOf = new Map<ClientRecord, TaskKey[]>()
+  for (const task of erred) {
+    task.retriesLeft = task.group.options.retries ?? 0
+    task.trouble = null
+    task.attempts = 0
+    for (const client of task.wantedBy) keysOf.set(client, [...(keysOf.get(client) ?? []), task.key])
+    transition(state, task, 'released')
+    recommend(state, task, 'settled')
+  }
+  for (const [client, keys] of keysOf) state.outbox.toClient(client, { op: 'task-retried', keys })
+  state.outbox.answer(event.request, { retried: asked.map((task) => task.key) })
+}
+
+function newClient(id: ClientId, name: string, connection: number | null): ClientRecord {
+  return { id, name, connection, wants: new Set(), functions: new Set(), graphGeneration: 0, graphAtMs: 0, graphOrder: 0, lastGroup: null }
+}

@@ -1,0 +1,182 @@
+// Intake of a graph: `update-graph`.
+//
+// G1. A key that is known is not submitted again, whatever state it is in: its client just wants it.
+// G2. Only what the wanted keys need is created, down to values that are there.
+// G3. A task with an unknown input is never created, nor is what depends on it: its clients are told `lost dependencies`.
+// G4. Priorities: within one update-graph the static order of graph/order.ts; one generation per client as long as its
+//     graphs follow one another within FIFO_WINDOW_MS, older generations first.
+
+import type { TaskKey } from '../../../base/ids.ts'
+import { PlimsollError } from '../../../errors/plimsoll-error.ts'
+import { orderTasks } from '../../../graph/order.ts'
+import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
+import type { TaskRow } from '../../../protocol/tasks.ts'
+import { addTask, dropIfEmpty, groupFor, learnFunction, link } from '../groups.ts'
+import { noteInputs } from '../queueing.ts'
+import { NO_TASKS, type ClientRecord, type TaskGroup, type TaskRecord } from '../records.ts'
+import { addWant, recommend, reportTo, type SchedulerState } from '../state.ts'
+import { transition } from '../transitions/table.ts'
+
+type UpdateGraph = Extract<ClientToScheduler, { readonly op: 'update-graph' }>
+
+const FIFO_WINDOW_MS = 100
+
+interface Draft {
+  readonly row: TaskRow
+  readonly group: TaskGroup
+}
+
+export function updateGraph(state: SchedulerState, client: ClientRecord, message: UpdateGraph): void {
+  for (const { id, bytes } of message.functions) learnFunction(state, client, id, bytes)
+  for (const { fn } of message.groups) {
+    if (!state.functions.has(fn)) throw new PlimsollError('PROTOCOL_ERROR', `client ${client.id} submitted tasks of function ${fn} without having sent it`)
+  }
+  startGraph(state, client)
+  const { drafts, known } = draftNeeded(state, client, message)
+  const created = create(state, client, drafts)
+  for (const [task, row] of known) relink(state, task, row)
+  const unknown: TaskKey[] = []
+  for (const key of message.wanted) {
+    const task = state.tasks.get(key)
+    if (task === undefined) unknown.push(key)
+    else want(state, client, task)
+  }
+  if (unknown.length > 0) state.outbox.toClient(client, { op: 'cancelled-keys', keys: unknown, reason: 'lost dependencies', code: 'TASK_CANCELLED' })
+  if (created.some((task) => task.dependencies.length > 0)) startConnected(state, created)
+  else for (const task of created) recommend(state, task, 'settled')
+}
+
+export function want(state: SchedulerState, client: ClientRecord, task: TaskRecord): void {
+  addWant(client, task)
+  reportTo(state, client, task)
+  if (task.state === 'released') recommend(state, task, 'settled')
+}
+
+function startGraph(state: SchedulerState, client: ClientRecord): void {
+  if (client.graphGeneration === 0 || state.now - client.graphAtMs > FIFO_WINDOW_MS) {
+    client.graphGeneration = ++state.graphGeneration
+    client.graphOrder = 0
+    client.lastGroup = null
+  }
+  client.graphAtMs = state.now
+}
+
+/** The rows to create: all unknown ones when everything is wanted, else those that the wanted keys need. */
+function draftNeeded(state: SchedulerState, client: ClientRecord, message: UpdateGraph): { drafts: Draft[]; known: [TaskRecord, TaskRow][] } {
+  const drafts: Draft[] = []
+  const known: [TaskRecord, TaskRow][] = []
+  const size = message.groups.reduce((sum, group) => sum + group.tasks.length, 0)
+  const needed = message.wanted.length === size ? null : neededKeys(state, message)
+  for (const wire of message.groups) {
+    let group: TaskGroup | null = null
+    for (const row of wire.tasks) {
+      if (needed !== null && !needed.has(row[0])) continue
+      const task = state.tasks.get(row[0])
+      if (task !== undefined) known.push([task, row])
+      else drafts.push({ row, group: (group ??= groupFor(state, client, wire)) })
+    }
+  }
+  return { drafts, known }
+}
+
+/** Keys of the graph that are wanted, and what they need as long as no value is there or on its way. */
+function neededKeys(state: SchedulerState, message: UpdateGraph): Set<TaskKey> {
+  const rows = new Map<TaskKey, TaskRow>()
+  for (const group of message.groups) for (const row of group.tasks) rows.set(row[0], row)
+  const needed = new Set<TaskKey>()
+  const open = [...message.wanted]
+  for (let key = open.pop(); key !== undefined; key = open.pop()) {
+    if (needed.has(key)) continue
+    needed.add(key)
+    const known = state.tasks.get(key)
+    if (known !== undefined && known.state !== 'released') continue
+    for (const input of rows.get(key)?.[2] ?? []) open.push(input)
+  }
+  return needed
+}
+
+/** A known task whose inputs were forgotten gets the new ones of the same keys. */
+function relink(state: SchedulerState, task: TaskRecord, row: TaskRow): void {
+  if (task.state !== 'released' || !task.dependencies.some((input) => input.state === 'forgotten')) return
+  const inputs = task.dependencies.map((input) => (input.state === 'forgotten' ? (state.tasks.get(input.key) ?? input) : input))
+  if (row[2].length === inputs.length) link(task, inputs)
+}
+
+/** Creates the drafts in their static order, so that inputs come before what needs them. */
+function create(state: SchedulerState, client: ClientRecord, drafts: readonly Draft[]): TaskRecord[] {
+  const created: TaskRecord[] = []
+  const base = client.graphOrder
+  client.graphOrder += drafts.length
+  const generation = client.graphGeneration
+  for (const { row, group } of inStaticOrder(drafts)) {
+    const [key, args, inputKeys] = row
+    if (state.tasks.has(key)) continue
+    const inputs = findInputs(state, inputKeys)
+    if (inputs === null) {
+      dropIfEmpty(group)
+      continue
+    }
+    const task = addTask(state, group, { key, args, generation, order: base + created.length })
+    if (inputs.length > 0) {
+      link(task, inputs)
+      noteInputs(task)
+    }
+    created.push(task)
+  }
+  return created
+}
+
+/** Tasks on a cycle, and those that need one, are left out: then they are unknown, and cancelled as such. */
+function inStaticOrder(drafts: readonly Draft[]): readonly Draft[] {
+  if (drafts.every(({ row }) => row[2].length === 0)) return drafts
+  const numbers = new Map(drafts.map(({ row }, number) => [row[0], number]))
+  const inputs = drafts.map(({ row }) => {
+    const found: number[] = []
+    for (const key of new Set(row[2])) {
+      const number = numbers.get(key)
+      if (number !== undefined) found.push(number)
+    }
+    return found
+  })
+  const sorted: Draft[] = []
+  orderTasks(inputs).positions.forEach((position, number) => {
+    if (position >= 0) sorted[position] = drafts[number] as Draft
+  })
+  return sorted
+}
+
+/** null: one of them is not known here. */
+function findInputs(state: SchedulerState, keys: readonly TaskKey[]): readonly TaskRecord[] | null {
+  if (keys.length === 0) return NO_TASKS
+  const inputs: TaskRecord[] = []
+  for (const key of keys.length === 1 ? keys : new Set(keys)) {
+    const input = state.tasks.get(key)
+    if (input === undefined) return null
+    inputs.push(input)
+  }
+  return inputs
+}
+
+/**
+ * Starts tasks that depend on one another: from the last to the first, so that each finds its inputs needed, but those
+ * that can run at once do so from the first to the last.
+ */
+function startConnected(state: SchedulerState, created: readonly TaskRecord[]): void {
+  const { todo } = state
+  const before = todo.tasks.length
+  for (let n = created.length - 1; n >= 0; n--) {
+    const task = created[n] as TaskRecord
+    if (task.state === 'released' && task.isNeeded) transition(state, task, 'waiting')
+    else recommend(state, task, 'settled')
+  }
+  reverseFrom(todo.tasks, before)
+  reverseFrom(todo.goals, before)
+}
+
+function reverseFrom(list: unknown[], start: number): void {
+  for (let low = start, high = list.length - 1; low < high; low++, high--) {
+    const item = list[low]
+    list[low] = list[high]
+    list[high] = item
+  }
+}

@@ -1,0 +1,78 @@
+// Messages about replicas: copies that were fetched, dropped, became durable, or were not found where they should be.
+//
+// The scheduler's books are the authority. A worker that holds what the books do not want is told to drop it, but only
+// when that cannot hit another value: keys name values, and the same worker may be computing this key anew.
+
+import type { RunId, TaskKey } from '../../../base/ids.ts'
+import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
+import { loseReplica } from '../losing.ts'
+import type { TaskRecord, WorkerRecord } from '../records.ts'
+import { addReplica, availabilityChanged, isAvailable } from '../replicas.ts'
+import { fetchableHolders, recommend, type SchedulerState } from '../state.ts'
+import { transition } from '../transitions/table.ts'
+
+interface ReplicaNote {
+  readonly key: TaskKey
+  readonly runId: RunId
+}
+
+export function addKeys(state: SchedulerState, worker: WorkerRecord, keys: readonly (ReplicaNote & { readonly durable: boolean })[]): void {
+  for (const { key, runId, durable } of keys) {
+    const task = state.tasks.get(key)
+    if (task !== undefined && task.acceptedRunId === runId) acceptReplica(state, task, worker, runId, durable)
+    else if (task === undefined || !state.placements.has(task)) dropUnwanted(state, worker, key)
+  }
+}
+
+/** A copy of the run that was accepted last: one more replica, or the value itself when it had been given up. */
+function acceptReplica(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, run: RunId, durable: boolean): void {
+  if (task.state === 'memory') {
+    const before = isAvailable(task)
+    addReplica(state, task, worker, durable)
+    if (!before) availabilityChanged(state, task, true)
+  } else if (task.isNeeded && task.state !== 'erred') {
+    transition(state, task, 'memory', { worker, run, nbytes: task.nbytes, type: task.type, durable })
+  } else dropUnwanted(state, worker, task.key)
+}
+
+/** Tells the worker to drop what it has under this key, unless the books know of a value or a run of it there. */
+export function dropUnwanted(state: SchedulerState, worker: WorkerRecord, key: TaskKey): void {
+  const task = state.tasks.get(key)
+  if (task !== undefined && (task.processingOn === worker || worker.replicas.has(task))) return
+  state.outbox.freeKey(worker, key)
+}
+
+export function releaseWorkerData(state: SchedulerState, worker: WorkerRecord, keys: readonly ReplicaNote[]): void {
+  for (const { key, runId } of keys) {
+    const task = state.tasks.get(key)
+    if (task !== undefined && task.acceptedRunId === runId) loseReplica(state, task, worker)
+  }
+}
+
+export function keysDurable(state: SchedulerState, worker: WorkerRecord, keys: readonly ReplicaNote[]): void {
+  for (const { key, runId } of keys) {
+    const task = state.tasks.get(key)
+    if (task !== undefined && task.acceptedRunId === runId && worker.replicas.has(task)) worker.replicas.set(task, true)
+  }
+}
+
+export function refreshWhoHas(state: SchedulerState, worker: WorkerRecord, keys: readonly TaskKey[]): void {
+  const answers = keys.map((key) => {
+    const task = state.tasks.get(key)
+    const holders = task === undefined ? [] : fetchableHolders(task).filter((holder) => holder.id !== worker.id)
+    return { key, runId: (task?.acceptedRunId ?? 0) as RunId, nbytes: Math.max(0, task?.nbytes ?? 0), holders }
+  })
+  state.outbox.toWorker(worker, { op: 'refresh-who-has', keys: answers })
+}
+
+export function reportMissing(state: SchedulerState, message: Extract<ClientToScheduler, { readonly op: 'report-missing' }>): void {
+  const task = state.tasks.get(message.key)
+  if (task === undefined || task.acceptedRunId !== message.runId || task.state !== 'memory') return
+  for (const id of message.workers) {
+    const worker = state.workers.get(id)
+    if (worker === undefined || !worker.replicas.has(task)) continue
+    state.outbox.toWorker(worker, { op: 'remove-replicas', keys: [task.key] })
+    loseReplica(state, task, worker)
+  }
+  recommend(state, task, 'settled')
+}

@@ -1,0 +1,95 @@
+// `restart`: a new generation. Every task, value and wish is forgotten, clients are told, and every worker starts anew:
+// as a new process where a nanny can start one, by wiping itself where there is none.
+
+import type { WorkerId } from '../../../base/ids.ts'
+import type { EventOf, RequestNumber } from '../events.ts'
+import type { WorkerRecord } from '../records.ts'
+import { settleRunning, type PendingRequest, type SchedulerState } from '../state.ts'
+import { removeWorker } from './worker-loss.ts'
+
+type PendingRestart = Extract<PendingRequest, { readonly kind: 'restart' }>
+
+/** A process that is killed and started anew may take longer than one that comes back by itself. */
+const RESTART_GRACE_FACTOR = 3
+
+export function restartRequested(state: SchedulerState, event: EventOf<'RestartRequested'>): void {
+  state.generation++
+  forgetTasks(state)
+  for (const client of state.clients.values()) state.outbox.toClient(client, { op: 'restart', generation: state.generation })
+  for (const worker of [...state.workers.values()]) restartWorker(state, worker)
+  const { request, timeoutMs } = event
+  const missing = new Set(state.restarting)
+  if (!event.waitForWorkers || missing.size === 0) return answer(state, request)
+  state.requests.set(request, { kind: 'restart', missing, timeoutMs })
+  state.outbox.setTimer({ kind: 'request-timeout', request }, timeoutMs)
+}
+
+/** A worker has registered: restarts that only waited for it are answered. */
+export function finishRestarts(state: SchedulerState, id: WorkerId): void {
+  if (!state.restarting.delete(id)) return
+  for (const [request, pending] of state.requests) {
+    if (pending.kind !== 'restart' || !pending.missing.delete(id) || pending.missing.size > 0) continue
+    state.requests.delete(request)
+    state.outbox.clearTimer({ kind: 'request-timeout', request })
+    answer(state, request)
+  }
+}
+
+export function restartTimedOut(state: SchedulerState, request: RequestNumber, pending: PendingRestart): void {
+  const missing = [...pending.missing]
+  const message = `${missing.length} workers did not come back within ${pending.timeoutMs} ms of the restart: ${missing.join(', ')}. The rest is new; see the logs of their nannies.`
+  state.outbox.refuse(request, 'TIMEOUT', message, { missing })
+}
+
+function answer(state: SchedulerState, request: RequestNumber): void {
+  let workers = 0
+  for (const worker of state.workers.values()) if (worker.link === 'live') workers++
+  state.outbox.answer(request, { generation: state.generation, workers })
+}
+
+/** All at once, without a word to workers about single keys: they start anew. */
+function forgetTasks(state: SchedulerState): void {
+  for (const [request, pending] of state.requests) {
+    if (pending.kind !== 'scatter') continue
+    state.requests.delete(request)
+    state.outbox.clearTimer({ kind: 'request-timeout', request })
+    state.outbox.refuse(request, 'TASK_CANCELLED', 'the cluster was restarted while a scatter waited for a worker')
+  }
+  for (const client of state.clients.values()) {
+    client.wants.clear()
+    client.lastGroup = null
+    client.graphGeneration = 0
+  }
+  for (const worker of state.workers.values()) {
+    worker.processing.clear()
+    worker.replicas.clear()
+    worker.orphanedRuns.clear()
+    worker.nbytes = 0
+    worker.expectedBytes = 0
+    worker.occupancyUs = 0
+    state.byLoad.moved(worker)
+    state.byStart.moved(worker)
+  }
+  state.tasks.clear()
+  state.placements.clear()
+  state.queue.clear()
+  state.noWorker.clear()
+  state.prefixes.clear()
+  for (const fn of state.functions.values()) {
+    fn.groups = 0
+    fn.families.clear()
+    if (fn.clients === 0) state.functions.delete(fn.id)
+  }
+}
+
+function restartWorker(state: SchedulerState, worker: WorkerRecord): void {
+  worker.functions.clear()
+  if (state.nannies.has(worker.id)) {
+    state.outbox.push({ kind: 'SendToNanny', worker: worker.id, message: { op: 'restart-worker', generation: state.generation } })
+    state.restarting.add(worker.id)
+    worker.link = 'away'
+    settleRunning(state, worker)
+    state.outbox.setTimer({ kind: 'worker-grace', worker: worker.id }, RESTART_GRACE_FACTOR * state.options.workerGraceMs)
+  } else if (worker.link === 'live') state.outbox.toWorker(worker, { op: 'wipe', generation: state.generation })
+  else removeWorker(state, worker, 'it was not connected when the cluster was restarted')
+}

@@ -1,0 +1,108 @@
+// Scattered values: a client asks where to send them, sends them there itself, and then says that they have arrived.
+//
+// Between the two the task is known, without a recipe, in state released, listed in `placements` with its run id. Its
+// client wants it from the start, so a client that goes away takes its unfinished scatter with it.
+
+import type { ClientToScheduler, SchedulerRequests } from '../../../protocol/scheduler-client.ts'
+import type { RunId } from '../../../base/ids.ts'
+import type { EventOf, RequestNumber } from '../events.ts'
+import { addTask, scatterGroup } from '../groups.ts'
+import type { TaskGroup, TaskRecord, WorkerRecord } from '../records.ts'
+import { addReplica } from '../replicas.ts'
+import { addWant, nextRun, type PendingRequest, type SchedulerState } from '../state.ts'
+import { abandon } from '../transitions/abandon.ts'
+import { transition } from '../transitions/table.ts'
+import { want } from './graph.ts'
+import { dropUnwanted } from './replica-messages.ts'
+
+type PendingScatter = Extract<PendingRequest, { readonly kind: 'scatter' }>
+type Placed = SchedulerRequests['scatter-place'][1]['placed'][number]
+
+export function scatterRequested(state: SchedulerState, event: EventOf<'ScatterRequested'>): void {
+  const client = state.clients.get(event.client)
+  if (client === undefined) return state.outbox.refuse(event.request, 'CLIENT_CLOSED', `client ${event.client} is not registered`)
+  const { entries, workers, broadcast, timeoutMs } = event.question
+  const labels = workers !== undefined && workers.length > 0 ? workers : null
+  const pending: PendingScatter = { kind: 'scatter', client, entries, labels, broadcast, timeoutMs }
+  if (placeScatter(state, event.request, pending)) return
+  state.requests.set(event.request, pending)
+  state.outbox.setTimer({ kind: 'request-timeout', request: event.request }, timeoutMs)
+}
+
+/** A worker has come: scatters that waited for one go on. */
+export function resumeScatters(state: SchedulerState): void {
+  for (const [request, pending] of state.requests) {
+    if (pending.kind !== 'scatter' || !placeScatter(state, request, pending)) continue
+    state.requests.delete(request)
+    state.outbox.clearTimer({ kind: 'request-timeout', request })
+  }
+}
+
+export function scatterTimedOut(state: SchedulerState, request: RequestNumber, pending: PendingScatter): void {
+  const among = pending.labels === null ? 'no worker is running' : `none of the workers ${pending.labels.join(', ')} is running`
+  const message = `scatter found no worker within ${pending.timeoutMs} ms: ${among}. Start a worker, or raise the timeout.`
+  state.outbox.refuse(request, 'TIMEOUT', message, { keys: pending.entries.length, workers: state.workers.size })
+}
+
+export function updateData(state: SchedulerState, entries: Extract<ClientToScheduler, { readonly op: 'update-data' }>['entries']): void {
+  for (const { key, runId, nbytes, type, workers: ids } of entries) {
+    const task = state.tasks.get(key)
+    const workers = ids.map((id) => state.workers.get(id)).filter((worker): worker is WorkerRecord => worker?.link === 'live')
+    const awaited = task !== undefined && state.placements.has(task) && task.runId === runId
+    if (task === undefined || !(awaited || (task.state === 'memory' && task.acceptedRunId === runId))) {
+      for (const worker of workers) dropUnwanted(state, worker, key)
+      continue
+    }
+    const [first, ...others] = workers
+    if (first === undefined) {
+      if (awaited) abandon(state, [task], { reason: 'the workers that got the scattered data are gone', code: 'DATA_LOST' })
+      continue
+    }
+    if (awaited) transition(state, task, 'memory', { worker: first, run: runId, nbytes, type, durable: true })
+    else addReplica(state, task, first, true)
+    for (const worker of others) addReplica(state, task, worker, true)
+  }
+}
+
+/** false: there is no worker to place anything on. */
+function placeScatter(state: SchedulerState, request: RequestNumber, pending: PendingScatter): boolean {
+  const pool = eligibleWorkers(state, pending.labels)
+  if (pool.length === 0) return false
+  const groups = new Map<string, TaskGroup>()
+  const placed = pending.entries.map((entry): Placed => {
+    const known = state.tasks.get(entry.key)
+    if (known !== undefined) return placedBefore(state, pending, known)
+    const group = groups.get(entry.type) ?? scatterGroup(state, entry.type)
+    groups.set(entry.type, group)
+    const task = addTask(state, group, { key: entry.key, args: null, generation: 0, order: 0 })
+    const run = nextRun(state)
+    task.runId = run
+    const workers = choose(state, pool, pending.broadcast)
+    state.placements.set(task, workers)
+    addWant(pending.client, task)
+    return { key: entry.key, runId: run, workers: workers.map((worker) => worker.holder) }
+  })
+  state.outbox.answer(request, { placed, clusterId: state.id, generation: state.generation })
+  return true
+}
+
+/** The same data twice (equal hashes): nothing to send when it is known, to the same place when it is on its way. */
+function placedBefore(state: SchedulerState, pending: PendingScatter, task: TaskRecord): Placed {
+  want(state, pending.client, task)
+  const workers = state.placements.get(task)
+  if (workers === undefined) return { key: task.key, runId: null, workers: [] }
+  return { key: task.key, runId: task.runId as RunId, workers: workers.map((worker) => worker.holder) }
+}
+
+function eligibleWorkers(state: SchedulerState, labels: readonly string[] | null): WorkerRecord[] {
+  const running = [...state.byLoad].filter((worker) => labels === null || labels.some((label) => worker.labels.includes(label)))
+  const roomy = running.filter((worker) => !worker.crowded)
+  return (roomy.length > 0 ? roomy : running).sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+/** Round robin, going on where the last scatter stopped. */
+function choose(state: SchedulerState, pool: readonly WorkerRecord[], broadcast: boolean | number): WorkerRecord[] {
+  const copies = broadcast === true ? pool.length : broadcast === false ? 1 : Math.min(pool.length, Math.max(1, broadcast))
+  const start = state.scatterCursor++
+  return Array.from({ length: copies }, (_, n) => pool[(start + n) % pool.length] as WorkerRecord)
+}

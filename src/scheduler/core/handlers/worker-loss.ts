@@ -1,0 +1,136 @@
+// Losing workers: a stream, a process, or everything.
+//
+// L1. A stream is lost: nothing is known about the process, so its tasks stay assigned and its replicas in the books,
+//     not fetchable. With a living nanny its word is awaited (worker-grace), without one connection-grace decides.
+// L2. The nanny says that the process is dead: its runs are over at once, with blame for those that were executing;
+//     replicas that lived in the process are gone, files stay in the books for the next process's inventory.
+// L3. Given up by its nanny, or grace over: the worker is forgotten with all it had.
+
+import type { RunId, WorkerId } from '../../../base/ids.ts'
+import type { NannyToScheduler } from '../../../protocol/nanny.ts'
+import type { EventOf } from '../events.ts'
+import { afterWorkerDeath } from '../failures.ts'
+import { loseReplica, setLink } from '../losing.ts'
+import type { WorkerRecord } from '../records.ts'
+import { recommend, settleRunning, type SchedulerState } from '../state.ts'
+import { endRun } from '../transitions/processing.ts'
+import { settleAll, transition } from '../transitions/table.ts'
+
+const NONE: ReadonlySet<RunId> = new Set()
+
+export function workerLost(state: SchedulerState, event: EventOf<'WorkerLost'>): void {
+  const worker = state.workers.get(event.worker)
+  if (worker === undefined || worker.connection !== event.connection || worker.link !== 'live') return
+  if (worker.status === 'closing') return removeWorker(state, worker, 'it closed')
+  setLink(state, worker, 'lost')
+  awaitWorker(state, worker)
+}
+
+export function nannyRegistered(state: SchedulerState, event: EventOf<'NannyRegistered'>): void {
+  const before = state.nannies.get(event.worker)
+  if (before !== undefined && before !== event.connection) {
+    state.outbox.push({ kind: 'CloseConnection', connection: before, reason: 'the nanny registered again' })
+  }
+  state.nannies.set(event.worker, event.connection)
+  noteRestarts(state, event.worker, event.restarts)
+}
+
+export function nannyBeat(state: SchedulerState, event: EventOf<'NannyBeat'>): void {
+  if (state.nannies.get(event.worker) === event.connection) noteRestarts(state, event.worker, event.restarts)
+}
+
+export function nannyLost(state: SchedulerState, event: EventOf<'NannyLost'>): void {
+  if (state.nannies.get(event.worker) !== event.connection) return
+  state.nannies.delete(event.worker)
+  const worker = state.workers.get(event.worker)
+  if (worker !== undefined && worker.link !== 'live') awaitWorker(state, worker)
+}
+
+export function nannyMessages(state: SchedulerState, event: EventOf<'NannyMessages'>): void {
+  if (state.nannies.get(event.worker) !== event.connection) return
+  for (const message of event.messages) {
+    state.cause = message.op
+    if (message.op === 'worker-exited') workerExited(state, message)
+    else workerGone(state, message)
+    settleAll(state)
+  }
+}
+
+export function workerGraceOver(state: SchedulerState, id: WorkerId): void {
+  const worker = state.workers.get(id)
+  if (worker !== undefined && worker.link !== 'live') removeWorker(state, worker, 'it did not come back in time')
+}
+
+/** The process is dead and may follow itself: what it ran is over, what it kept in files waits for its inventory. */
+export function endProcess(state: SchedulerState, worker: WorkerRecord, running: ReadonlySet<RunId>): void {
+  setLink(state, worker, 'away')
+  endRuns(state, worker, running)
+  for (const [task, durable] of [...worker.replicas]) if (!durable) loseReplica(state, task, worker)
+}
+
+/** Everything that the worker had is lost; its peers forget it. */
+export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason: string): void {
+  setLink(state, worker, 'lost')
+  endRuns(state, worker, NONE)
+  const lost = worker.replicas.size
+  for (const task of [...worker.replicas.keys()]) loseReplica(state, task, worker)
+  state.workers.delete(worker.id)
+  worker.host.workers.delete(worker)
+  if (worker.host.workers.size === 0) state.hosts.delete(worker.host.name)
+  settleRunning(state, worker)
+  tellPeers(state, worker)
+  state.outbox.clearTimer({ kind: 'worker-grace', worker: worker.id })
+  state.outbox.log('info', `worker ${worker.info.address} is removed: ${reason}`, { worker: worker.id, replicas: lost })
+}
+
+export function tellPeers(state: SchedulerState, gone: WorkerRecord): void {
+  for (const peer of state.workers.values()) {
+    if (peer !== gone) state.outbox.toWorker(peer, { op: 'remove-worker', id: gone.id, address: gone.info.address })
+  }
+}
+
+function workerExited(state: SchedulerState, message: Extract<NannyToScheduler, { readonly op: 'worker-exited' }>): void {
+  const worker = state.workers.get(message.workerId)
+  if (worker === undefined || worker.info.incarnation !== message.incarnation) return
+  if (worker.link === 'live') {
+    state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: 'its nanny reports the process dead' })
+  }
+  const { code, signal, running, restarting } = message
+  state.outbox.log('warning', `worker process of ${worker.info.address} died`, { worker: worker.id, code, signal, running: running.length, restarting })
+  endProcess(state, worker, new Set(running))
+  if (restarting) awaitWorker(state, worker)
+  else removeWorker(state, worker, 'its process ended and is not started again')
+}
+
+function workerGone(state: SchedulerState, message: Extract<NannyToScheduler, { readonly op: 'worker-gone' }>): void {
+  const worker = state.workers.get(message.workerId)
+  if (worker === undefined) return
+  if (worker.link === 'live') state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: 'its nanny gave it up' })
+  removeWorker(state, worker, message.reason)
+}
+
+function awaitWorker(state: SchedulerState, worker: WorkerRecord): void {
+  const graceMs = state.nannies.has(worker.id) ? state.options.workerGraceMs : state.options.connectionGraceMs
+  state.outbox.setTimer({ kind: 'worker-grace', worker: worker.id }, graceMs)
+}
+
+function endRuns(state: SchedulerState, worker: WorkerRecord, running: ReadonlySet<RunId>): void {
+  for (const task of [...worker.processing]) {
+    const run = task.runId as RunId
+    worker.orphanedRuns.set(task.key, run)
+    const failure = afterWorkerDeath(state, task, worker, running.has(run))
+    endRun(state, task)
+    if (failure === null) {
+      transition(state, task, 'released')
+      recommend(state, task, 'settled')
+    } else {
+      task.failure = failure
+      transition(state, task, 'erred')
+    }
+  }
+}
+
+function noteRestarts(state: SchedulerState, id: WorkerId, restarts: number): void {
+  const worker = state.workers.get(id)
+  if (worker !== undefined) worker.restarts = restarts
+}

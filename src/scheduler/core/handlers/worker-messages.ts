@@ -1,0 +1,107 @@
+// What a worker says about its tasks. Everything is checked against run ids: a message about another run than the
+// present one is stale and changes nothing.
+
+import type { RunId, TaskKey } from '../../../base/ids.ts'
+import type { WorkerToScheduler } from '../../../protocol/scheduler-worker.ts'
+import type { EventOf } from '../events.ts'
+import { afterError } from '../failures.ts'
+import { measure, outlasted } from '../occupancy.ts'
+import type { TaskRecord, WorkerRecord } from '../records.ts'
+import { recommend, settleRunning, touch, type SchedulerState } from '../state.ts'
+import { endRun } from '../transitions/processing.ts'
+import { settleAll, transition } from '../transitions/table.ts'
+import { addKeys, dropUnwanted, keysDurable, refreshWhoHas, releaseWorkerData } from './replica-messages.ts'
+
+type Message<Op extends WorkerToScheduler['op']> = Extract<WorkerToScheduler, { readonly op: Op }>
+type Handlers = {
+  readonly [Op in WorkerToScheduler['op']]: (state: SchedulerState, worker: WorkerRecord, message: Message<Op>) => void
+}
+
+const HANDLERS: Handlers = {
+  'task-finished': taskFinished,
+  'task-erred': taskErred,
+  reschedule: (state, worker, message) => givenBack(state, worker, message.key, message.runId, false),
+  'task-cancelled': (state, worker, message) => givenBack(state, worker, message.key, message.runId, true),
+  'add-keys': (state, worker, { keys }) => addKeys(state, worker, keys),
+  'release-worker-data': (state, worker, { keys }) => releaseWorkerData(state, worker, keys),
+  'keys-durable': (state, worker, { keys }) => keysDurable(state, worker, keys),
+  'request-refresh-who-has': (state, worker, { keys }) => refreshWhoHas(state, worker, keys),
+  'steal-response': (state, worker, message) => {
+    if (message.taken) givenBack(state, worker, message.key, message.runId, false)
+  },
+  'worker-status-change': (state, worker, { status }) => {
+    worker.status = status
+    settleRunning(state, worker)
+  },
+  'log-event': (state, worker, { topic, fields }) => state.outbox.log('info', topic, { worker: worker.info.address, ...fields }),
+}
+
+export function workerMessages(state: SchedulerState, event: EventOf<'WorkerMessages'>): void {
+  const worker = state.workers.get(event.worker)
+  if (worker === undefined || worker.connection !== event.connection || worker.link !== 'live') return
+  for (const message of event.messages) {
+    state.cause = message.op
+    const handle = HANDLERS[message.op] as (state: SchedulerState, worker: WorkerRecord, message: WorkerToScheduler) => void
+    handle(state, worker, message)
+    settleAll(state)
+  }
+}
+
+export function workerBeat(state: SchedulerState, event: EventOf<'WorkerBeat'>): void {
+  const worker = state.workers.get(event.worker)
+  if (worker === undefined || worker.connection !== event.connection) return
+  const { memory, processPeak, spilledTotal, executors, executing, bandwidth } = event.heartbeat
+  worker.lastSeenMs = event.now
+  worker.memory = memory
+  worker.processPeak = processPeak
+  worker.spilledTotal = spilledTotal
+  worker.executors = executors
+  worker.crowded = worker.info.memoryLimit > 0 && memory.process > state.options.pauseFraction * worker.info.memoryLimit
+  touch(state, worker)
+  for (const { key, runId, runningMs } of executing) {
+    const task = currentRun(state, worker, key, runId)
+    if (task !== undefined) outlasted(task, runningMs)
+  }
+  for (const bytesPerSecond of Object.values(bandwidth)) if (bytesPerSecond > 0) state.bandwidth += BANDWIDTH_NEWEST * (bytesPerSecond - state.bandwidth)
+}
+
+const BANDWIDTH_NEWEST = 0.1
+
+function currentRun(state: SchedulerState, worker: WorkerRecord, key: TaskKey, run: RunId): TaskRecord | undefined {
+  const task = state.tasks.get(key)
+  return task !== undefined && task.processingOn === worker && task.runId === run ? task : undefined
+}
+
+function taskFinished(state: SchedulerState, worker: WorkerRecord, message: Message<'task-finished'>): void {
+  const { key, runId, nbytes, type, durable, durationMs } = message
+  const task = currentRun(state, worker, key, runId)
+  if (task === undefined) return dropUnwanted(state, worker, key)
+  task.group.prefix.runs++
+  measure(state, task, durationMs, nbytes)
+  transition(state, task, 'memory', { worker, run: runId, nbytes, type, durable })
+}
+
+function taskErred(state: SchedulerState, worker: WorkerRecord, message: Message<'task-erred'>): void {
+  const task = currentRun(state, worker, message.key, message.runId)
+  if (task === undefined) return
+  task.group.prefix.runs++
+  endRun(state, task)
+  const failure = afterError(state, task, worker, message.kind, message.error)
+  if (failure === null) {
+    transition(state, task, 'released')
+    recommend(state, task, 'settled')
+  } else {
+    task.failure = failure
+    transition(state, task, 'erred')
+  }
+}
+
+/** The task is the scheduler's again, and nobody is to blame. */
+function givenBack(state: SchedulerState, worker: WorkerRecord, key: TaskKey, run: RunId, started: boolean): void {
+  const task = currentRun(state, worker, key, run)
+  if (task === undefined) return
+  if (!started) task.attempts--
+  endRun(state, task)
+  transition(state, task, 'released')
+  recommend(state, task, 'settled')
+}

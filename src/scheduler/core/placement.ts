@@ -1,0 +1,165 @@
+// Which worker a runnable task goes to: the one where it starts earliest, counting the work ahead of it and the time to
+// bring its missing inputs. Pure choice: nothing is changed here but scratch fields.
+//
+// P1. Only running workers are chosen; a crowded one (memory above the pause threshold) only when there is no other.
+// P2. Producers go through slots (queueing.ts). A task with inputs is compared among the holders of its inputs, and with
+//     the idlest worker when the best holder has much work ahead. A restricted task is compared among those that may run it.
+// P3. The cost of a choice is bounded by what it looks at (CANDIDATES_MAX), never by the number of workers or tasks.
+
+import { isProducer, slotFor } from './queueing.ts'
+import type { HostRecord, TaskGroup, TaskRecord, WorkerRecord } from './records.ts'
+import type { SchedulerState } from './state.ts'
+import { expectedMs } from './occupancy.ts'
+import { transferTimeUs, transferUs } from './transfer-cost.ts'
+import { compareSpare } from './worker-heap.ts'
+
+export type Decision = WorkerRecord | 'queued' | 'no-worker' | 'inputs-exceed-limit'
+
+/** Holders looked at per input, and members of a pool looked at per task: more choice makes no better choice. */
+const CANDIDATES_MAX = 32
+/** A task leaves the holders of its inputs only when at least this many tasks of its kind are ahead of it there. */
+const TASKS_AHEAD_MIN = 3
+
+export function decide(state: SchedulerState, task: TaskRecord): Decision {
+  const { group, trouble } = task
+  if (trouble !== null && trouble.heldUntilMs > state.now) return 'no-worker'
+  const inputBytes = sumOfInputs(task)
+  if (inputBytes > state.largestLimit) return 'inputs-exceed-limit'
+  if (isProducer(state, task)) {
+    if (task.state !== 'queued' && state.queue.size > 0) return 'queued'
+    return slotFor(state, task) ?? 'queued'
+  }
+  if (group.labels === null && group.resources === null) return chooseFreely(state, task, inputBytes) ?? 'no-worker'
+  return chooseRestricted(state, task, inputBytes) ?? 'no-worker'
+}
+
+function chooseFreely(state: SchedulerState, task: TaskRecord, inputBytes: number): WorkerRecord | undefined {
+  const idlest = state.byStart.best
+  if (idlest === undefined) return undefined
+  const avoided = task.trouble !== null && task.trouble.avoid === idlest.id
+  const outsider = (avoided ? state.byStart.bestExcept(idlest) : undefined) ?? idlest
+  if (task.dependencies.length === 0) return outsider
+  const holder = bestHolder(state, task, inputBytes, null)
+  if (holder === undefined || penalty(task, outsider, inputBytes) < penalty(task, holder, inputBytes)) return outsider
+  if (outsider === holder || penalty(task, outsider, inputBytes) > penalty(task, holder, inputBytes)) return holder
+  return leavesHolder(state, task, holder, outsider) ? outsider : holder
+}
+
+/** Data stays where it is until waiting for its holder costs clearly more than moving it. */
+function leavesHolder(state: SchedulerState, task: TaskRecord, holder: WorkerRecord, outsider: WorkerRecord): boolean {
+  const aheadUs = holder.occupancyUs / holder.info.nthreads
+  if (aheadUs < TASKS_AHEAD_MIN * 1000 * expectedMs(state, task)) return false
+  const elsewhereUs = outsider.occupancyUs / outsider.info.nthreads + transferUs(state, task, outsider)
+  return elsewhereUs < aheadUs / 2 + transferUs(state, task, holder)
+}
+
+function chooseRestricted(state: SchedulerState, task: TaskRecord, inputBytes: number): WorkerRecord | undefined {
+  const pool = poolOf(state, task.group)
+  if (pool.length === 0) return undefined
+  const holder = task.dependencies.length === 0 ? undefined : bestHolder(state, task, inputBytes, pool)
+  if (holder !== undefined && penalty(task, holder, inputBytes) === 0) return holder
+  let best: WorkerRecord | undefined
+  const start = pool.length <= CANDIDATES_MAX ? 0 : state.assignments
+  for (let n = 0; n < Math.min(pool.length, CANDIDATES_MAX); n++) {
+    const worker = pool[(start + n) % pool.length] as WorkerRecord
+    if (best === undefined || compare(task, inputBytes, worker, startUs(state, task, worker), best, startUs(state, task, best)) < 0) best = worker
+  }
+  return best
+}
+
+/** Running workers that may run tasks of this group: by label and by total supply of resources; remembered until workers change. */
+export function poolOf(state: SchedulerState, group: TaskGroup): readonly WorkerRecord[] {
+  if (group.poolVersion === state.poolVersion) return group.pool
+  const supplied = [...state.byStart].filter((worker) => supplies(worker, group))
+  const named = group.labels === null ? supplied : supplied.filter((worker) => isNamed(worker, group))
+  group.pool = named.length === 0 && group.options.allowOtherWorkers === true ? supplied : named
+  group.poolVersion = state.poolVersion
+  return group.pool
+}
+
+/** Without a walk through the pool; `allowOtherWorkers` has opened it when even its first member is not named. */
+function isInPool(group: TaskGroup, pool: readonly WorkerRecord[], worker: WorkerRecord): boolean {
+  return supplies(worker, group) && (isNamed(worker, group) || !isNamed(pool[0] as WorkerRecord, group))
+}
+
+function isNamed(worker: WorkerRecord, group: TaskGroup): boolean {
+  return group.labels === null || group.labels.some((label) => worker.labels.includes(label))
+}
+
+function supplies(worker: WorkerRecord, group: TaskGroup): boolean {
+  return group.resources === null || group.resources.every(([name, amount]) => (worker.info.resources[name] ?? 0) >= amount)
+}
+
+/** Where the task would start earliest among the running workers that hold one of its inputs (and are in the pool). */
+function bestHolder(state: SchedulerState, task: TaskRecord, inputBytes: number, pool: readonly WorkerRecord[] | null): WorkerRecord | undefined {
+  const candidates = countLocalBytes(state, task)
+  let best: WorkerRecord | undefined
+  let bestUs = 0
+  for (const worker of candidates) {
+    if (pool !== null && !isInPool(task.group, pool, worker)) continue
+    const nearBytes = worker.host.localBytes - worker.localBytes
+    const us = worker.occupancyUs / worker.info.nthreads + transferTimeUs(state, inputBytes - worker.host.localBytes, nearBytes)
+    if (best !== undefined && compare(task, inputBytes, worker, us, best, bestUs) >= 0) continue
+    best = worker
+    bestUs = us
+  }
+  return best
+}
+
+/** One pass over inputs and holders; leaves the bytes at hand in `localBytes` of each candidate and of its host. */
+function countLocalBytes(state: SchedulerState, task: TaskRecord): WorkerRecord[] {
+  const stamp = ++state.placementStamp
+  const candidates: WorkerRecord[] = []
+  for (let n = 0; n < task.dependencies.length; n++) {
+    const input = task.dependencies[n] as TaskRecord
+    const { holders } = input
+    const start = holders.length <= CANDIDATES_MAX ? 0 : state.assignments
+    for (let h = 0; h < Math.min(holders.length, CANDIDATES_MAX); h++) {
+      const worker = holders[(start + h) % holders.length] as WorkerRecord
+      if (!worker.isRunning) continue
+      if (worker.stamp !== stamp) {
+        worker.stamp = stamp
+        worker.localBytes = 0
+        candidates.push(worker)
+      }
+      worker.localBytes += input.nbytes
+      countOnHost(worker.host, stamp, n, input.nbytes)
+    }
+  }
+  return candidates
+}
+
+/** Once per input, however many workers of the host hold it. */
+function countOnHost(host: HostRecord, stamp: number, input: number, nbytes: number): void {
+  if (host.stamp !== stamp) {
+    host.stamp = stamp
+    host.localBytes = 0
+  } else if (host.countedInput === input) return
+  host.countedInput = input
+  host.localBytes += nbytes
+}
+
+function startUs(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): number {
+  return worker.occupancyUs / worker.info.nthreads + transferUs(state, task, worker)
+}
+
+/** Negative when `a` is the better place. */
+function compare(task: TaskRecord, inputBytes: number, a: WorkerRecord, aUs: number, b: WorkerRecord, bUs: number): number {
+  return penalty(task, a, inputBytes) - penalty(task, b, inputBytes) || aUs - bUs || compareSpare(a, b)
+}
+
+/** Reasons to look elsewhere, whatever the start time: it cannot hold the inputs, is nearly full, or just failed this task. */
+function penalty(task: TaskRecord, worker: WorkerRecord, inputBytes: number): number {
+  const limit = worker.info.memoryLimit
+  let reasons = 0
+  if (limit > 0 && inputBytes > limit) reasons += 4
+  if (worker.crowded) reasons += 2
+  if (task.trouble !== null && task.trouble.avoid === worker.id) reasons += 1
+  return reasons
+}
+
+function sumOfInputs(task: TaskRecord): number {
+  let sum = 0
+  for (const input of task.dependencies) sum += input.nbytes
+  return sum
+}

@@ -1,0 +1,63 @@
+// Which worker holds which value. The only place that changes TaskRecord.holders and WorkerRecord.replicas.
+//
+// R1. A value is available when a live worker holds it: only then can dependents run. Held by workers that are not
+//     live, it stays in the books (state memory) and dependents wait for the worker's return or for its end.
+// R2. Dependents in state waiting count, in `waitingOn`, exactly the inputs that are not available.
+
+import { isActive, type TaskRecord, type WorkerRecord } from './records.ts'
+import { recommend, touch, type SchedulerState } from './state.ts'
+
+/** A value that is recomputed faster than this is not waited for while its worker is away. */
+const CHEAP_RECOMPUTE_MS = 1000
+
+const NO_WORKERS: readonly WorkerRecord[] = Object.freeze([])
+
+export function isAvailable(task: TaskRecord): boolean {
+  if (task.state !== 'memory') return false
+  for (const worker of task.holders) if (worker.link === 'live') return true
+  return false
+}
+
+/** Books one replica; what that means for dependents is the caller's business (`availabilityChanged`, transitions). */
+export function addReplica(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, durable: boolean): void {
+  const known = worker.replicas.get(task)
+  if (known === undefined) {
+    task.holders = task.holders.length === 0 ? [worker] : [...task.holders, worker]
+    worker.nbytes += task.nbytes
+    worker.replicas.set(task, durable)
+    touch(state, worker)
+  } else if (durable && !known) worker.replicas.set(task, true)
+}
+
+export function removeReplica(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
+  if (!worker.replicas.delete(task)) return
+  task.holders = task.holders.length === 1 ? NO_WORKERS : task.holders.filter((each) => each !== worker)
+  worker.nbytes -= task.nbytes
+  touch(state, worker)
+}
+
+/** A task in memory became available, or stopped being so, without leaving that state. */
+export function availabilityChanged(state: SchedulerState, task: TaskRecord, available: boolean): void {
+  for (const dependent of task.dependents ?? []) {
+    if (dependent.state === 'waiting') {
+      dependent.waitingOn += available ? -1 : 1
+      if (dependent.waitingOn === 0) recommend(state, dependent, 'processing')
+    } else if (!available && (dependent.state === 'queued' || dependent.state === 'no-worker')) recommend(state, dependent, 'released')
+  }
+  if (!available) recommend(state, task, 'settled')
+}
+
+/** Known to be quick, with all inputs at hand, and somebody waits: not worth waiting for the worker that holds it. */
+export function isCheapToRecompute(task: TaskRecord): boolean {
+  const fn = task.group.fn
+  if (fn === null || !task.isNeeded || task.group.options.idempotent === false) return false
+  if (fn.measured.meanMs < 0 || fn.measured.meanMs >= CHEAP_RECOMPUTE_MS) return false
+  return task.dependencies.every(isAvailable)
+}
+
+/** How many dependents still need the value. */
+export function countWaiters(task: TaskRecord): number {
+  let count = 0
+  for (const dependent of task.dependents ?? []) if (isActive(dependent.state)) count++
+  return count
+}

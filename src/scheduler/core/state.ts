@@ -1,0 +1,295 @@
+// SchedulerState: everything the scheduler knows, and the small operations on single records that keep its indexes
+// together. Policies and transitions build on these; checkInvariants (validate.ts) checks every statement made here.
+
+import type { ClientId, FunctionId, RunId, WorkerId } from '../../base/ids.ts'
+import { HeapSet } from '../../base/heap-set.ts'
+import { runId } from '../../base/ids.ts'
+import type { Holder } from '../../protocol/tasks.ts'
+import { Outbox } from './effects.ts'
+import type { RequestNumber } from './events.ts'
+import {
+  comparePriority,
+  TASK_STATES,
+  type ClientRecord,
+  type FunctionRecord,
+  type HostRecord,
+  type PrefixRecord,
+  type TaskFailure,
+  type TaskRecord,
+  type TaskState,
+  type TaskTrouble,
+  type WorkerRecord,
+} from './records.ts'
+import { Story } from './story.ts'
+import { compareLoad, compareStart, WorkerHeap } from './worker-heap.ts'
+
+export interface CoreOptions {
+  /** Tasks per thread that a data producer may have on a worker; Infinity switches queueing off. */
+  readonly saturation: number
+  /** How many deaths of executors and workers one task may cause. */
+  readonly allowedFailures: number
+  readonly allowedOomFailures: number
+  readonly workerGraceMs: number
+  readonly connectionGraceMs: number
+  readonly clientGraceMs: number
+  /** Fraction of the limit above which a worker counts as crowded; Infinity = never. */
+  readonly pauseFraction: number
+  /** Assumed for functions that never finished. */
+  readonly unknownDurationMs: number
+  /** Between hosts, bytes per second, until workers report what they measured. */
+  readonly bandwidth: number
+  /** null = never. */
+  readonly noWorkersTimeoutMs: number | null
+  readonly idleTimeoutMs: number | null
+  readonly workerTtlMs: number | null
+  /** Check all invariants after every step: for tests, linear in the number of tasks. */
+  readonly validate: boolean
+}
+
+export const DEFAULT_CORE_OPTIONS: CoreOptions = {
+  saturation: 1.1,
+  allowedFailures: 3,
+  allowedOomFailures: 2,
+  workerGraceMs: 10_000,
+  connectionGraceMs: 5000,
+  clientGraceMs: 30_000,
+  pauseFraction: 0.8,
+  unknownDurationMs: 500,
+  bandwidth: 100_000_000,
+  noWorkersTimeoutMs: null,
+  idleTimeoutMs: null,
+  workerTtlMs: 300_000,
+  validate: false,
+}
+
+/** A value that turned up: what a transition into `memory` reads. */
+export interface Arrival {
+  readonly worker: WorkerRecord
+  readonly run: RunId
+  readonly nbytes: number
+  readonly type: string
+  readonly durable: boolean
+}
+
+/** A question that cannot be answered yet. */
+export type PendingRequest =
+  | {
+      readonly kind: 'scatter'
+      readonly client: ClientRecord
+      readonly entries: readonly { readonly key: TaskRecord['key']; readonly nbytes: number; readonly type: string }[]
+      readonly labels: readonly string[] | null
+      readonly broadcast: boolean | number
+      readonly timeoutMs: number
+    }
+  /** Waits until these workers have registered again. */
+  | { readonly kind: 'restart'; readonly missing: Set<WorkerId>; readonly timeoutMs: number }
+  | {
+      readonly kind: 'retire'
+      readonly workers: Set<WorkerRecord>
+      readonly retired: string[]
+      readonly closeWorkers: boolean
+      /** Values being copied away, and when that was asked for. */
+      readonly copying: Map<TaskRecord, number>
+    }
+
+/** A task to look at, and where it should go: `settled` means wherever its needs say by then. */
+export type Goal = TaskState | 'settled'
+
+export interface SchedulerState {
+  /** Names this scheduler's life: run ids and stored values of another one mean nothing here. */
+  readonly id: string
+  readonly options: CoreOptions
+  /** Raised by restart; older futures and stored values are void. */
+  generation: number
+  /** Time of the event in hand, its name, and what has been decided so far. */
+  now: number
+  at: number
+  cause: string
+  readonly outbox: Outbox
+  readonly todo: { tasks: TaskRecord[]; goals: Goal[] }
+  readonly story: Story
+
+  runCounter: number
+  graphGeneration: number
+  assignments: number
+  scatterCursor: number
+  placementStamp: number
+
+  readonly tasks: Map<string, TaskRecord>
+  readonly functions: Map<FunctionId, FunctionRecord>
+  readonly prefixes: Map<string, PrefixRecord>
+  /** Keys placed by scatter whose data has not arrived: state released, no recipe; with the workers chosen. */
+  readonly placements: Map<TaskRecord, readonly WorkerRecord[]>
+
+  readonly workers: Map<WorkerId, WorkerRecord>
+  readonly hosts: Map<string, HostRecord>
+  /** Nannies whose streams live, by the worker they look after; the number is their connection. */
+  readonly nannies: Map<WorkerId, number>
+  /** Exactly the running workers are in both heaps. */
+  readonly byLoad: WorkerHeap
+  readonly byStart: WorkerHeap
+  /** Over running workers. */
+  runningThreads: number
+  /** Grows whenever the set of running workers, or what they offer, changes. */
+  poolVersion: number
+  /** Largest memory limit of a worker, running or not; Infinity when one has none or there is no worker. */
+  largestLimit: number
+  /** Bytes per second between hosts, as measured. */
+  bandwidth: number
+
+  /** Exactly the tasks in state queued. */
+  readonly queue: HeapSet<TaskRecord, TaskRecord>
+  /** Exactly the tasks in state no-worker; the value says since when (ms). */
+  readonly noWorker: Map<TaskRecord, number>
+  /** Since when there has been no running worker; null while there is one. */
+  workerlessSinceMs: number | null
+  /** Since when nothing has been going on (idle timeout), and the number of transitions then. */
+  idleSinceMs: number
+  idleTransitions: number
+
+  readonly clients: Map<ClientId, ClientRecord>
+  readonly requests: Map<RequestNumber, PendingRequest>
+  /** Workers told to restart that have not registered since. */
+  readonly restarting: Set<WorkerId>
+}
+
+export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTIONS): SchedulerState {
+  return {
+    id,
+    options,
+    generation: 1,
+    now: 0,
+    at: 0,
+    cause: 'start',
+    outbox: new Outbox(),
+    todo: { tasks: [], goals: [] },
+    story: new Story(),
+    runCounter: 0,
+    graphGeneration: 0,
+    assignments: 0,
+    scatterCursor: 0,
+    placementStamp: 0,
+    tasks: new Map(),
+    functions: new Map(),
+    prefixes: new Map(),
+    placements: new Map(),
+    workers: new Map(),
+    hosts: new Map(),
+    nannies: new Map(),
+    byLoad: new WorkerHeap(0, compareLoad),
+    byStart: new WorkerHeap(1, compareStart),
+    runningThreads: 0,
+    poolVersion: 0,
+    largestLimit: Infinity,
+    bandwidth: options.bandwidth,
+    queue: new HeapSet((task) => task, comparePriority),
+    noWorker: new Map(),
+    workerlessSinceMs: 0,
+    idleSinceMs: 0,
+    idleTransitions: 0,
+    clients: new Map(),
+    requests: new Map(),
+    restarting: new Set(),
+  }
+}
+
+export function recommend(state: SchedulerState, task: TaskRecord, goal: Goal): void {
+  state.todo.tasks.push(task)
+  state.todo.goals.push(goal)
+}
+
+/** The only place that changes a task's state: counts and story go with it. */
+export function become(state: SchedulerState, task: TaskRecord, next: TaskState): void {
+  const from = task.state
+  const counts = task.group.prefix.counts
+  counts[from]--
+  counts[next]++
+  task.state = next
+  state.story.record(task, from, state.at, state.cause)
+}
+
+export function nextRun(state: SchedulerState): RunId {
+  return runId(++state.runCounter)
+}
+
+export function prefixOf(state: SchedulerState, name: string): PrefixRecord {
+  let prefix = state.prefixes.get(name)
+  if (prefix === undefined) {
+    const counts = Object.fromEntries(TASK_STATES.map((each) => [each, 0])) as Record<TaskState, number>
+    prefix = { name, counts, runs: 0, nbytes: 0, measured: { meanMs: -1, meanBytes: -1 }, guessed: null }
+    state.prefixes.set(name, prefix)
+  }
+  return prefix
+}
+
+export function troubleOf(task: TaskRecord): TaskTrouble {
+  task.trouble ??= { crashes: 0, outOfMemory: 0, storeFull: 0, avoid: null, heldUntilMs: 0 }
+  return task.trouble
+}
+
+/** Its load changed. To be called before the load of another worker changes: a heap can mend one misplaced member. */
+export function touch(state: SchedulerState, worker: WorkerRecord): void {
+  state.byLoad.moved(worker)
+  state.byStart.moved(worker)
+}
+
+/** Enters or leaves the heaps after its link, status or registration changed. */
+export function settleRunning(state: SchedulerState, worker: WorkerRecord): void {
+  const was = state.byLoad.has(worker)
+  if (worker.isRunning && !was) {
+    state.byLoad.add(worker)
+    state.byStart.add(worker)
+  } else if (!worker.isRunning && was) {
+    state.byLoad.delete(worker)
+    state.byStart.delete(worker)
+  }
+  summarizeRunning(state)
+  if (worker.isRunning) for (const task of inPriorityOrder(state.noWorker.keys())) recommend(state, task, 'processing')
+}
+
+function summarizeRunning(state: SchedulerState): void {
+  state.poolVersion++
+  state.runningThreads = 0
+  state.largestLimit = 0
+  for (const worker of state.byLoad) state.runningThreads += worker.info.nthreads
+  for (const { info } of state.workers.values()) state.largestLimit = Math.max(state.largestLimit, info.memoryLimit === 0 ? Infinity : info.memoryLimit)
+  if (state.workers.size === 0) state.largestLimit = Infinity
+  if (state.byLoad.size > 0) state.workerlessSinceMs = null
+  else state.workerlessSinceMs ??= state.now
+}
+
+export function inPriorityOrder(tasks: Iterable<TaskRecord>): TaskRecord[] {
+  return [...tasks].sort(comparePriority)
+}
+
+export function addWant(client: ClientRecord, task: TaskRecord): void {
+  if (client.wants.has(task)) return
+  client.wants.add(task)
+  task.wantedBy = task.wantedBy.length === 0 ? [client] : [...task.wantedBy, client]
+}
+
+export function removeWant(client: ClientRecord, task: TaskRecord): void {
+  if (!client.wants.delete(task)) return
+  task.wantedBy = task.wantedBy.length === 1 ? NOBODY : task.wantedBy.filter((each) => each !== client)
+}
+
+const NOBODY: readonly ClientRecord[] = Object.freeze([])
+
+/** Tells every client that wants the task how it stands: in memory, erred; nothing to say otherwise. */
+export function reportTo(state: SchedulerState, client: ClientRecord, task: TaskRecord): void {
+  if (task.state === 'memory') state.outbox.toClient(client, { op: 'key-in-memory', key: task.key, nbytes: task.nbytes, type: task.type })
+  if (task.state === 'erred') state.outbox.toClient(client, { op: 'task-erred', key: task.key, failure: task.failure as TaskFailure })
+}
+
+/** How many holders of one value are named to whoever has to fetch it: more are no help. */
+const HOLDERS_NAMED = 8
+
+/** Where a value can be fetched now. */
+export function fetchableHolders(task: TaskRecord): Holder[] {
+  const found: Holder[] = []
+  for (const worker of task.holders) {
+    if (worker.link === 'live') found.push(worker.holder)
+    if (found.length === HOLDERS_NAMED) break
+  }
+  return found
+}

@@ -1,0 +1,77 @@
+// From `waiting`, and the way from every runnable state to a worker.
+
+import { failedForInputs } from '../failures.ts'
+import { addLoad } from '../occupancy.ts'
+import { decide } from '../placement.ts'
+import { transferUs } from '../transfer-cost.ts'
+import type { TaskRecord, WorkerRecord } from '../records.ts'
+import { become, fetchableHolders, nextRun, recommend, type SchedulerState } from '../state.ts'
+import type { InputWire } from '../../../protocol/tasks.ts'
+import { leaveActive } from './active.ts'
+
+export function waitingToReleased(state: SchedulerState, task: TaskRecord): void {
+  task.waitingOn = 0
+  become(state, task, 'released')
+  leaveActive(state, task)
+}
+
+/** Finds a place for a runnable task (waiting with all inputs, queued, no-worker): it ends in processing, queued, no-worker or erred. */
+export function place(state: SchedulerState, task: TaskRecord): void {
+  if (task.state === 'waiting' && task.waitingOn > 0) return
+  const decision = decide(state, task)
+  if (decision === 'inputs-exceed-limit') {
+    task.failure = failedForInputs(state, task)
+    recommend(state, task, 'erred')
+  } else if (decision === 'queued' || decision === 'no-worker') {
+    if (task.state === decision) return
+    leavePlace(state, task)
+    if (decision === 'queued') state.queue.add(task)
+    else state.noWorker.set(task, state.now)
+    become(state, task, decision)
+  } else {
+    leavePlace(state, task)
+    assign(state, task, decision)
+  }
+}
+
+export function queuedToReleased(state: SchedulerState, task: TaskRecord): void {
+  leavePlace(state, task)
+  become(state, task, 'released')
+  leaveActive(state, task)
+}
+
+function leavePlace(state: SchedulerState, task: TaskRecord): void {
+  if (task.state === 'queued') state.queue.delete(task)
+  if (task.state === 'no-worker') state.noWorker.delete(task)
+}
+
+function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
+  const { group } = task
+  const fn = group.fn as NonNullable<typeof group.fn>
+  const run = nextRun(state)
+  task.runId = run
+  task.attempts++
+  addLoad(state, task, worker, transferUs(state, task, worker))
+  become(state, task, 'processing')
+  const message = {
+    op: 'compute-task',
+    key: task.key,
+    runId: run,
+    name: group.prefix.name,
+    priority: [-group.userPriority, task.generation, task.order],
+    fn: fn.id,
+    args: task.args as Uint8Array,
+    inputs: task.dependencies.length === 0 ? NO_INPUTS : task.dependencies.map(inputWire),
+    options: group.options,
+    attempt: task.attempts,
+  } as const
+  if (worker.functions.has(fn.id)) return state.outbox.toWorker(worker, message)
+  worker.functions.add(fn.id)
+  state.outbox.toWorker(worker, { ...message, fnBytes: fn.bytes })
+}
+
+const NO_INPUTS: readonly InputWire[] = Object.freeze([])
+
+function inputWire(input: TaskRecord): InputWire {
+  return { key: input.key, runId: input.acceptedRunId as InputWire['runId'], nbytes: input.nbytes, holders: fetchableHolders(input) }
+}
