@@ -93,7 +93,7 @@ function needsOf(source: FunctionSource, name: string): Pick<CapturedSource, 'pr
   const refused: string[] = []
   let selfName: string | null = null
   for (const variable of surroundings.variables) {
-    if (globals.has(variable.name) || isHarmlessQuestion(variable)) continue
+    if (globals.has(variable.name) || isHarmless(variable)) continue
     const helper = helperDefinition(variable.name)
     if (helper !== undefined) declarations.push(helper)
     // `const fact = (n) => … fact(n - 1)`: the variable is the function. A method's name is not a variable.
@@ -104,7 +104,7 @@ function needsOf(source: FunctionSource, name: string): Pick<CapturedSource, 'pr
   return { prelude: declarations.join('\n'), selfName }
 }
 
-const isHarmlessQuestion = ({ name, onlyTypeof }: FreeVariable): boolean => onlyTypeof && isOtherPlatformGlobal(name)
+const isHarmless = ({ name, guarded }: FreeVariable): boolean => guarded && isOtherPlatformGlobal(name)
 
 function refuseConstructs(source: FunctionSource, constructs: Surroundings['constructs'], name: string): void {
   const cannot = (message: string): PlimsollError => new PlimsollError('CANNOT_CAPTURE', message, { name })
@@ -113,17 +113,15 @@ function refuseConstructs(source: FunctionSource, constructs: Surroundings['cons
       `${subject(name)} uses import.meta, which is not sent to workers: pass the URL as an argument, or use ${viaModule(name, 'import.meta.url')}`,
     )
   }
-  if (constructs.has('private member'))
-    throw cannot(`${subject(name)} uses a private member of its class: pass what it needs as arguments`)
-  if (constructs.has('super'))
-    throw cannot(`${subject(name)} uses super, which is not sent to workers: pass what it needs as arguments`)
-  if (source.fn.type !== 'ArrowFunctionExpression') return
-  for (const construct of ['this', 'new.target'] as const) {
-    if (!constructs.has(construct)) continue
-    throw cannot(
-      `${subject(name)} uses "${construct}" from its surroundings, which is not sent to workers: pass what it needs as arguments`,
-    )
-  }
+  const isArrow = source.fn.type === 'ArrowFunctionExpression'
+  const outer = constructs.has('private member')
+    ? 'a private member of its class'
+    : constructs.has('super')
+      ? 'super'
+      : undefined
+  const what = outer ?? (isArrow && constructs.has('this') ? '"this" from its surroundings' : undefined)
+  if (what !== undefined)
+    throw cannot(`${subject(name)} uses ${what}, which is not sent to workers: pass what it needs as arguments`)
 }
 
 function refusal(name: string, variables: readonly string[]): PlimsollError {
@@ -145,18 +143,15 @@ const subject = (name: string): string => (name === ANONYMOUS ? 'the function' :
 const viaModule = (name: string, url = 'url'): string =>
   name === ANONYMOUS ? `fromModule(${url}, name)` : `fromModule(${url}, "${name}")`
 
+const PATHS: ReadonlySet<string> = new Set(['__dirname', '__filename', '__vite_ssr_import_meta__'])
+
 function hintFor(name: string, variables: readonly string[]): string | undefined {
   if (variables.some((variable) => variable === 'require' || isImportedName(variable))) {
-    return `import modules inside of it, as in const { readFile } = await import('node:fs/promises'), pass values as arguments, or use ${viaModule(name)}`
+    const example = "const { readFile } = await import('node:fs/promises')"
+    return `import modules inside of it, as in ${example}, pass values as arguments, or use ${viaModule(name)}`
   }
-  if (
-    variables.some(
-      (variable) => variable === '__dirname' || variable === '__filename' || variable === '__vite_ssr_import_meta__',
-    )
-  ) {
+  if (variables.some((variable) => PATHS.has(variable)))
     return `pass the path as an argument, or use ${viaModule(name)}`
-  }
-  if (variables.length === 1 && variables[0] === 'arguments')
-    return 'an arrow function has no arguments of its own: write (...args) =>'
-  return undefined
+  if (variables.length > 1 || variables[0] !== 'arguments') return undefined
+  return 'an arrow function has no arguments of its own: write (...args) =>'
 }

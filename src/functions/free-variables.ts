@@ -6,15 +6,17 @@ import { childrenOf, type FunctionSource } from './function-source.ts'
 
 export interface FreeVariable {
   readonly name: string
-  /** Every use of it is `typeof name`. */
-  readonly onlyTypeof: boolean
+  /** Somewhere the function asks `typeof name`. */
+  readonly guarded: boolean
 }
+
+export type OuterConstruct = 'this' | 'super' | 'import.meta' | 'private member'
 
 export interface Surroundings {
   /** In order of first use, each once. */
   readonly variables: readonly FreeVariable[]
   /** Constructs whose meaning lies outside of the function. */
-  readonly constructs: ReadonlySet<'this' | 'super' | 'new.target' | 'import.meta' | 'private member'>
+  readonly constructs: ReadonlySet<OuterConstruct>
 }
 
 export function surroundingsOf(source: FunctionSource): Surroundings {
@@ -29,20 +31,17 @@ function freeVariables(program: Program): FreeVariable[] {
   const scopes = analyze(program as never, { ecmaVersion: 2022, sourceType: 'script' })
   const found = new Map<string, boolean>()
   for (const { identifier } of scopes.globalScope?.through ?? []) {
-    const onlyTypeof = typeofOperands.has(identifier as Node)
-    found.set(identifier.name as string, (found.get(identifier.name as string) ?? true) && onlyTypeof)
+    const name = identifier.name as string
+    found.set(name, found.get(name) === true || typeofOperands.has(identifier as Node))
   }
-  return [...found].map(([name, onlyTypeof]) => ({ name, onlyTypeof }))
+  return [...found].map(([name, guarded]) => ({ name, guarded }))
 }
 
 function outerConstructs(fn: FunctionSource['fn']): Surroundings['constructs'] {
-  const found = new Set<'this' | 'super' | 'new.target' | 'import.meta' | 'private member'>()
-  // `this` and its like are the surroundings' own only where nothing but arrow functions lies between.
+  const found = new Set<OuterConstruct>()
+  // `this` is the surroundings' own only where nothing but arrow functions lies between.
   const walk = (node: Node, isOuter: boolean, inClass: boolean): void => {
-    if (node.type === 'MetaProperty') {
-      if (node.meta.name === 'import') found.add('import.meta')
-      else if (isOuter) found.add('new.target')
-    }
+    if (node.type === 'MetaProperty' && node.meta.name === 'import') found.add('import.meta')
     if (node.type === 'ThisExpression' && isOuter) found.add('this')
     if (node.type === 'Super' && !inClass) found.add('super')
     if ((node.type as string) === 'PrivateIdentifier' && !inClass) found.add('private member')

@@ -16,7 +16,7 @@ const NODE_GLOBALS =
 /** Of other platforms: code that asks `typeof window` wants to hear `undefined`. */
 const OTHER_PLATFORMS =
   'window self document Deno Bun importScripts WorkerGlobalScope HTMLElement Element Node localStorage sessionStorage navigator define jest ' +
-  'module exports require __webpack_require__ EdgeRuntime __non_webpack_require__ WebSocket EventSource'
+  '__webpack_require__ EdgeRuntime __non_webpack_require__ WebSocket EventSource'
 
 let known: ReadonlySet<string> | null = null
 
@@ -32,5 +32,5 @@ export function knownGlobals(): ReadonlySet<string> {
 
 const otherPlatforms: ReadonlySet<string> = new Set(OTHER_PLATFORMS.split(' '))
 
-/** True for a name that may be asked about with `typeof` although workers do not have it. */
+/** True for a name that Node never has, so that code guarded by `typeof` runs the same everywhere. */
 export const isOtherPlatformGlobal = (name: string): boolean => otherPlatforms.has(name)

@@ -51,6 +51,7 @@ describe('arguments', () => {
       [[1, 2, 3], doubles],
       ['x', wide],
       [{ a: 1, b: 2 }, Object.assign(Object.create(null), { a: 1, b: 2 })],
+      [NaN, new Float64Array(new BigUint64Array([0xfff8_0000_0000_1234n]).buffer)[0]],
       [new Uint8Array([1, 2]), new Uint8Array([0, 1, 2]).subarray(1)],
     ]
     for (const [one, other] of variants)

@@ -129,7 +129,8 @@ export class Encoder extends BodyWriter {
       return this.varint(((value << 1) ^ (value >> 31)) >>> 0)
     }
     this.byte(TAG.FLOAT64)
-    this.float64(value)
+    // One NaN of the many that there are (B1).
+    this.float64(Number.isNaN(value) ? NaN : value)
   }
 
   #object(value: object): void {
@@ -272,7 +273,8 @@ export class Encoder extends BodyWriter {
     this.ensure(length * width)
     const view = new DataView(this.buffer.buffer, this.buffer.byteOffset + this.position, length * width)
     if (integers) for (let i = 0; i < length; i++) view.setInt32(i * 4, array[i] as number, true)
-    else for (let i = 0; i < length; i++) view.setFloat64(i * 8, array[i] as number, true)
+    else
+      for (let i = 0; i < length; i++) view.setFloat64(i * 8, Number.isNaN(array[i]) ? NaN : (array[i] as number), true)
     this.position += length * width
     return true
   }
