@@ -114,6 +114,11 @@ export class ClientSession implements FutureOwner {
 
   // What is said to the scheduler.
 
+  /** Everything said so far has left. */
+  get idle(): boolean {
+    return this.#outbox.idle
+  }
+
   post(message: ClientToScheduler): void {
     this.#outbox.post(() => this.#connection.send(message))
   }
@@ -220,10 +225,21 @@ export class ClientSession implements FutureOwner {
   }
 
   async retry(states: readonly FutureState[]): Promise<void> {
-    const failed = states.filter((state) => state.outcome.status === 'error')
-    if (failed.length === 0) return
-    const { retried } = await this.askInTurn('retry', { keys: failed.map((state) => state.key) })
-    this.registry.apply({ op: 'task-retried', keys: retried })
+    const failed = new Map(
+      states.filter((state) => state.outcome.status === 'error').map((state) => [state, state.outcome]),
+    )
+    if (failed.size === 0) return
+    // Pending from now on, not from the answer on: the task may be done again before the answer is looked at.
+    for (const state of failed.keys()) this.registry.settle(state, PENDING)
+    const retried = new Set<TaskKey>()
+    try {
+      const answer = await this.askInTurn('retry', { keys: [...failed.keys()].map((state) => state.key) })
+      for (const key of answer.retried) retried.add(key)
+    } finally {
+      for (const [state, outcome] of failed) {
+        if (!state.settled && !retried.has(state.key)) this.registry.settle(state, outcome)
+      }
+    }
   }
 
   fireAndForget(states: readonly FutureState[]): void {

@@ -234,6 +234,7 @@ export class Client {
       {
         owner: session,
         registry: session.registry,
+        idle: () => session.idle,
         post: (deliver) => session.postInTurn(deliver),
         send: (message) => session.sendNow(message),
         firstUse: (id) => session.firstUse(id),

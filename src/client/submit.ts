@@ -27,6 +27,8 @@ const LARGE_GRAPH_BYTES = 10 * 2 ** 20
 export interface SubmitDeps {
   readonly owner: FutureOwner
   readonly registry: FuturesRegistry
+  /** Nothing waits to be delivered. */
+  idle(): boolean
   /** In its turn behind everything said before. */
   post(deliver: () => void): void
   send(message: ClientToScheduler): void
@@ -40,8 +42,6 @@ export interface SubmitDeps {
 interface NewTask {
   readonly state: FutureState
   readonly row: TaskRow
-  /** Sent ahead for it; held as long as the task may have to run again. */
-  readonly ahead: readonly FutureState[]
 }
 
 /**
@@ -129,22 +129,22 @@ function register(
     const key = keys[index] as TaskKey
     let state = registry.reusable(key)
     if (state === undefined) {
-      const ahead = large.length === 0 ? NONE : large.map((value) => deps.sendAhead(value))
+      const ahead = large.map((value) => deps.sendAhead(value))
       state = registry.create(key, name)
-      if (ahead.length > 0) holdInputs(owner, state, ahead)
-      fresh.push({ state, row: [key, bytes, dependencies], ahead })
+      // What was sent ahead has no future of its own; the task may have to run again as long as it is wanted.
+      if (ahead.length > 0) state.releaseInputs = hold(owner, ahead)
+      fresh.push({ state, row: [key, bytes, dependencies] })
     }
     futures.push(new Future(owner, state))
   }
   return { futures, fresh }
 }
 
-const NONE: readonly never[] = []
-
-function holdInputs(owner: FutureOwner, state: FutureState, inputs: readonly FutureState[]): void {
-  for (const input of inputs) owner.retain(input)
-  state.releaseInputs = () => {
-    for (const input of inputs) owner.release(input)
+/** Keeps states until the result is called. */
+function hold(owner: FutureOwner, states: readonly FutureState[]): () => void {
+  for (const state of states) owner.retain(state)
+  return () => {
+    for (const state of states) owner.release(state)
   }
 }
 
@@ -155,28 +155,35 @@ function sendTasks(
   name: string,
   tasks: readonly NewTask[],
 ): void {
-  for (const part of split(tasks)) {
-    deps.post(() => {
-      const ready = part.some((task) => task.ahead.length > 0)
-        ? part.filter((one) => inputsArrived(deps.registry, one))
-        : part
-      if (ready.length === 0) return
-      deps.send({
-        op: 'update-graph',
-        groups: [{ fn: id, name, options: call.wire, tasks: ready.map((task) => task.row) }],
-        functions: deps.firstUse(id) ? [{ id, bytes }] : [],
-        wanted: ready.map((task) => task.state.key),
-      })
+  const send = (part: readonly NewTask[]): void => {
+    if (part.length === 0) return
+    deps.send({
+      op: 'update-graph',
+      groups: [{ fn: id, name, options: call.wire, tasks: part.map((task) => task.row) }],
+      functions: deps.firstUse(id) ? [{ id, bytes }] : [],
+      wanted: part.map((task) => task.state.key),
     })
+  }
+  for (const part of split(tasks)) {
+    if (deps.idle()) deps.post(() => send(part))
+    else sendLater(deps, part, send)
   }
 }
 
-/** False, and the task failed, when a value that it needs did not reach any worker. */
-function inputsArrived(registry: FuturesRegistry, { state, ahead }: NewTask): boolean {
-  const failed = ahead.find((input) => input.outcome.status !== 'finished' && input.outcome.status !== 'pending')
-  if (failed === undefined) return true
-  registry.settle(state, failed.outcome)
-  return false
+/** Behind values that are still on their way: what turns out not to have come fails the tasks that need it (P2). */
+function sendLater(deps: SubmitDeps, tasks: readonly NewTask[], send: (tasks: readonly NewTask[]) => void): void {
+  const { owner, registry } = deps
+  const needs = tasks.map(({ row }) => row[2].map((key) => registry.get(key)).filter((state) => state !== undefined))
+  const letGo = hold(owner, needs.flat())
+  deps.post(() => {
+    const ready = tasks.filter(({ state }, index) => {
+      const failed = needs[index]?.find((input) => input.outcome.status !== 'finished' && input.settled)
+      if (failed !== undefined) registry.settle(state, failed.outcome)
+      return failed === undefined
+    })
+    send(ready)
+    letGo()
+  })
 }
 
 function* split(tasks: readonly NewTask[]): Generator<readonly NewTask[]> {

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { taskKey, runId, workerId, type ClientId, type RunId, type TaskKey, type WorkerId } from '../../src/base/ids.ts'
 import { listen, type Credentials, type Listener } from '../../src/comm/index.ts'
-import { PlimsollError } from '../../src/errors/plimsoll-error.ts'
+import type { PlimsollError } from '../../src/errors/plimsoll-error.ts'
 import { rebuild } from '../../src/functions/rebuild.ts'
 import type {
   ClientToScheduler,
@@ -235,6 +235,7 @@ export class FakeCluster {
     }))
     connection.handle('retry', ({ keys }) => {
       for (const key of keys) (this.tasks.get(key) as FakeTask).error = null
+      this.tell({ op: 'task-retried', keys })
       setImmediate(() => void this.run())
       return { retried: keys }
     })
