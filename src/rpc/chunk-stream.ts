@@ -19,7 +19,7 @@ export class ChunkSender {
     this.#drained = drained
   }
 
-  /** Sends bytes in pieces; resolves when the next may follow, rejects with the reason once the stream was stopped. */
+  /** Sends bytes in pieces (none for no bytes); resolves when the next may follow, rejects with the reason once the stream was stopped. */
   async send(bytes: Uint8Array): Promise<void> {
     for (let offset = 0; offset < bytes.length; offset += CHUNK_BYTES) {
       while (this.#creditBytes <= 0 && this.#stopped === null)

@@ -190,19 +190,24 @@ export class ConnectionPool<C extends Poolable> {
     return false
   }
 
-  /** Its room is free at once; the goodbye takes its time. */
+  /** Its room is free at once; the goodbye takes its time. Whoever waits for room has taken idle ones already. */
   #closeIdle(place: Place<C>, connection: C): void {
-    this.#connectionClosed(place, connection)
+    this.#forget(place, connection)
     void connection.close()
   }
 
   #connectionClosed(place: Place<C>, connection: C): void {
-    if (!this.#connections.delete(connection)) return
+    if (this.#forget(place, connection)) this.#serveOthers()
+  }
+
+  /** False when it was forgotten before. */
+  #forget(place: Place<C>, connection: C): boolean {
+    if (!this.#connections.delete(connection)) return false
     const at = place.idle.findIndex((idle) => idle.connection === connection)
     if (at >= 0) clearTimeout(place.idle.splice(at, 1)[0]?.timer)
     place.lent.delete(connection)
     this.#forgetIfEmpty(place)
-    this.#serveOthers()
+    return true
   }
 
   #placeOf(address: string): Place<C> {

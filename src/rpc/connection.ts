@@ -32,6 +32,8 @@ export type ServeContext = ServedContext<Connection>
 export interface ConnectionOptions {
   /** More than this not taken by the peer ends the connection; default 1 GiB. Bulk goes in chunks, which wait. */
   readonly maxBufferedBytes?: number
+  /** Batches are split so that the messages of the comm stay below this; default 128 MiB. */
+  readonly maxMessageBytes?: number
   /** Default 30 s. */
   readonly requestTimeoutMs?: number
 }
@@ -50,6 +52,7 @@ const EARLY_LENGTH_MAX = 100_000
 export class Connection<In = unknown, Out = unknown, Serves = object, Asks = object> {
   readonly comm: Comm
   readonly #maxBufferedBytes: number
+  readonly #maxMessageBytes: number
   readonly #requestTimeoutMs: number
   #envelopes: Envelope[] = []
   #raw: Uint8Array[] = []
@@ -72,6 +75,8 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
   constructor(comm: Comm, options: ConnectionOptions = {}) {
     this.comm = comm
     this.#maxBufferedBytes = options.maxBufferedBytes ?? BUFFERED_BYTES_MAX
+    // The other half is room for the raw chunks of the same message.
+    this.#maxMessageBytes = options.maxMessageBytes ?? MESSAGE_BYTES_MAX / 2
     this.#requestTimeoutMs = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS
     this.#askingSide = {
       grant: (id, bytes) => this.#emit(['credit', id, bytes]),
@@ -230,7 +235,7 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
       )
       return
     }
-    if (head.length > MESSAGE_BYTES_MAX / 2) {
+    if (head.length > this.#maxMessageBytes) {
       this.#writeHalves(envelopes, raw, head.length)
       return
     }

@@ -35,8 +35,14 @@ export const STREAM_WINDOW_BYTES = 8 * 1024 * 1024
 // - undefined stays undefined (an extension type), since readers test for it.
 const packr = new Packr({ useRecords: false, copyBuffers: true, int64AsType: 'auto' as 'number' })
 
+/** Messages are slices of buffers of this size. */
+const POOL_BYTES = 256 * 1024
+
 export function encodeEnvelopes(envelopes: readonly Envelope[]): Uint8Array {
-  return packr.pack(envelopes)
+  const bytes = packr.pack(envelopes)
+  // A buffer that grew for one large message would serve, and be kept alive by, all small ones after it.
+  if (bytes.buffer.byteLength > POOL_BYTES) packr.useBuffer(Buffer.allocUnsafeSlow(POOL_BYTES))
+  return bytes
 }
 
 /** @throws PlimsollError PROTOCOL_ERROR for anything that is not a list of well-formed envelopes. */
