@@ -210,6 +210,29 @@ describe('the proof of the token', () => {
     relay.close()
   })
 
+  it('is bound to the TLS session instead under a pre-shared key, where nothing can be read on the way', async () => {
+    const target = Number(listener.address.split(':').at(-1))
+    const seen: Buffer[] = []
+    const relay = createServer((socket) => {
+      const onward = connectTcp(target, '127.0.0.1')
+      sockets.push(socket, onward)
+      for (const end of [socket, onward]) {
+        end.on('error', () => {})
+        end.on('data', (chunk: Buffer) => seen.push(chunk))
+      }
+      socket.pipe(onward).pipe(socket)
+    }).listen(0, '127.0.0.1')
+    await once(relay, 'listening')
+    const address = `tcp://127.0.0.1:${(relay.address() as AddressInfo).port}`
+    const comm = await connect(address, { ...options, security: 'psk' })
+    comm.send([Buffer.from('PLAINLY-VISIBLE')])
+    await comm.close()
+    expect(received).toEqual(['PLAINLY-VISIBLE'])
+    const wire = Buffer.concat(seen).toString('latin1')
+    for (const text of ['PLAINLY-VISIBLE', 'proof', 'client', token]) expect(wire).not.toContain(text)
+    relay.close()
+  })
+
   it.each([
     ['sends the proof back that it was given', (mac: string) => mac],
     ['sends an empty proof', () => ''],
