@@ -128,7 +128,8 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 const align = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT
 
 function packHeader(meta: BlobMeta, value: EncodedValue, sums: Uint8Array): Uint8Array {
-  const lengths = value.frames.map((frame) => frame.byteLength)
+  const lengths: number[] = []
+  for (const frame of value.frames) lengths.push(frame.byteLength)
   return packr.pack([meta.clusterId, meta.generation, meta.key, meta.runId, value.family, value.type, lengths, sums])
 }
 
@@ -141,30 +142,34 @@ function sumsOf(value: EncodedValue): Uint8Array {
 
 /** In pieces: zlib counts in 32 bits. */
 function checksum(bytes: Uint8Array): number {
+  if (bytes.length <= CHECKSUM_CHUNK_BYTES) return crc32(bytes)
   let sum = 0
-  for (let at = 0; at < bytes.length; at += CHECKSUM_CHUNK_BYTES)
+  for (let at = 0; at < bytes.length; at += CHECKSUM_CHUNK_BYTES) {
     sum = crc32(bytes.subarray(at, at + CHECKSUM_CHUNK_BYTES), sum)
+  }
   return sum
 }
 
-/** Prefix and header in one piece. */
-function headBytes(meta: BlobMeta, value: EncodedValue): Uint8Array {
-  const packed = packHeader(meta, value, sumsOf(value))
-  const head = Buffer.allocUnsafe(BLOB_PREFIX_BYTES + packed.length)
-  head.writeUInt32LE(MAGIC, 0)
-  head.writeUInt16LE(VERSION, 4)
-  head.writeUInt16LE(0, 6)
-  head.writeUInt32LE(packed.length, 8)
-  head.writeUInt32LE(crc32(packed), 12)
-  head.set(packed, BLOB_PREFIX_BYTES)
-  return head
+function writePrefix(blob: Uint8Array, packedHeader: Uint8Array): void {
+  const view = new DataView(blob.buffer, blob.byteOffset, BLOB_PREFIX_BYTES)
+  view.setUint32(0, MAGIC, true)
+  view.setUint32(4, VERSION, true)
+  view.setUint32(8, packedHeader.length, true)
+  view.setUint32(12, crc32(packedHeader), true)
+}
+
+/** The end of the blob whose head ends at `headEnd`. */
+function endOf(value: EncodedValue, headEnd: number): number {
+  let end = headEnd
+  let index = 0
+  for (const frame of value.frames) end = (index++ > 0 ? align(end) : end) + frame.byteLength
+  return end
 }
 
 /** The blob's exact size in bytes, without reading the frames. */
 export function encodedBlobBytes(meta: BlobMeta, value: EncodedValue): number {
-  let total = BLOB_PREFIX_BYTES + packHeader(meta, value, new Uint8Array(4 * value.frames.length)).length
-  for (const [index, frame] of value.frames.entries()) total = (index > 0 ? align(total) : total) + frame.byteLength
-  return total
+  const packed = packHeader(meta, value, new Uint8Array(4 * value.frames.length))
+  return endOf(value, BLOB_PREFIX_BYTES + packed.length)
 }
 
 /** The blob in pieces, to be written one after the other; frames are not copied. */
@@ -172,7 +177,10 @@ export function layoutBlob(
   meta: BlobMeta,
   value: EncodedValue,
 ): { readonly totalBytes: number; readonly parts: readonly Uint8Array[] } {
-  const head = headBytes(meta, value)
+  const packed = packHeader(meta, value, sumsOf(value))
+  const head = Buffer.allocUnsafe(BLOB_PREFIX_BYTES + packed.length)
+  writePrefix(head, packed)
+  head.set(packed, BLOB_PREFIX_BYTES)
   const parts: Uint8Array[] = [head]
   let at = head.length
   for (const [index, frame] of value.frames.entries()) {
@@ -184,14 +192,18 @@ export function layoutBlob(
   return { totalBytes: at, parts }
 }
 
-/** The blob as one buffer of its own. */
+/** The blob as one buffer of its own. Small results take this way, so it makes nothing that it does not need. */
 export function blobToBytes(meta: BlobMeta, value: EncodedValue): Uint8Array {
-  const { totalBytes, parts } = layoutBlob(meta, value)
-  const bytes = new Uint8Array(totalBytes)
-  let at = 0
-  for (const part of parts) {
-    bytes.set(part, at)
-    at += part.length
+  const packed = packHeader(meta, value, sumsOf(value))
+  let at = BLOB_PREFIX_BYTES + packed.length
+  const bytes = new Uint8Array(endOf(value, at))
+  writePrefix(bytes, packed)
+  bytes.set(packed, BLOB_PREFIX_BYTES)
+  let index = 0
+  for (const frame of value.frames) {
+    if (index++ > 0) at = align(at)
+    bytes.set(frame, at)
+    at += frame.byteLength
   }
   return bytes
 }
