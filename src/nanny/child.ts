@@ -8,11 +8,18 @@ import type { NannyToWorker, WorkerToNanny } from '../protocol/nanny.ts'
 export interface ChildEvents {
   onMessage(message: WorkerToNanny): void
   /** Once, when the process is dead and everything it sent was delivered. */
-  onExit(exit: { readonly code: number | null; readonly signal: string | null; readonly stderrTail: string }): void
+  onExit(exit: WorkerExit): void
+}
+
+export interface WorkerExit {
+  readonly code: number | null
+  readonly signal: string | null
+  /** The last lines that it wrote. */
+  readonly stderrTail: string
 }
 
 /** Built beside this file; child processes never run sources. */
-const WORKER_MAIN = fileURLToPath(new URL('../worker/main.js', import.meta.url))
+export const WORKER_MAIN = fileURLToPath(new URL('../worker/main.js', import.meta.url))
 const TAIL_BYTES = 4096
 /** Messages sent before the exit arrive through a pipe that is read on; normally a millisecond later. */
 const DRAIN_MS = 1_000
@@ -24,7 +31,7 @@ export class WorkerChild {
   #exit: { readonly code: number | null; readonly signal: string | null } | null = null
   #reported = false
 
-  constructor(env: Readonly<Record<string, string>>, events: ChildEvents, script: string = WORKER_MAIN) {
+  constructor(script: string, env: Readonly<Record<string, string>>, events: ChildEvents) {
     this.#events = events
     this.#process = spawn(process.execPath, [script], {
       env,

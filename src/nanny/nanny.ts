@@ -19,7 +19,7 @@ import {
   type WorkerToNanny,
 } from '../protocol/nanny.ts'
 import { type ClaimedDirectories, claimDirectories } from '../store/directories.ts'
-import { WorkerChild } from './child.ts'
+import { WORKER_MAIN, WorkerChild, type WorkerExit } from './child.ts'
 import {
   createNannyState,
   type NannyEffect,
@@ -55,6 +55,8 @@ export interface NannyOptions extends Omit<WorkerStartOptions, OwnedByNanny> {
 export interface NannyHooks {
   /** The worker started, ended, or is being started again. */
   onChange?(): void
+  /** What is run as the worker process; default: the worker's own entry. */
+  readonly workerMain?: string
 }
 
 type EventBody<E> = E extends NannyEvent ? Omit<E, 'now'> : never
@@ -213,26 +215,25 @@ export class Nanny {
   #spawn(incarnation: number, restarts: number): void {
     if (restarts > 0)
       this.#log.warn('worker {name} is started again (restart {restarts})', { name: this.name, restarts })
-    const child = new WorkerChild(
-      workerEnvironment(this.#config, this.#options.env === undefined ? {} : { env: this.#options.env }),
-      {
-        onMessage: (message) => {
-          if (child === this.#child) this.#onWorkerMessage(message)
-        },
-        onExit: (exit) => {
-          if (child !== this.#child) return
-          this.#log.info('worker {name}, pid {pid}, ended: code {code}, signal {signal}', {
-            name: this.name,
-            pid: child.pid,
-            ...exit,
-          })
-          this.#put({ kind: 'WorkerExited', ...exit, running: this.#runsOfTheDead() })
-        },
+    const { env } = this.#options
+    const variables = workerEnvironment(this.#config, env === undefined ? {} : { env })
+    const child = new WorkerChild(this.#hooks.workerMain ?? WORKER_MAIN, variables, {
+      onMessage: (message) => {
+        if (child === this.#child) this.#onWorkerMessage(message)
       },
-    )
+      onExit: (exit) => {
+        if (child === this.#child) this.#onExit(exit)
+      },
+    })
     this.#child = child
     this.#groups = []
     child.send({ op: 'start', options: this.#startOptions(incarnation, restarts) })
+  }
+
+  #onExit(exit: WorkerExit): void {
+    const { code, signal } = exit
+    this.#log.info('worker {name} ended: code {code}, signal {signal}', { name: this.name, code, signal })
+    this.#put({ kind: 'WorkerExited', ...exit, running: this.#runsOfTheDead() })
   }
 
   #startOptions(incarnation: number, restarts: number): WorkerStartOptions {
