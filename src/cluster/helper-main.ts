@@ -19,16 +19,17 @@ function tell(message: HelperToProgram, then: () => void = () => {}): void {
 }
 
 async function start(plan: ClusterPlan): Promise<void> {
-  configureLoggingFrom(loadConfig({ overrides: plan.config, env: {}, files: [] }))
-  const hosted = new NannyCluster(plan, () => tell({ op: 'workers', workers: hosted.workers }))
-  cluster = hosted
-  void hosted.closed.then((reason) => tell({ op: 'closed', reason }, () => process.exit(0)))
   try {
+    configureLoggingFrom(loadConfig({ overrides: plan.config, env: {}, files: [] }))
+    const hosted = new NannyCluster(plan, () => tell({ op: 'workers', workers: hosted.workers }))
+    cluster = hosted
+    void hosted.closed.then((reason) => tell({ op: 'closed', reason }, () => process.exit(0)))
     const scheduler = await hosted.start()
     tell({ op: 'workers', workers: hosted.workers })
     tell({ op: 'started', scheduler })
   } catch (error) {
-    tell({ op: 'start-failed', error: toWireFailure(error) })
+    // A cluster that did not start has closed itself; one that was not even made ends here.
+    tell({ op: 'start-failed', error: toWireFailure(error) }, () => cluster ?? process.exit(1))
   }
 }
 

@@ -1,8 +1,9 @@
 // A scheduler and nannies with their workers, hosted in this process.
 
-import { loadConfig, type Config } from '../config/index.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { connect, type Credentials } from '../comm/index.ts'
+import { type Config, loadConfig } from '../config/index.ts'
 import { Nanny } from '../nanny/index.ts'
 import type { SchedulerRequests } from '../protocol/scheduler-client.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
@@ -12,6 +13,7 @@ import type { ClusterBackend, ClusterPlan, ClusterScheduler, ClusterWorker } fro
 
 /** Emptying a worker means copying what only it holds. */
 const RETIRE_MS = 60_000
+const GOODBYE_MS = 300
 
 export class NannyCluster implements ClusterBackend {
   readonly #plan: ClusterPlan
@@ -80,8 +82,10 @@ export class NannyCluster implements ClusterBackend {
   }
 
   async #closeNow(reason: string, force: boolean): Promise<void> {
+    const schedulerClosed = this.#scheduler.close(reason)
     await Promise.allSettled([
-      this.#scheduler.close(reason),
+      // In a hurry nobody is left to say goodbye to.
+      force ? Promise.race([schedulerClosed, sleep(GOODBYE_MS)]) : schedulerClosed,
       ...this.#nannies.map((nanny) => nanny.close(reason, { force })),
     ])
     this.#closed.resolve(reason)
