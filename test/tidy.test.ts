@@ -28,7 +28,6 @@ const LAYERS: Readonly<Record<string, number>> = {
   rpc: 5,
   runner: 5,
   diagnostics: 5,
-  runner: 5,
   scheduler: 6,
   worker: 6,
   executor: 6,
