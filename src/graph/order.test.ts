@@ -19,11 +19,27 @@ describe('orderTasks', () => {
   })
 
   it('finishes one chain before it starts the next', () => {
-    expect(ordered({ a1: [], b1: [], a2: ['a1'], b2: ['b1'], a3: ['a2'], b3: ['b2'] })).toEqual(['a1', 'a2', 'a3', 'b1', 'b2', 'b3'])
+    expect(ordered({ a1: [], b1: [], a2: ['a1'], b2: ['b1'], a3: ['a2'], b3: ['b2'] })).toEqual([
+      'a1',
+      'a2',
+      'a3',
+      'b1',
+      'b2',
+      'b3',
+    ])
   })
 
   it('uses a partition in every reduction before it loads the next', () => {
-    const order = ordered({ p0: [], p1: [], m0: ['p0'], m1: ['p1'], n0: ['p0'], n1: ['p1'], m: ['m0', 'm1'], n: ['n0', 'n1'] })
+    const order = ordered({
+      p0: [],
+      p1: [],
+      m0: ['p0'],
+      m1: ['p1'],
+      n0: ['p0'],
+      n1: ['p1'],
+      m: ['m0', 'm1'],
+      n: ['n0', 'n1'],
+    })
     expect(order).toEqual(['p0', 'm0', 'n0', 'p1', 'm1', 'm', 'n1', 'n'])
   })
 

@@ -40,7 +40,8 @@ class Walk {
     this.#marks = new Uint8Array(inputs.length)
     this.#missing = Int32Array.from(inputs, (each) => each.length)
     const dependents: number[][] = inputs.map(() => [])
-    for (let task = 0; task < inputs.length; task++) for (const input of inputs[task] ?? []) dependents[input]?.push(task)
+    for (let task = 0; task < inputs.length; task++)
+      for (const input of inputs[task] ?? []) dependents[input]?.push(task)
     this.#dependents = dependents
   }
 

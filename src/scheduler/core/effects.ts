@@ -18,7 +18,13 @@ export type LogLevel = 'debug' | 'info' | 'warning' | 'error'
 
 export type Effect =
   | { readonly kind: 'Answer'; readonly request: RequestNumber; readonly answer: object }
-  | { readonly kind: 'Refuse'; readonly request: RequestNumber; readonly code: ErrorCode; readonly message: string; readonly fields: ErrorFields }
+  | {
+      readonly kind: 'Refuse'
+      readonly request: RequestNumber
+      readonly code: ErrorCode
+      readonly message: string
+      readonly fields: ErrorFields
+    }
   | { readonly kind: 'SendToWorker'; readonly worker: WorkerId; readonly messages: readonly SchedulerToWorker[] }
   | { readonly kind: 'SendToClient'; readonly client: ClientId; readonly messages: readonly ClientMessage[] }
   | { readonly kind: 'SendToNanny'; readonly worker: WorkerId; readonly message: SchedulerToNanny }
@@ -26,7 +32,12 @@ export type Effect =
   | { readonly kind: 'CloseConnection'; readonly connection: number; readonly reason: string }
   | { readonly kind: 'SetTimer'; readonly timer: Timer; readonly delayMs: number }
   | { readonly kind: 'ClearTimer'; readonly timer: Timer }
-  | { readonly kind: 'Log'; readonly level: LogLevel; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: 'Log'
+      readonly level: LogLevel
+      readonly message: string
+      readonly fields: Readonly<Record<string, unknown>>
+    }
   | { readonly kind: 'CloseScheduler'; readonly reason: string }
 
 /** Effects of the step in hand, in the order in which the shell has to perform them: per worker and client, messages keep their order. */

@@ -26,21 +26,71 @@ export type Timer =
 export type SchedulerEvent = Timed &
   (
     | { readonly kind: 'Started' }
-    | { readonly kind: 'ClientRegistered'; readonly client: ClientId; readonly connection: number; readonly name: string }
-    | { readonly kind: 'ClientMessages'; readonly client: ClientId; readonly connection: number; readonly messages: readonly ClientToScheduler[] }
+    | {
+        readonly kind: 'ClientRegistered'
+        readonly client: ClientId
+        readonly connection: number
+        readonly name: string
+      }
+    | {
+        readonly kind: 'ClientMessages'
+        readonly client: ClientId
+        readonly connection: number
+        readonly messages: readonly ClientToScheduler[]
+      }
     | { readonly kind: 'ClientLost'; readonly client: ClientId; readonly connection: number }
-    | { readonly kind: 'WorkerRegistered'; readonly request: RequestNumber; readonly connection: number; readonly registration: RegisterWorker }
-    | { readonly kind: 'WorkerMessages'; readonly worker: WorkerId; readonly connection: number; readonly messages: readonly WorkerToScheduler[] }
-    | { readonly kind: 'WorkerBeat'; readonly worker: WorkerId; readonly connection: number; readonly heartbeat: WorkerHeartbeat }
+    | {
+        readonly kind: 'WorkerRegistered'
+        readonly request: RequestNumber
+        readonly connection: number
+        readonly registration: RegisterWorker
+      }
+    | {
+        readonly kind: 'WorkerMessages'
+        readonly worker: WorkerId
+        readonly connection: number
+        readonly messages: readonly WorkerToScheduler[]
+      }
+    | {
+        readonly kind: 'WorkerBeat'
+        readonly worker: WorkerId
+        readonly connection: number
+        readonly heartbeat: WorkerHeartbeat
+      }
     | { readonly kind: 'WorkerLost'; readonly worker: WorkerId; readonly connection: number }
-    | { readonly kind: 'NannyRegistered'; readonly worker: WorkerId; readonly connection: number; readonly restarts: number }
-    | { readonly kind: 'NannyMessages'; readonly worker: WorkerId; readonly connection: number; readonly messages: readonly NannyToScheduler[] }
+    | {
+        readonly kind: 'NannyRegistered'
+        readonly worker: WorkerId
+        readonly connection: number
+        readonly restarts: number
+      }
+    | {
+        readonly kind: 'NannyMessages'
+        readonly worker: WorkerId
+        readonly connection: number
+        readonly messages: readonly NannyToScheduler[]
+      }
     | { readonly kind: 'NannyBeat'; readonly worker: WorkerId; readonly connection: number; readonly restarts: number }
     | { readonly kind: 'NannyLost'; readonly worker: WorkerId; readonly connection: number }
-    | { readonly kind: 'ScatterRequested'; readonly request: RequestNumber; readonly client: ClientId; readonly question: SchedulerRequests['scatter-place'][0] }
+    | {
+        readonly kind: 'ScatterRequested'
+        readonly request: RequestNumber
+        readonly client: ClientId
+        readonly question: SchedulerRequests['scatter-place'][0]
+      }
     | { readonly kind: 'RetryRequested'; readonly request: RequestNumber; readonly keys: readonly TaskKey[] }
-    | { readonly kind: 'RestartRequested'; readonly request: RequestNumber; readonly timeoutMs: number; readonly waitForWorkers: boolean }
-    | { readonly kind: 'RetireRequested'; readonly request: RequestNumber; readonly workers: readonly string[]; readonly closeWorkers: boolean }
+    | {
+        readonly kind: 'RestartRequested'
+        readonly request: RequestNumber
+        readonly timeoutMs: number
+        readonly waitForWorkers: boolean
+      }
+    | {
+        readonly kind: 'RetireRequested'
+        readonly request: RequestNumber
+        readonly workers: readonly string[]
+        readonly closeWorkers: boolean
+      }
     | { readonly kind: 'RequestAbandoned'; readonly request: RequestNumber }
     | { readonly kind: 'TimerFired'; readonly timer: Timer }
   )

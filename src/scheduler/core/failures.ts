@@ -14,7 +14,13 @@ const STORE_FULL_RETRIES = 3
 const STORE_FULL_PAUSE_MS = 100
 
 /** Books the failure of the run that just ended; null = the task may run again. */
-export function afterError(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, kind: TaskFailureKind, bytes: Uint8Array): TaskFailure | null {
+export function afterError(
+  state: SchedulerState,
+  task: TaskRecord,
+  worker: WorkerRecord,
+  kind: TaskFailureKind,
+  bytes: Uint8Array,
+): TaskFailure | null {
   const failure: TaskFailure = { origin: task.key, error: { kind: 'encoded', bytes } }
   if (task.group.options.idempotent === false) return failure
   switch (kind) {
@@ -33,13 +39,22 @@ export function afterError(state: SchedulerState, task: TaskRecord, worker: Work
 }
 
 /** The worker process died with this run in execution. */
-export function afterWorkerDeath(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, blamed: boolean): TaskFailure | null {
+export function afterWorkerDeath(
+  state: SchedulerState,
+  task: TaskRecord,
+  worker: WorkerRecord,
+  blamed: boolean,
+): TaskFailure | null {
   if (task.group.options.idempotent === false) return lostWithWorker(task, worker)
   if (!blamed || ++troubleOf(task).crashes <= state.options.allowedFailures) return null
   const message =
     `task ${task.key} was running on ${task.trouble?.crashes} workers or executors when they died; the last was ${worker.info.address}. ` +
     `See the log of that worker's nanny; raise scheduler.allowed-failures (${state.options.allowedFailures}) if the deaths had another cause.`
-  return raised(task, 'WORKER_LOST', message, { key: task.key, deaths: task.trouble?.crashes, worker: worker.info.address })
+  return raised(task, 'WORKER_LOST', message, {
+    key: task.key,
+    deaths: task.trouble?.crashes,
+    worker: worker.info.address,
+  })
 }
 
 /** A task that must not run twice and has been given to a worker before. */
@@ -54,12 +69,19 @@ export function failedForInputs(state: SchedulerState, task: TaskRecord): TaskFa
   const message =
     `the inputs of task ${task.key} are ${formatBytes(inputBytes)} together, more than the memory limit of every worker ` +
     `(at most ${formatBytes(state.largestLimit)}). Split the task, or give a worker a larger memory limit.`
-  return raised(task, 'INPUTS_EXCEED_LIMIT', message, { key: task.key, inputBytes, largestLimitBytes: state.largestLimit })
+  return raised(task, 'INPUTS_EXCEED_LIMIT', message, {
+    key: task.key,
+    inputBytes,
+    largestLimitBytes: state.largestLimit,
+  })
 }
 
 export function failedForWorkers(state: SchedulerState, task: TaskRecord): TaskFailure {
   const { labels, resources } = task.group
-  const wish = [labels === null ? '' : `workers ${labels.join(', ')}`, resources === null ? '' : `resources ${resources.map((each) => each.join('=')).join(', ')}`]
+  const wish = [
+    labels === null ? '' : `workers ${labels.join(', ')}`,
+    resources === null ? '' : `resources ${resources.map((each) => each.join('=')).join(', ')}`,
+  ]
   const why =
     state.workers.size === 0
       ? 'no worker is connected; start one with: plimsoll worker ADDRESS'
@@ -86,6 +108,11 @@ function lostWithWorker(task: TaskRecord, worker: WorkerRecord): TaskFailure {
   return raised(task, 'WORKER_LOST', message, { key: task.key, worker: worker.info.address })
 }
 
-function raised(task: TaskRecord, code: 'WORKER_LOST' | 'INPUTS_EXCEED_LIMIT' | 'NO_WORKERS', message: string, fields: Readonly<Record<string, unknown>>): TaskFailure {
+function raised(
+  task: TaskRecord,
+  code: 'WORKER_LOST' | 'INPUTS_EXCEED_LIMIT' | 'NO_WORKERS',
+  message: string,
+  fields: Readonly<Record<string, unknown>>,
+): TaskFailure {
   return { origin: task.key, error: { kind: 'raised', code, message, fields } }
 }

@@ -2,7 +2,14 @@
 
 import type { FunctionId, TaskKey } from '../../base/ids.ts'
 import type { TaskGroupWire, TaskOptionsWire } from '../../protocol/tasks.ts'
-import { NO_TASKS, TaskRecord, type ClientRecord, type FunctionRecord, type TaskFamily, type TaskGroup } from './records.ts'
+import {
+  NO_TASKS,
+  TaskRecord,
+  type ClientRecord,
+  type FunctionRecord,
+  type TaskFamily,
+  type TaskGroup,
+} from './records.ts'
 import { prefixOf, type SchedulerState } from './state.ts'
 
 const NO_OPTIONS: TaskOptionsWire = Object.freeze({})
@@ -19,11 +26,7 @@ export function learnFunction(state: SchedulerState, client: ClientRecord, id: F
 }
 
 /** The record of one wire group. Single tasks of one function without options, as a loop of `submit` makes them, share one. */
-export function groupFor(
-  state: SchedulerState,
-  client: ClientRecord,
-  wire: TaskGroupWire,
-): TaskGroup {
+export function groupFor(state: SchedulerState, client: ClientRecord, wire: TaskGroupWire): TaskGroup {
   const fn = state.functions.get(wire.fn) as FunctionRecord
   const family = familyOf(fn, client.graphGeneration)
   const plain = wire.tasks.length === 1 && Object.keys(wire.options).length === 0
@@ -37,7 +40,10 @@ export function groupFor(
     options,
     userPriority: options.priority ?? 0,
     labels: options.workers !== undefined && options.workers.length > 0 ? options.workers : null,
-    resources: options.resources !== undefined && Object.keys(options.resources).length > 0 ? Object.entries(options.resources) : null,
+    resources:
+      options.resources !== undefined && Object.keys(options.resources).length > 0
+        ? Object.entries(options.resources)
+        : null,
     live: 0,
     pool: [],
     poolVersion: -1,
@@ -66,7 +72,12 @@ export function scatterGroup(state: SchedulerState, type: string): TaskGroup {
 export function addTask(
   state: SchedulerState,
   group: TaskGroup,
-  task: { readonly key: TaskKey; readonly args: Uint8Array | null; readonly generation: number; readonly order: number },
+  task: {
+    readonly key: TaskKey
+    readonly args: Uint8Array | null
+    readonly generation: number
+    readonly order: number
+  },
 ): TaskRecord {
   const record = new TaskRecord(task.key, group, task.args, task.generation, task.order)
   state.tasks.set(task.key, record)

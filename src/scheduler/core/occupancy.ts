@@ -15,12 +15,14 @@ export function expectedMs(state: SchedulerState, task: TaskRecord): number {
   const own = task.group.fn?.measured.meanMs ?? -1
   if (own >= 0) return own
   const byName = task.group.prefix.measured.meanMs
-  return byName >= 0 ? byName : state.options.unknownDurationMs
+  return byName >= 0 ? byName : guessedMs(state, task.group.prefix)
 }
 
-export function expectedResultBytes(task: TaskRecord): number {
+export function expectedResultBytes(state: SchedulerState, task: TaskRecord): number {
   const own = task.group.fn?.measured.meanBytes ?? -1
-  return Math.max(0, own >= 0 ? own : task.group.prefix.measured.meanBytes)
+  if (own >= 0) return own
+  const byName = task.group.prefix.measured.meanBytes
+  return byName >= 0 ? byName : state.options.unknownResultBytes
 }
 
 /** `task` starts its run on `worker`; `transferUs` is the time that its missing inputs need. */
@@ -28,7 +30,7 @@ export function addLoad(state: SchedulerState, task: TaskRecord, worker: WorkerR
   const { prefix, fn } = task.group
   if (prefix.measured.meanMs < 0 && (fn === null || fn.measured.meanMs < 0)) (prefix.guessed ??= new Set()).add(task)
   task.expectedUs = wholeUs(expectedMs(state, task) * 1000 + transferUs)
-  task.expectedBytes = Math.round(expectedResultBytes(task))
+  task.expectedBytes = Math.round(expectedResultBytes(state, task))
   task.processingOn = worker
   worker.processing.add(task)
   worker.occupancyUs += task.expectedUs
@@ -74,15 +76,20 @@ function learn(measured: Measurements, durationMs: number, nbytes: number): void
 
 function correctGuesses(state: SchedulerState, prefix: PrefixRecord): void {
   const guessed = prefix.guessed ?? []
+  const guessMs = guessedMs(state, prefix)
   prefix.guessed = null
   for (const task of guessed) {
     const worker = task.processingOn
     if (worker === null) continue
-    const corrected = wholeUs(Math.max(0, task.expectedUs + 1000 * (expectedMs(state, task) - state.options.unknownDurationMs)))
+    const corrected = wholeUs(Math.max(0, task.expectedUs + 1000 * (expectedMs(state, task) - guessMs)))
     worker.occupancyUs += corrected - task.expectedUs
     task.expectedUs = corrected
     touch(state, worker)
   }
+}
+
+function guessedMs(state: SchedulerState, prefix: PrefixRecord): number {
+  return state.options.defaultDurationsMs[prefix.name] ?? state.options.unknownDurationMs
 }
 
 /** A small integer: at most half an hour, above that the order of workers does not change any more. */

@@ -62,7 +62,11 @@ function chooseRestricted(state: SchedulerState, task: TaskRecord, inputBytes: n
   const start = pool.length <= CANDIDATES_MAX ? 0 : state.assignments
   for (let n = 0; n < Math.min(pool.length, CANDIDATES_MAX); n++) {
     const worker = pool[(start + n) % pool.length] as WorkerRecord
-    if (best === undefined || compare(task, inputBytes, worker, startUs(state, task, worker), best, startUs(state, task, best)) < 0) best = worker
+    if (
+      best === undefined ||
+      compare(task, inputBytes, worker, startUs(state, task, worker), best, startUs(state, task, best)) < 0
+    )
+      best = worker
   }
   return best
 }
@@ -87,18 +91,26 @@ function isNamed(worker: WorkerRecord, group: TaskGroup): boolean {
 }
 
 function supplies(worker: WorkerRecord, group: TaskGroup): boolean {
-  return group.resources === null || group.resources.every(([name, amount]) => (worker.info.resources[name] ?? 0) >= amount)
+  return (
+    group.resources === null || group.resources.every(([name, amount]) => (worker.info.resources[name] ?? 0) >= amount)
+  )
 }
 
 /** Where the task would start earliest among the running workers that hold one of its inputs (and are in the pool). */
-function bestHolder(state: SchedulerState, task: TaskRecord, inputBytes: number, pool: readonly WorkerRecord[] | null): WorkerRecord | undefined {
+function bestHolder(
+  state: SchedulerState,
+  task: TaskRecord,
+  inputBytes: number,
+  pool: readonly WorkerRecord[] | null,
+): WorkerRecord | undefined {
   const candidates = countLocalBytes(state, task)
   let best: WorkerRecord | undefined
   let bestUs = 0
   for (const worker of candidates) {
     if (pool !== null && !isInPool(task.group, pool, worker)) continue
     const nearBytes = worker.host.localBytes - worker.localBytes
-    const us = worker.occupancyUs / worker.info.nthreads + transferTimeUs(state, inputBytes - worker.host.localBytes, nearBytes)
+    const us =
+      worker.occupancyUs / worker.info.nthreads + transferTimeUs(state, inputBytes - worker.host.localBytes, nearBytes)
     if (best !== undefined && compare(task, inputBytes, worker, us, best, bestUs) >= 0) continue
     best = worker
     bestUs = us
@@ -144,7 +156,14 @@ function startUs(state: SchedulerState, task: TaskRecord, worker: WorkerRecord):
 }
 
 /** Negative when `a` is the better place. */
-function compare(task: TaskRecord, inputBytes: number, a: WorkerRecord, aUs: number, b: WorkerRecord, bUs: number): number {
+function compare(
+  task: TaskRecord,
+  inputBytes: number,
+  a: WorkerRecord,
+  aUs: number,
+  b: WorkerRecord,
+  bUs: number,
+): number {
   return penalty(task, a, inputBytes) - penalty(task, b, inputBytes) || aUs - bUs || compareSpare(a, b)
 }
 

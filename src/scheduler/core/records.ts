@@ -11,7 +11,16 @@ import type { ExecutorInfo, MemoryMeasures, WorkerStatus } from '../../protocol/
 import type { RegisterWorker } from '../../protocol/scheduler-worker.ts'
 import type { Holder, TaskOptionsWire } from '../../protocol/tasks.ts'
 
-export const TASK_STATES = ['released', 'waiting', 'no-worker', 'queued', 'processing', 'memory', 'erred', 'forgotten'] as const
+export const TASK_STATES = [
+  'released',
+  'waiting',
+  'no-worker',
+  'queued',
+  'processing',
+  'memory',
+  'erred',
+  'forgotten',
+] as const
 export type TaskState = (typeof TASK_STATES)[number]
 
 /** States of a task that means to run: it counts as a waiter of each of its inputs. */
@@ -235,7 +244,14 @@ export class WorkerRecord {
     this.labels = []
     this.status = registration.status
     this.connection = connection
-    this.memory = { limit: registration.memoryLimit, process: 0, managed: 0, unmanaged: 0, unmanagedRecent: 0, spilled: 0 }
+    this.memory = {
+      limit: registration.memoryLimit,
+      process: 0,
+      managed: 0,
+      unmanaged: 0,
+      unmanagedRecent: 0,
+      spilled: 0,
+    }
     this.lastSeenMs = now
   }
 

@@ -42,7 +42,8 @@ export function availabilityChanged(state: SchedulerState, task: TaskRecord, ava
     if (dependent.state === 'waiting') {
       dependent.waitingOn += available ? -1 : 1
       if (dependent.waitingOn === 0) recommend(state, dependent, 'processing')
-    } else if (!available && (dependent.state === 'queued' || dependent.state === 'no-worker')) recommend(state, dependent, 'released')
+    } else if (!available && (dependent.state === 'queued' || dependent.state === 'no-worker'))
+      recommend(state, dependent, 'released')
   }
   if (!available) recommend(state, task, 'settled')
 }

@@ -34,8 +34,10 @@ export interface CoreOptions {
   readonly clientGraceMs: number
   /** Fraction of the limit above which a worker counts as crowded; Infinity = never. */
   readonly pauseFraction: number
-  /** Assumed for functions that never finished. */
+  /** Assumed for functions that never finished, and by name. */
   readonly unknownDurationMs: number
+  readonly defaultDurationsMs: Readonly<Record<string, number>>
+  readonly unknownResultBytes: number
   /** Between hosts, bytes per second, until workers report what they measured. */
   readonly bandwidth: number
   /** null = never. */
@@ -55,6 +57,8 @@ export const DEFAULT_CORE_OPTIONS: CoreOptions = {
   clientGraceMs: 30_000,
   pauseFraction: 0.8,
   unknownDurationMs: 500,
+  defaultDurationsMs: {},
+  unknownResultBytes: 1024,
   bandwidth: 100_000_000,
   noWorkersTimeoutMs: null,
   idleTimeoutMs: null,
@@ -252,7 +256,8 @@ function summarizeRunning(state: SchedulerState): void {
   state.runningThreads = 0
   state.largestLimit = 0
   for (const worker of state.byLoad) state.runningThreads += worker.info.nthreads
-  for (const { info } of state.workers.values()) state.largestLimit = Math.max(state.largestLimit, info.memoryLimit === 0 ? Infinity : info.memoryLimit)
+  for (const { info } of state.workers.values())
+    state.largestLimit = Math.max(state.largestLimit, info.memoryLimit === 0 ? Infinity : info.memoryLimit)
   if (state.workers.size === 0) state.largestLimit = Infinity
   if (state.byLoad.size > 0) state.workerlessSinceMs = null
   else state.workerlessSinceMs ??= state.now
@@ -277,8 +282,10 @@ const NOBODY: readonly ClientRecord[] = Object.freeze([])
 
 /** Tells every client that wants the task how it stands: in memory, erred; nothing to say otherwise. */
 export function reportTo(state: SchedulerState, client: ClientRecord, task: TaskRecord): void {
-  if (task.state === 'memory') state.outbox.toClient(client, { op: 'key-in-memory', key: task.key, nbytes: task.nbytes, type: task.type })
-  if (task.state === 'erred') state.outbox.toClient(client, { op: 'task-erred', key: task.key, failure: task.failure as TaskFailure })
+  if (task.state === 'memory')
+    state.outbox.toClient(client, { op: 'key-in-memory', key: task.key, nbytes: task.nbytes, type: task.type })
+  if (task.state === 'erred')
+    state.outbox.toClient(client, { op: 'task-erred', key: task.key, failure: task.failure as TaskFailure })
 }
 
 /** How many holders of one value are named to whoever has to fetch it: more are no help. */

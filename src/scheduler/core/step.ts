@@ -13,7 +13,14 @@ import { housekeeping, startHousekeeping } from './handlers/housekeeping.ts'
 import { restartRequested, restartTimedOut } from './handlers/restart.ts'
 import { abandonRetirement, retirementTick, retireRequested } from './handlers/retire.ts'
 import { scatterRequested, scatterTimedOut } from './handlers/scatter.ts'
-import { nannyBeat, nannyLost, nannyMessages, nannyRegistered, workerGraceOver, workerLost } from './handlers/worker-loss.ts'
+import {
+  nannyBeat,
+  nannyLost,
+  nannyMessages,
+  nannyRegistered,
+  workerGraceOver,
+  workerLost,
+} from './handlers/worker-loss.ts'
 import { workerBeat, workerMessages } from './handlers/worker-messages.ts'
 import { workerRegistered } from './handlers/worker-registration.ts'
 import { recommend, type SchedulerState } from './state.ts'

@@ -24,9 +24,9 @@ export class Story {
 
   constructor(capacity = CAPACITY) {
     this.#capacity = capacity
-    this.#keys = new Array<TaskKey | undefined>(capacity).fill(undefined)
-    this.#workers = new Array<string | undefined>(capacity).fill(undefined)
-    this.#causes = new Array<string>(capacity).fill('')
+    this.#keys = Array.from<TaskKey | undefined>({ length: capacity })
+    this.#workers = Array.from<string | undefined>({ length: capacity })
+    this.#causes = Array.from({ length: capacity }, () => '')
     this.#from = new Uint8Array(capacity)
     this.#to = new Uint8Array(capacity)
     this.#at = new Float64Array(capacity)
@@ -49,7 +49,8 @@ export class Story {
     const entries: StoryEntry[] = []
     for (let n = Math.max(0, this.total - this.#capacity); n < this.total; n++) {
       const index = n % this.#capacity
-      if (this.#keys[index] === key) entries.push({ where: 'scheduler', at: this.#at[index] ?? 0, key, text: this.#text(index) })
+      if (this.#keys[index] === key)
+        entries.push({ where: 'scheduler', at: this.#at[index] ?? 0, key, text: this.#text(index) })
     }
     return entries
   }

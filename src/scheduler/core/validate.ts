@@ -16,7 +16,9 @@ export function checkInvariants(state: SchedulerState): void {
   checkCounts(state, found)
   if (found.list.length === 0) return
   const story = found.task === null ? [] : state.story.of(found.task).map((entry) => entry.text)
-  throw new InvariantError(`after ${state.cause}: ${found.list.slice(0, 10).join('; ')}${story.length === 0 ? '' : `. Story of ${found.task}: ${story.join('; ')}`}`)
+  throw new InvariantError(
+    `after ${state.cause}: ${found.list.slice(0, 10).join('; ')}${story.length === 0 ? '' : `. Story of ${found.task}: ${story.join('; ')}`}`,
+  )
 }
 
 class Violations {
@@ -34,33 +36,72 @@ function checkTask(state: SchedulerState, task: TaskRecord, found: Violations): 
   const say = (what: string) => () => `${task.key} (${task.state}) ${what}`
   const check = (holds: boolean, what: string): void => found.expect(holds, say(what), task)
   check(state.tasks.get(task.key) === task && task.state !== 'forgotten', 'is not the task known under its key')
-  check((task.holders.length > 0) === (task.state === 'memory'), `has ${task.holders.length} holders`)
-  check((task.processingOn !== null) === (task.state === 'processing'), 'has a worker without processing, or the other way round')
-  check((task.failure !== null) === (task.state === 'erred'), 'has a failure without being erred, or the other way round')
-  check(state.queue.has(task) === (task.state === 'queued'), 'is in the queue without being queued, or the other way round')
-  check(state.noWorker.has(task) === (task.state === 'no-worker'), 'is listed as no-worker without being it, or the other way round')
+  check(task.holders.length > 0 === (task.state === 'memory'), `has ${task.holders.length} holders`)
+  check(
+    (task.processingOn !== null) === (task.state === 'processing'),
+    'has a worker without processing, or the other way round',
+  )
+  check(
+    (task.failure !== null) === (task.state === 'erred'),
+    'has a failure without being erred, or the other way round',
+  )
+  check(
+    state.queue.has(task) === (task.state === 'queued'),
+    'is in the queue without being queued, or the other way round',
+  )
+  check(
+    state.noWorker.has(task) === (task.state === 'no-worker'),
+    'is listed as no-worker without being it, or the other way round',
+  )
   check(task.processingOn === null || task.processingOn.processing.has(task), 'is not in the processing of its worker')
-  check(task.processingOn !== null || (task.expectedUs === 0 && task.expectedBytes === 0), 'counts as load without a run')
-  check(new Set(task.holders).size === task.holders.length && task.holders.every((worker) => worker.replicas.has(task)), 'has holders that do not mirror')
-  check(task.wantedBy.every((client) => client.wants.has(task)), 'is wanted by a client that does not list it')
+  check(
+    task.processingOn !== null || (task.expectedUs === 0 && task.expectedBytes === 0),
+    'counts as load without a run',
+  )
+  check(
+    new Set(task.holders).size === task.holders.length && task.holders.every((worker) => worker.replicas.has(task)),
+    'has holders that do not mirror',
+  )
+  check(
+    task.wantedBy.every((client) => client.wants.has(task)),
+    'is wanted by a client that does not list it',
+  )
   check(task.waiters === countWaiters(task), `counts ${task.waiters} waiters but has ${countWaiters(task)}`)
   const missing = task.dependencies.filter((input) => !isAvailable(input))
-  check(task.waitingOn === (task.state === 'waiting' ? missing.length : 0), `waits for ${task.waitingOn} inputs, ${missing.length} are missing`)
+  check(
+    task.waitingOn === (task.state === 'waiting' ? missing.length : 0),
+    `waits for ${task.waitingOn} inputs, ${missing.length} are missing`,
+  )
   if (task.state === 'waiting') check(missing.length > 0, 'waits for nothing')
   if (task.state === 'queued' || task.state === 'no-worker') check(missing.length === 0, 'is ready without all inputs')
-  if (task.state === 'processing') check(task.dependencies.every((input) => input.state === 'memory'), 'runs without all inputs in memory')
-  if (isActive(task.state)) check(task.isNeeded && task.hasRecipe, 'is on its way though nobody needs it, or without a recipe')
-  if (task.state === 'memory') check(task.isNeeded && task.acceptedRunId > 0 && task.nbytes >= 0, 'is kept though nobody needs it, or without a size')
+  if (task.state === 'processing')
+    check(
+      task.dependencies.every((input) => input.state === 'memory'),
+      'runs without all inputs in memory',
+    )
+  if (isActive(task.state))
+    check(task.isNeeded && task.hasRecipe, 'is on its way though nobody needs it, or without a recipe')
+  if (task.state === 'memory')
+    check(
+      task.isNeeded && task.acceptedRunId > 0 && task.nbytes >= 0,
+      'is kept though nobody needs it, or without a size',
+    )
   if (task.state === 'released') check(!task.isNeeded || state.placements.has(task), 'rests though somebody needs it')
-  if (task.state === 'released' || task.state === 'erred') check(task.isNeeded || task.hasDependents, 'is known though nothing refers to it')
+  if (task.state === 'released' || task.state === 'erred')
+    check(task.isNeeded || task.hasDependents, 'is known though nothing refers to it')
   for (const input of task.dependencies) {
-    check(input.state === 'forgotten' ? !isActive(task.state) : input.dependents?.has(task) === true, `is not a dependent of its input ${input.key}`)
+    check(
+      input.state === 'forgotten' ? !isActive(task.state) : input.dependents?.has(task) === true,
+      `is not a dependent of its input ${input.key}`,
+    )
   }
-  for (const dependent of task.dependents ?? []) check(dependent.dependencies.includes(task), `is not an input of its dependent ${dependent.key}`)
+  for (const dependent of task.dependents ?? [])
+    check(dependent.dependencies.includes(task), `is not an input of its dependent ${dependent.key}`)
 }
 
 function checkWorker(state: SchedulerState, worker: WorkerRecord, found: Violations): void {
-  const check = (holds: boolean, what: string): void => found.expect(holds, () => `worker ${worker.id} (${worker.link}, ${worker.status}) ${what}`)
+  const check = (holds: boolean, what: string): void =>
+    found.expect(holds, () => `worker ${worker.id} (${worker.link}, ${worker.status}) ${what}`)
   const sum = (tasks: Iterable<TaskRecord>, of: (task: TaskRecord) => number): number => {
     let total = 0
     for (const task of tasks) total += of(task)
@@ -68,28 +109,53 @@ function checkWorker(state: SchedulerState, worker: WorkerRecord, found: Violati
   }
   check(worker.nbytes === sum(worker.replicas.keys(), (task) => task.nbytes), 'has a wrong sum of stored bytes')
   check(worker.occupancyUs === sum(worker.processing, (task) => task.expectedUs), 'has a wrong occupancy')
-  check(worker.expectedBytes === sum(worker.processing, (task) => task.expectedBytes), 'has a wrong sum of expected bytes')
-  for (const task of worker.processing) check(task.processingOn === worker && state.tasks.get(task.key) === task, `lists ${task.key} as processing`)
-  for (const task of worker.replicas.keys()) check(task.holders.includes(worker) && state.tasks.get(task.key) === task, `lists ${task.key} as stored`)
-  check(state.byLoad.has(worker) === worker.isRunning && state.byStart.has(worker) === worker.isRunning, 'is in the heaps without running, or the other way round')
-  check(worker.link !== 'away' || (worker.processing.size === 0 && ![...worker.replicas.values()].includes(false)), 'is away with runs or values that were in its process')
-  check(worker.host.workers.has(worker) && state.hosts.get(worker.host.name) === worker.host, 'is not listed with its host')
+  check(
+    worker.expectedBytes === sum(worker.processing, (task) => task.expectedBytes),
+    'has a wrong sum of expected bytes',
+  )
+  for (const task of worker.processing)
+    check(task.processingOn === worker && state.tasks.get(task.key) === task, `lists ${task.key} as processing`)
+  for (const task of worker.replicas.keys())
+    check(task.holders.includes(worker) && state.tasks.get(task.key) === task, `lists ${task.key} as stored`)
+  check(
+    state.byLoad.has(worker) === worker.isRunning && state.byStart.has(worker) === worker.isRunning,
+    'is in the heaps without running, or the other way round',
+  )
+  check(
+    worker.link !== 'away' || (worker.processing.size === 0 && ![...worker.replicas.values()].includes(false)),
+    'is away with runs or values that were in its process',
+  )
+  check(
+    worker.host.workers.has(worker) && state.hosts.get(worker.host.name) === worker.host,
+    'is not listed with its host',
+  )
 }
 
 function checkClients(state: SchedulerState, found: Violations): void {
   for (const client of state.clients.values()) {
     for (const task of client.wants) {
-      found.expect(task.wantedBy.includes(client) && state.tasks.get(task.key) === task, () => `client ${client.id} wants ${task.key}, which does not know it`, task)
+      found.expect(
+        task.wantedBy.includes(client) && state.tasks.get(task.key) === task,
+        () => `client ${client.id} wants ${task.key}, which does not know it`,
+        task,
+      )
     }
-    for (const id of client.functions) found.expect(state.functions.has(id), () => `function ${id} of client ${client.id} is gone`)
+    for (const id of client.functions)
+      found.expect(state.functions.has(id), () => `function ${id} of client ${client.id} is gone`)
   }
 }
 
 function checkCollections(state: SchedulerState, found: Violations): void {
-  for (const task of state.queue) found.expect(task.state === 'queued', () => `${task.key} is ${task.state} but in the queue`, task)
-  for (const task of state.noWorker.keys()) found.expect(task.state === 'no-worker', () => `${task.key} is ${task.state} but listed as no-worker`, task)
+  for (const task of state.queue)
+    found.expect(task.state === 'queued', () => `${task.key} is ${task.state} but in the queue`, task)
+  for (const task of state.noWorker.keys())
+    found.expect(task.state === 'no-worker', () => `${task.key} is ${task.state} but listed as no-worker`, task)
   for (const task of state.placements.keys()) {
-    found.expect(task.state === 'released' && !task.hasRecipe && state.tasks.get(task.key) === task, () => `${task.key} is ${task.state} but awaits scattered data`, task)
+    found.expect(
+      task.state === 'released' && !task.hasRecipe && state.tasks.get(task.key) === task,
+      () => `${task.key} is ${task.state} but awaits scattered data`,
+      task,
+    )
   }
   found.expect(state.todo.tasks.length === 0, () => `${state.todo.tasks.length} recommendations were not followed`)
   let threads = 0
@@ -97,14 +163,24 @@ function checkCollections(state: SchedulerState, found: Violations): void {
     threads += worker.info.nthreads
     found.expect(state.workers.get(worker.id) === worker, () => `worker ${worker.id} is in a heap but removed`)
   }
-  found.expect(threads === state.runningThreads, () => `there are ${threads} running threads, not ${state.runningThreads}`)
+  found.expect(
+    threads === state.runningThreads,
+    () => `there are ${threads} running threads, not ${state.runningThreads}`,
+  )
   const head = state.queue.peek()
   const least = state.byLoad.best
   if (head === undefined || least === undefined) return
   const slots = Math.ceil(state.options.saturation * least.info.nthreads)
-  found.expect(least.processing.size >= slots, () => `${head.key} is queued while worker ${least.id} has a free slot`, head)
+  found.expect(
+    least.processing.size >= slots,
+    () => `${head.key} is queued while worker ${least.id} has a free slot`,
+    head,
+  )
   for (const worker of state.byLoad) {
-    const better = Number(worker.crowded) < Number(least.crowded) || (worker.crowded === least.crowded && worker.processing.size / worker.info.nthreads < least.processing.size / least.info.nthreads)
+    const better =
+      Number(worker.crowded) < Number(least.crowded) ||
+      (worker.crowded === least.crowded &&
+        worker.processing.size / worker.info.nthreads < least.processing.size / least.info.nthreads)
     found.expect(!better, () => `worker ${worker.id} is less loaded than ${least.id}, the best of the heap`)
   }
 }
@@ -118,7 +194,11 @@ function checkCounts(state: SchedulerState, found: Violations): void {
     entry.counts[task.state] = (entry.counts[task.state] ?? 0) + 1
     if (task.state === 'memory') entry.nbytes += task.nbytes
     found.expect(state.prefixes.get(name) === task.group.prefix, () => `the prefix of ${task.key} is not listed`, task)
-    found.expect(task.group.fn === null || state.functions.get(task.group.fn.id) === task.group.fn, () => `the function of ${task.key} is gone`, task)
+    found.expect(
+      task.group.fn === null || state.functions.get(task.group.fn.id) === task.group.fn,
+      () => `the function of ${task.key} is gone`,
+      task,
+    )
   }
   for (const prefix of state.prefixes.values()) {
     const entry = counted.get(prefix.name)
@@ -126,6 +206,9 @@ function checkCounts(state: SchedulerState, found: Violations): void {
       const right = entry?.counts[name as TaskState] ?? 0
       found.expect(count === right, () => `prefix ${prefix.name} counts ${count} tasks ${name}, there are ${right}`)
     }
-    found.expect(prefix.nbytes === (entry?.nbytes ?? 0), () => `prefix ${prefix.name} counts ${prefix.nbytes} bytes, there are ${entry?.nbytes ?? 0}`)
+    found.expect(
+      prefix.nbytes === (entry?.nbytes ?? 0),
+      () => `prefix ${prefix.name} counts ${prefix.nbytes} bytes, there are ${entry?.nbytes ?? 0}`,
+    )
   }
 }

@@ -14,7 +14,11 @@ export function compareLoad(a: WorkerRecord, b: WorkerRecord): number {
 
 /** By the time at which a new task would start. */
 export function compareStart(a: WorkerRecord, b: WorkerRecord): number {
-  return Number(a.crowded) - Number(b.crowded) || a.occupancyUs / a.info.nthreads - b.occupancyUs / b.info.nthreads || compareSpare(a, b)
+  return (
+    Number(a.crowded) - Number(b.crowded) ||
+    a.occupancyUs / a.info.nthreads - b.occupancyUs / b.info.nthreads ||
+    compareSpare(a, b)
+  )
 }
 
 /** The tie-break of every choice: fewer stored and expected bytes, then round robin. */
@@ -104,7 +108,8 @@ export class WorkerHeap {
     for (;;) {
       let child = 2 * position + 1
       if (child >= heap.length) break
-      if (child + 1 < heap.length && this.#compare(heap[child + 1] as WorkerRecord, heap[child] as WorkerRecord) < 0) child++
+      if (child + 1 < heap.length && this.#compare(heap[child + 1] as WorkerRecord, heap[child] as WorkerRecord) < 0)
+        child++
       const below = heap[child] as WorkerRecord
       if (this.#compare(below, worker) >= 0) break
       this.#place(below, position)

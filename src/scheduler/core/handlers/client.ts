@@ -14,7 +14,11 @@ import { reportMissing } from './replica-messages.ts'
 import { updateData } from './scatter.ts'
 
 type Handlers = {
-  readonly [Op in ClientToScheduler['op']]: (state: SchedulerState, client: ClientRecord, message: Extract<ClientToScheduler, { readonly op: Op }>) => void
+  readonly [Op in ClientToScheduler['op']]: (
+    state: SchedulerState,
+    client: ClientRecord,
+    message: Extract<ClientToScheduler, { readonly op: Op }>,
+  ) => void
 }
 
 const HANDLERS: Handlers = {
@@ -33,7 +37,11 @@ export function clientMessages(state: SchedulerState, event: EventOf<'ClientMess
   if (client === undefined || client.connection !== event.connection) return
   for (const message of event.messages) {
     state.cause = message.op
-    const handle = HANDLERS[message.op] as (state: SchedulerState, client: ClientRecord, message: ClientToScheduler) => void
+    const handle = HANDLERS[message.op] as (
+      state: SchedulerState,
+      client: ClientRecord,
+      message: ClientToScheduler,
+    ) => void
     handle(state, client, message)
     settleAll(state)
   }
@@ -46,7 +54,8 @@ export function clientRegistered(state: SchedulerState, event: EventOf<'ClientRe
     state.clients.set(event.client, newClient(event.client, event.name, event.connection))
     return
   }
-  if (known.connection !== null) state.outbox.push({ kind: 'CloseConnection', connection: known.connection, reason: 'the client registered again' })
+  if (known.connection !== null)
+    state.outbox.push({ kind: 'CloseConnection', connection: known.connection, reason: 'the client registered again' })
   forgetFunctions(state, known)
   known.connection = event.connection
   state.outbox.clearTimer({ kind: 'client-grace', client: event.client })
@@ -67,9 +76,14 @@ export function clientGraceOver(state: SchedulerState, id: ClientId): void {
 
 function forgetClient(state: SchedulerState, client: ClientRecord): void {
   state.clients.delete(client.id)
-  releaseKeys(state, client, Array.from(client.wants, (task) => task.key))
+  releaseKeys(
+    state,
+    client,
+    Array.from(client.wants, (task) => task.key),
+  )
   forgetFunctions(state, client)
-  for (const [request, pending] of state.requests) if (pending.kind === 'scatter' && pending.client === client) state.requests.delete(request)
+  for (const [request, pending] of state.requests)
+    if (pending.kind === 'scatter' && pending.client === client) state.requests.delete(request)
 }
 
 function forgetFunctions(state: SchedulerState, client: ClientRecord): void {
@@ -89,7 +103,13 @@ function desireKeys(state: SchedulerState, client: ClientRecord, keys: readonly 
     if (task === undefined) unknown.push(key)
     else want(state, client, task)
   }
-  if (unknown.length > 0) state.outbox.toClient(client, { op: 'cancelled-keys', keys: unknown, reason: 'already forgotten', code: 'TASK_CANCELLED' })
+  if (unknown.length > 0)
+    state.outbox.toClient(client, {
+      op: 'cancelled-keys',
+      keys: unknown,
+      reason: 'already forgotten',
+      code: 'TASK_CANCELLED',
+    })
 }
 
 function releaseKeys(state: SchedulerState, client: ClientRecord, keys: readonly TaskKey[]): void {
@@ -119,7 +139,11 @@ function fireAndForget(state: SchedulerState, keys: readonly TaskKey[]): void {
  * Ends this client's interest. Where it was the last one, or with `force`, the task itself ends, with all unfinished
  * dependents that nobody else wants; every client that loses one is told.
  */
-function cancelKeys(state: SchedulerState, client: ClientRecord, message: Extract<ClientToScheduler, { readonly op: 'cancel-keys' }>): void {
+function cancelKeys(
+  state: SchedulerState,
+  client: ClientRecord,
+  message: Extract<ClientToScheduler, { readonly op: 'cancel-keys' }>,
+): void {
   const { force } = message
   const doomed = new Set<TaskRecord>()
   for (const key of message.keys) {
@@ -148,7 +172,7 @@ function collectDoomed(root: TaskRecord, client: ClientRecord, force: boolean, d
 
 /** A task that a surviving dependent waits for goes on. */
 function spareNeeded(doomed: Set<TaskRecord>): void {
-  for (let spared = true; spared; ) {
+  for (let spared = true; spared;) {
     spared = false
     for (const task of [...doomed].reverse()) {
       for (const dependent of task.dependents ?? []) {
@@ -162,7 +186,9 @@ function spareNeeded(doomed: Set<TaskRecord>): void {
 
 /** Back to the deepest failures below these keys; everything that failed because of them runs again when it is needed. */
 export function retryRequested(state: SchedulerState, event: EventOf<'RetryRequested'>): void {
-  const asked = event.keys.map((key) => state.tasks.get(key)).filter((task): task is TaskRecord => task?.state === 'erred')
+  const asked = event.keys
+    .map((key) => state.tasks.get(key))
+    .filter((task): task is TaskRecord => task?.state === 'erred')
   const erred = new Set<TaskRecord>()
   const open = [...asked]
   for (let task = open.pop(); task !== undefined; task = open.pop()) {
@@ -185,5 +211,15 @@ export function retryRequested(state: SchedulerState, event: EventOf<'RetryReque
 }
 
 function newClient(id: ClientId, name: string, connection: number | null): ClientRecord {
-  return { id, name, connection, wants: new Set(), functions: new Set(), graphGeneration: 0, graphAtMs: 0, graphOrder: 0, lastGroup: null }
+  return {
+    id,
+    name,
+    connection,
+    wants: new Set(),
+    functions: new Set(),
+    graphGeneration: 0,
+    graphAtMs: 0,
+    graphOrder: 0,
+    lastGroup: null,
+  }
 }

@@ -29,7 +29,11 @@ interface Draft {
 export function updateGraph(state: SchedulerState, client: ClientRecord, message: UpdateGraph): void {
   for (const { id, bytes } of message.functions) learnFunction(state, client, id, bytes)
   for (const { fn } of message.groups) {
-    if (!state.functions.has(fn)) throw new PlimsollError('PROTOCOL_ERROR', `client ${client.id} submitted tasks of function ${fn} without having sent it`)
+    if (!state.functions.has(fn))
+      throw new PlimsollError(
+        'PROTOCOL_ERROR',
+        `client ${client.id} submitted tasks of function ${fn} without having sent it`,
+      )
   }
   startGraph(state, client)
   const { drafts, known } = draftNeeded(state, client, message)
@@ -41,7 +45,13 @@ export function updateGraph(state: SchedulerState, client: ClientRecord, message
     if (task === undefined) unknown.push(key)
     else want(state, client, task)
   }
-  if (unknown.length > 0) state.outbox.toClient(client, { op: 'cancelled-keys', keys: unknown, reason: 'lost dependencies', code: 'TASK_CANCELLED' })
+  if (unknown.length > 0)
+    state.outbox.toClient(client, {
+      op: 'cancelled-keys',
+      keys: unknown,
+      reason: 'lost dependencies',
+      code: 'TASK_CANCELLED',
+    })
   if (created.some((task) => task.dependencies.length > 0)) startConnected(state, created)
   else for (const task of created) recommend(state, task, 'settled')
 }
@@ -62,7 +72,11 @@ function startGraph(state: SchedulerState, client: ClientRecord): void {
 }
 
 /** The rows to create: all unknown ones when everything is wanted, else those that the wanted keys need. */
-function draftNeeded(state: SchedulerState, client: ClientRecord, message: UpdateGraph): { drafts: Draft[]; known: [TaskRecord, TaskRow][] } {
+function draftNeeded(
+  state: SchedulerState,
+  client: ClientRecord,
+  message: UpdateGraph,
+): { drafts: Draft[]; known: [TaskRecord, TaskRow][] } {
   const drafts: Draft[] = []
   const known: [TaskRecord, TaskRow][] = []
   const size = message.groups.reduce((sum, group) => sum + group.tasks.length, 0)
@@ -98,7 +112,9 @@ function neededKeys(state: SchedulerState, message: UpdateGraph): Set<TaskKey> {
 /** A known task whose inputs were forgotten gets the new ones of the same keys. */
 function relink(state: SchedulerState, task: TaskRecord, row: TaskRow): void {
   if (task.state !== 'released' || !task.dependencies.some((input) => input.state === 'forgotten')) return
-  const inputs = task.dependencies.map((input) => (input.state === 'forgotten' ? (state.tasks.get(input.key) ?? input) : input))
+  const inputs = task.dependencies.map((input) =>
+    input.state === 'forgotten' ? (state.tasks.get(input.key) ?? input) : input,
+  )
   if (row[2].length === inputs.length) link(task, inputs)
 }
 

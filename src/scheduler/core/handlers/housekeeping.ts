@@ -17,7 +17,8 @@ export function startHousekeeping(state: SchedulerState): void {
   const { noWorkersTimeoutMs, idleTimeoutMs, workerTtlMs } = state.options
   state.idleSinceMs = state.now
   state.workerlessSinceMs = state.now
-  if (noWorkersTimeoutMs !== null || idleTimeoutMs !== null) state.outbox.setTimer({ kind: 'housekeeping' }, SHORT_TICK_MS)
+  if (noWorkersTimeoutMs !== null || idleTimeoutMs !== null)
+    state.outbox.setTimer({ kind: 'housekeeping' }, SHORT_TICK_MS)
   else if (workerTtlMs !== null) state.outbox.setTimer({ kind: 'housekeeping' }, LONG_TICK_MS)
 }
 
@@ -26,22 +27,37 @@ export function housekeeping(state: SchedulerState): void {
   if (workerTtlMs !== null) dropSilentWorkers(state, workerTtlMs)
   if (noWorkersTimeoutMs !== null) failUnrunnable(state, noWorkersTimeoutMs)
   if (idleTimeoutMs !== null) closeWhenIdle(state, idleTimeoutMs)
-  state.outbox.setTimer({ kind: 'housekeeping' }, noWorkersTimeoutMs === null && idleTimeoutMs === null ? LONG_TICK_MS : SHORT_TICK_MS)
+  state.outbox.setTimer(
+    { kind: 'housekeeping' },
+    noWorkersTimeoutMs === null && idleTimeoutMs === null ? LONG_TICK_MS : SHORT_TICK_MS,
+  )
 }
 
 function dropSilentWorkers(state: SchedulerState, ttlMs: number): void {
   const allowedMs = Math.max(ttlMs, BEATS_MISSED_MAX * heartbeatMs(state.workers.size))
-  for (const worker of [...state.workers.values()]) {
+  for (const worker of state.workers.values()) {
     if (worker.link === 'live' && state.now - worker.lastSeenMs > allowedMs) dropSilent(state, worker)
   }
 }
 
 function dropSilent(state: SchedulerState, worker: WorkerRecord): void {
   const silentMs = Math.round(state.now - worker.lastSeenMs)
-  state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: `no heartbeat for ${silentMs} ms` })
+  state.outbox.push({
+    kind: 'CloseConnection',
+    connection: worker.connection,
+    reason: `no heartbeat for ${silentMs} ms`,
+  })
   if (!state.nannies.has(worker.id)) return removeWorker(state, worker, `no heartbeat for ${silentMs} ms`)
-  state.outbox.log('warning', `worker ${worker.info.address} has sent no heartbeat for ${silentMs} ms; its nanny restarts it`, { worker: worker.id })
-  state.outbox.push({ kind: 'SendToNanny', worker: worker.id, message: { op: 'restart-worker', generation: state.generation } })
+  state.outbox.log(
+    'warning',
+    `worker ${worker.info.address} has sent no heartbeat for ${silentMs} ms; its nanny restarts it`,
+    { worker: worker.id },
+  )
+  state.outbox.push({
+    kind: 'SendToNanny',
+    worker: worker.id,
+    message: { op: 'restart-worker', generation: state.generation },
+  })
   removeWorker(state, worker, 'it is being restarted with empty directories')
 }
 

@@ -16,7 +16,11 @@ interface ReplicaNote {
   readonly runId: RunId
 }
 
-export function addKeys(state: SchedulerState, worker: WorkerRecord, keys: readonly (ReplicaNote & { readonly durable: boolean })[]): void {
+export function addKeys(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  keys: readonly (ReplicaNote & { readonly durable: boolean })[],
+): void {
   for (const { key, runId, durable } of keys) {
     const task = state.tasks.get(key)
     if (task !== undefined && task.acceptedRunId === runId) acceptReplica(state, task, worker, runId, durable)
@@ -25,7 +29,13 @@ export function addKeys(state: SchedulerState, worker: WorkerRecord, keys: reado
 }
 
 /** A copy of the run that was accepted last: one more replica, or the value itself when it had been given up. */
-function acceptReplica(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, run: RunId, durable: boolean): void {
+function acceptReplica(
+  state: SchedulerState,
+  task: TaskRecord,
+  worker: WorkerRecord,
+  run: RunId,
+  durable: boolean,
+): void {
   if (task.state === 'memory') {
     const before = isAvailable(task)
     addReplica(state, task, worker, durable)
@@ -65,7 +75,10 @@ export function refreshWhoHas(state: SchedulerState, worker: WorkerRecord, keys:
   state.outbox.toWorker(worker, { op: 'refresh-who-has', keys: answers })
 }
 
-export function reportMissing(state: SchedulerState, message: Extract<ClientToScheduler, { readonly op: 'report-missing' }>): void {
+export function reportMissing(
+  state: SchedulerState,
+  message: Extract<ClientToScheduler, { readonly op: 'report-missing' }>,
+): void {
   const task = state.tasks.get(message.key)
   if (task === undefined || task.acceptedRunId !== message.runId || task.state !== 'memory') return
   for (const id of message.workers) {

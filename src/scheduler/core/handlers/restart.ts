@@ -15,8 +15,9 @@ const RESTART_GRACE_FACTOR = 3
 export function restartRequested(state: SchedulerState, event: EventOf<'RestartRequested'>): void {
   state.generation++
   forgetTasks(state)
-  for (const client of state.clients.values()) state.outbox.toClient(client, { op: 'restart', generation: state.generation })
-  for (const worker of [...state.workers.values()]) restartWorker(state, worker)
+  for (const client of state.clients.values())
+    state.outbox.toClient(client, { op: 'restart', generation: state.generation })
+  for (const worker of state.workers.values()) restartWorker(state, worker)
   const { request, timeoutMs } = event
   const missing = new Set(state.restarting)
   if (!event.waitForWorkers || missing.size === 0) return answer(state, request)
@@ -85,11 +86,18 @@ function forgetTasks(state: SchedulerState): void {
 function restartWorker(state: SchedulerState, worker: WorkerRecord): void {
   worker.functions.clear()
   if (state.nannies.has(worker.id)) {
-    state.outbox.push({ kind: 'SendToNanny', worker: worker.id, message: { op: 'restart-worker', generation: state.generation } })
+    state.outbox.push({
+      kind: 'SendToNanny',
+      worker: worker.id,
+      message: { op: 'restart-worker', generation: state.generation },
+    })
     state.restarting.add(worker.id)
     worker.link = 'away'
     settleRunning(state, worker)
-    state.outbox.setTimer({ kind: 'worker-grace', worker: worker.id }, RESTART_GRACE_FACTOR * state.options.workerGraceMs)
+    state.outbox.setTimer(
+      { kind: 'worker-grace', worker: worker.id },
+      RESTART_GRACE_FACTOR * state.options.workerGraceMs,
+    )
   } else if (worker.link === 'live') state.outbox.toWorker(worker, { op: 'wipe', generation: state.generation })
   else removeWorker(state, worker, 'it was not connected when the cluster was restarted')
 }

@@ -21,14 +21,20 @@ export function retireRequested(state: SchedulerState, event: EventOf<'RetireReq
     workers.add(worker)
     setStatus(state, worker, 'retiring')
   }
-  state.requests.set(event.request, { kind: 'retire', workers, retired: [], closeWorkers: event.closeWorkers, copying: new Map() })
+  state.requests.set(event.request, {
+    kind: 'retire',
+    workers,
+    retired: [],
+    closeWorkers: event.closeWorkers,
+    copying: new Map(),
+  })
   retirementTick(state, event.request)
 }
 
 export function retirementTick(state: SchedulerState, request: RequestNumber): void {
   const pending = state.requests.get(request)
   if (pending?.kind !== 'retire') return
-  for (const worker of [...pending.workers]) advance(state, worker, pending)
+  for (const worker of pending.workers) advance(state, worker, pending)
   if (pending.workers.size > 0) return state.outbox.setTimer({ kind: 'retirement', request }, TICK_MS)
   state.requests.delete(request)
   state.outbox.answer(request, { retired: pending.retired })
@@ -45,12 +51,18 @@ function advance(state: SchedulerState, worker: WorkerRecord, pending: PendingRe
     pending.workers.delete(worker)
     return
   }
-  const onlyHere = [...worker.replicas.keys()].filter((task) => !task.holders.some((holder) => holder !== worker && holder.isRunning))
+  const onlyHere = [...worker.replicas.keys()].filter(
+    (task) => !task.holders.some((holder) => holder !== worker && holder.isRunning),
+  )
   for (const task of onlyHere) {
     if (copyAway(state, task, pending)) continue
     pending.workers.delete(worker)
     setStatus(state, worker, 'running')
-    return state.outbox.log('warning', `worker ${worker.info.address} cannot retire: no running worker has room for ${task.key}`, { worker: worker.id })
+    return state.outbox.log(
+      'warning',
+      `worker ${worker.info.address} cannot retire: no running worker has room for ${task.key}`,
+      { worker: worker.id },
+    )
   }
   if (onlyHere.length > 0 || worker.processing.size > 0) return
   pending.workers.delete(worker)
@@ -67,7 +79,12 @@ function copyAway(state: SchedulerState, task: TaskRecord, pending: PendingRetir
   const taker = roomiest(state, task.nbytes)
   if (taker === undefined) return false
   pending.copying.set(task, state.now)
-  const input = { key: task.key, runId: task.acceptedRunId as RunId, nbytes: task.nbytes, holders: fetchableHolders(task) }
+  const input = {
+    key: task.key,
+    runId: task.acceptedRunId as RunId,
+    nbytes: task.nbytes,
+    holders: fetchableHolders(task),
+  }
   state.outbox.toWorker(taker, { op: 'acquire-replicas', inputs: [input] })
   return true
 }

@@ -20,7 +20,8 @@ type Placed = SchedulerRequests['scatter-place'][1]['placed'][number]
 
 export function scatterRequested(state: SchedulerState, event: EventOf<'ScatterRequested'>): void {
   const client = state.clients.get(event.client)
-  if (client === undefined) return state.outbox.refuse(event.request, 'CLIENT_CLOSED', `client ${event.client} is not registered`)
+  if (client === undefined)
+    return state.outbox.refuse(event.request, 'CLIENT_CLOSED', `client ${event.client} is not registered`)
   const { entries, workers, broadcast, timeoutMs } = event.question
   const labels = workers !== undefined && workers.length > 0 ? workers : null
   const pending: PendingScatter = { kind: 'scatter', client, entries, labels, broadcast, timeoutMs }
@@ -39,15 +40,21 @@ export function resumeScatters(state: SchedulerState): void {
 }
 
 export function scatterTimedOut(state: SchedulerState, request: RequestNumber, pending: PendingScatter): void {
-  const among = pending.labels === null ? 'no worker is running' : `none of the workers ${pending.labels.join(', ')} is running`
+  const among =
+    pending.labels === null ? 'no worker is running' : `none of the workers ${pending.labels.join(', ')} is running`
   const message = `scatter found no worker within ${pending.timeoutMs} ms: ${among}. Start a worker, or raise the timeout.`
   state.outbox.refuse(request, 'TIMEOUT', message, { keys: pending.entries.length, workers: state.workers.size })
 }
 
-export function updateData(state: SchedulerState, entries: Extract<ClientToScheduler, { readonly op: 'update-data' }>['entries']): void {
+export function updateData(
+  state: SchedulerState,
+  entries: Extract<ClientToScheduler, { readonly op: 'update-data' }>['entries'],
+): void {
   for (const { key, runId, nbytes, type, workers: ids } of entries) {
     const task = state.tasks.get(key)
-    const workers = ids.map((id) => state.workers.get(id)).filter((worker): worker is WorkerRecord => worker?.link === 'live')
+    const workers = ids
+      .map((id) => state.workers.get(id))
+      .filter((worker): worker is WorkerRecord => worker?.link === 'live')
     const awaited = task !== undefined && state.placements.has(task) && task.runId === runId
     if (task === undefined || !(awaited || (task.state === 'memory' && task.acceptedRunId === runId))) {
       for (const worker of workers) dropUnwanted(state, worker, key)
@@ -55,7 +62,8 @@ export function updateData(state: SchedulerState, entries: Extract<ClientToSched
     }
     const [first, ...others] = workers
     if (first === undefined) {
-      if (awaited) abandon(state, [task], { reason: 'the workers that got the scattered data are gone', code: 'DATA_LOST' })
+      if (awaited)
+        abandon(state, [task], { reason: 'the workers that got the scattered data are gone', code: 'DATA_LOST' })
       continue
     }
     if (awaited) transition(state, task, 'memory', { worker: first, run: runId, nbytes, type, durable: true })
@@ -71,7 +79,7 @@ function placeScatter(state: SchedulerState, request: RequestNumber, pending: Pe
   const groups = new Map<string, TaskGroup>()
   const placed = pending.entries.map((entry): Placed => {
     const known = state.tasks.get(entry.key)
-    if (known !== undefined) return placedBefore(state, pending, known)
+    if (known !== undefined) return placedBefore(state, pending, pool, known)
     const group = groups.get(entry.type) ?? scatterGroup(state, entry.type)
     groups.set(entry.type, group)
     const task = addTask(state, group, { key: entry.key, args: null, generation: 0, order: 0 })
@@ -86,23 +94,36 @@ function placeScatter(state: SchedulerState, request: RequestNumber, pending: Pe
   return true
 }
 
-/** The same data twice (equal hashes): nothing to send when it is known, to the same place when it is on its way. */
-function placedBefore(state: SchedulerState, pending: PendingScatter, task: TaskRecord): Placed {
+/**
+ * The same data twice (equal hashes): nothing to send when it is known. When it is on its way, or its first worker did not
+ * take it, it may be sent to others as well, under the same run.
+ */
+function placedBefore(
+  state: SchedulerState,
+  pending: PendingScatter,
+  pool: readonly WorkerRecord[],
+  task: TaskRecord,
+): Placed {
   want(state, pending.client, task)
-  const workers = state.placements.get(task)
-  if (workers === undefined) return { key: task.key, runId: null, workers: [] }
+  const before = state.placements.get(task)
+  if (before === undefined) return { key: task.key, runId: null, workers: [] }
+  const workers = choose(state, pool, pending.broadcast)
+  state.placements.set(task, [...new Set([...before, ...workers])])
   return { key: task.key, runId: task.runId as RunId, workers: workers.map((worker) => worker.holder) }
 }
 
 function eligibleWorkers(state: SchedulerState, labels: readonly string[] | null): WorkerRecord[] {
-  const running = [...state.byLoad].filter((worker) => labels === null || labels.some((label) => worker.labels.includes(label)))
+  const running = [...state.byLoad].filter(
+    (worker) => labels === null || labels.some((label) => worker.labels.includes(label)),
+  )
   const roomy = running.filter((worker) => !worker.crowded)
   return (roomy.length > 0 ? roomy : running).sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
 /** Round robin, going on where the last scatter stopped. */
 function choose(state: SchedulerState, pool: readonly WorkerRecord[], broadcast: boolean | number): WorkerRecord[] {
-  const copies = broadcast === true ? pool.length : broadcast === false ? 1 : Math.min(pool.length, Math.max(1, broadcast))
+  const copies =
+    broadcast === true ? pool.length : broadcast === false ? 1 : Math.min(pool.length, Math.max(1, broadcast))
   const start = state.scatterCursor++
   return Array.from({ length: copies }, (_, n) => pool[(start + n) % pool.length] as WorkerRecord)
 }

@@ -65,7 +65,7 @@ export function workerGraceOver(state: SchedulerState, id: WorkerId): void {
 export function endProcess(state: SchedulerState, worker: WorkerRecord, running: ReadonlySet<RunId>): void {
   setLink(state, worker, 'away')
   endRuns(state, worker, running)
-  for (const [task, durable] of [...worker.replicas]) if (!durable) loseReplica(state, task, worker)
+  for (const [task, durable] of worker.replicas) if (!durable) loseReplica(state, task, worker)
 }
 
 /** Everything that the worker had is lost; its peers forget it. */
@@ -73,7 +73,7 @@ export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason
   setLink(state, worker, 'lost')
   endRuns(state, worker, NONE)
   const lost = worker.replicas.size
-  for (const task of [...worker.replicas.keys()]) loseReplica(state, task, worker)
+  for (const task of worker.replicas.keys()) loseReplica(state, task, worker)
   state.workers.delete(worker.id)
   worker.host.workers.delete(worker)
   if (worker.host.workers.size === 0) state.hosts.delete(worker.host.name)
@@ -89,14 +89,27 @@ export function tellPeers(state: SchedulerState, gone: WorkerRecord): void {
   }
 }
 
-function workerExited(state: SchedulerState, message: Extract<NannyToScheduler, { readonly op: 'worker-exited' }>): void {
+function workerExited(
+  state: SchedulerState,
+  message: Extract<NannyToScheduler, { readonly op: 'worker-exited' }>,
+): void {
   const worker = state.workers.get(message.workerId)
   if (worker === undefined || worker.info.incarnation !== message.incarnation) return
   if (worker.link === 'live') {
-    state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: 'its nanny reports the process dead' })
+    state.outbox.push({
+      kind: 'CloseConnection',
+      connection: worker.connection,
+      reason: 'its nanny reports the process dead',
+    })
   }
   const { code, signal, running, restarting } = message
-  state.outbox.log('warning', `worker process of ${worker.info.address} died`, { worker: worker.id, code, signal, running: running.length, restarting })
+  state.outbox.log('warning', `worker process of ${worker.info.address} died`, {
+    worker: worker.id,
+    code,
+    signal,
+    running: running.length,
+    restarting,
+  })
   endProcess(state, worker, new Set(running))
   if (restarting) awaitWorker(state, worker)
   else removeWorker(state, worker, 'its process ended and is not started again')
@@ -105,7 +118,8 @@ function workerExited(state: SchedulerState, message: Extract<NannyToScheduler, 
 function workerGone(state: SchedulerState, message: Extract<NannyToScheduler, { readonly op: 'worker-gone' }>): void {
   const worker = state.workers.get(message.workerId)
   if (worker === undefined) return
-  if (worker.link === 'live') state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: 'its nanny gave it up' })
+  if (worker.link === 'live')
+    state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: 'its nanny gave it up' })
   removeWorker(state, worker, message.reason)
 }
 
@@ -115,7 +129,7 @@ function awaitWorker(state: SchedulerState, worker: WorkerRecord): void {
 }
 
 function endRuns(state: SchedulerState, worker: WorkerRecord, running: ReadonlySet<RunId>): void {
-  for (const task of [...worker.processing]) {
+  for (const task of worker.processing) {
     const run = task.runId as RunId
     worker.orphanedRuns.set(task.key, run)
     const failure = afterWorkerDeath(state, task, worker, running.has(run))

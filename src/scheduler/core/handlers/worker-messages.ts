@@ -33,7 +33,8 @@ const HANDLERS: Handlers = {
     worker.status = status
     settleRunning(state, worker)
   },
-  'log-event': (state, worker, { topic, fields }) => state.outbox.log('info', topic, { worker: worker.info.address, ...fields }),
+  'log-event': (state, worker, { topic, fields }) =>
+    state.outbox.log('info', topic, { worker: worker.info.address, ...fields }),
 }
 
 export function workerMessages(state: SchedulerState, event: EventOf<'WorkerMessages'>): void {
@@ -41,7 +42,11 @@ export function workerMessages(state: SchedulerState, event: EventOf<'WorkerMess
   if (worker === undefined || worker.connection !== event.connection || worker.link !== 'live') return
   for (const message of event.messages) {
     state.cause = message.op
-    const handle = HANDLERS[message.op] as (state: SchedulerState, worker: WorkerRecord, message: WorkerToScheduler) => void
+    const handle = HANDLERS[message.op] as (
+      state: SchedulerState,
+      worker: WorkerRecord,
+      message: WorkerToScheduler,
+    ) => void
     handle(state, worker, message)
     settleAll(state)
   }
@@ -62,7 +67,8 @@ export function workerBeat(state: SchedulerState, event: EventOf<'WorkerBeat'>):
     const task = currentRun(state, worker, key, runId)
     if (task !== undefined) outlasted(task, runningMs)
   }
-  for (const bytesPerSecond of Object.values(bandwidth)) if (bytesPerSecond > 0) state.bandwidth += BANDWIDTH_NEWEST * (bytesPerSecond - state.bandwidth)
+  for (const bytesPerSecond of Object.values(bandwidth))
+    if (bytesPerSecond > 0) state.bandwidth += BANDWIDTH_NEWEST * (bytesPerSecond - state.bandwidth)
 }
 
 const BANDWIDTH_NEWEST = 0.1

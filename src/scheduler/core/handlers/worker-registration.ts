@@ -26,7 +26,11 @@ export function workerRegistered(state: SchedulerState, event: EventOf<'WorkerRe
   const { registration, request, connection } = event
   const known = state.workers.get(registration.workerId)
   const objection = findObjection(state, registration, known)
-  if (objection !== null) return state.outbox.refuse(request, 'INVALID_ARGUMENT', objection, { worker: registration.workerId, name: registration.name })
+  if (objection !== null)
+    return state.outbox.refuse(request, 'INVALID_ARGUMENT', objection, {
+      worker: registration.workerId,
+      name: registration.name,
+    })
   const ours = registration.clusterId === state.id && registration.generation === state.generation
   const inventory: Inventory = ours ? registration.inventory : { keys: [], tasks: [] }
   const worker = known ?? newWorker(state, registration, connection)
@@ -58,13 +62,18 @@ export function heartbeatMs(workers: number): number {
   return workers < 200 ? 2000 : 1000 + 5 * workers
 }
 
-function findObjection(state: SchedulerState, registration: RegisterWorker, known: WorkerRecord | undefined): string | null {
+function findObjection(
+  state: SchedulerState,
+  registration: RegisterWorker,
+  known: WorkerRecord | undefined,
+): string | null {
   if (known !== undefined && registration.incarnation < known.info.incarnation) {
     return `worker ${registration.workerId} is registered with a newer process (incarnation ${known.info.incarnation})`
   }
   for (const other of state.workers.values()) {
     if (other.id === registration.workerId || other.link !== 'live') continue
-    if (other.info.address === registration.address) return `worker ${other.id} is registered at ${registration.address} already`
+    if (other.info.address === registration.address)
+      return `worker ${other.id} is registered at ${registration.address} already`
     if (registration.name !== '' && other.info.name === registration.name) {
       return `there is a worker named "${registration.name}" at ${other.info.address} already: give this one another --name`
     }
@@ -80,13 +89,19 @@ function newWorker(state: SchedulerState, registration: RegisterWorker, connecti
   return worker
 }
 
-function replaceConnection(state: SchedulerState, worker: WorkerRecord, registration: RegisterWorker, connection: number): void {
+function replaceConnection(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  registration: RegisterWorker,
+  connection: number,
+): void {
   if (worker.link === 'live' && worker.connection !== connection) {
     state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: 'the worker registered again' })
   }
   if (registration.incarnation > worker.info.incarnation) endProcess(state, worker, new Set())
   else setLink(state, worker, 'lost')
-  if (registration.incarnation > worker.info.incarnation || registration.address !== worker.info.address) tellPeers(state, worker)
+  if (registration.incarnation > worker.info.incarnation || registration.address !== worker.info.address)
+    tellPeers(state, worker)
   worker.connection = connection
 }
 
@@ -118,7 +133,7 @@ function hostOf(state: SchedulerState, name: string): HostRecord {
 function dropMissing(state: SchedulerState, worker: WorkerRecord, inventory: Inventory): void {
   if (worker.replicas.size === 0) return
   const held = new Map(inventory.keys.map(({ key, runId }) => [key, runId]))
-  for (const task of [...worker.replicas.keys()]) {
+  for (const task of worker.replicas.keys()) {
     if (held.get(task.key) !== task.acceptedRunId) loseReplica(state, task, worker)
   }
 }
@@ -145,7 +160,13 @@ function adoptOne(state: SchedulerState, worker: WorkerRecord, task: TaskRecord,
   const awaited = isActive(task.state) || (task.state === 'released' && task.isNeeded)
   if (!awaited || !(isAccepted || isUnreportedRun(state, worker, task, held))) return false
   if (!isAccepted) task.group.prefix.runs++
-  transition(state, task, 'memory', { worker, run: held.runId, nbytes: held.nbytes, type: held.type, durable: held.durable })
+  transition(state, task, 'memory', {
+    worker,
+    run: held.runId,
+    nbytes: held.nbytes,
+    type: held.type,
+    durable: held.durable,
+  })
   return true
 }
 
@@ -165,7 +186,7 @@ function reconcileRuns(state: SchedulerState, worker: WorkerRecord, inventory: I
     if (task !== undefined && task.processingOn === worker && task.runId === runId) goingOn.add(task)
     else cancel.push(runId)
   }
-  for (const task of [...worker.processing]) {
+  for (const task of worker.processing) {
     if (goingOn.has(task)) continue
     endRun(state, task)
     transition(state, task, 'released')

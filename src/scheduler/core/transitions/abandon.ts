@@ -42,7 +42,8 @@ function dependentsFirst(roots: Iterable<TaskRecord>): Set<TaskRecord> {
         continue
       }
       seen.add(task)
-      for (const dependent of task.dependents ?? []) if (!seen.has(dependent) && isUnfinished(dependent)) open.push(dependent)
+      for (const dependent of task.dependents ?? [])
+        if (!seen.has(dependent) && isUnfinished(dependent)) open.push(dependent)
     }
   }
   return done

@@ -33,20 +33,81 @@ const TABLE: Table = {
     erred: releasedToErred,
     forgotten: releasedToForgotten,
   },
-  waiting: { released: waitingToReleased, 'no-worker': place, queued: place, processing: place, memory: VIA, erred: VIA, forgotten: VIA },
-  'no-worker': { released: queuedToReleased, waiting: VIA, queued: place, processing: place, memory: VIA, erred: VIA, forgotten: VIA },
-  queued: { released: queuedToReleased, waiting: VIA, 'no-worker': place, processing: place, memory: VIA, erred: VIA, forgotten: VIA },
-  processing: { released: processingToReleased, waiting: VIA, 'no-worker': NEVER, queued: NEVER, memory: processingToMemory, erred: VIA, forgotten: VIA },
-  memory: { released: memoryToReleased, waiting: VIA, 'no-worker': NEVER, queued: NEVER, processing: NEVER, erred: NEVER, forgotten: VIA },
-  erred: { released: erredToReleased, waiting: VIA, 'no-worker': NEVER, queued: NEVER, processing: NEVER, memory: VIA, forgotten: VIA },
-  forgotten: { released: NEVER, waiting: NEVER, 'no-worker': NEVER, queued: NEVER, processing: NEVER, memory: NEVER, erred: NEVER },
+  waiting: {
+    released: waitingToReleased,
+    'no-worker': place,
+    queued: place,
+    processing: place,
+    memory: VIA,
+    erred: VIA,
+    forgotten: VIA,
+  },
+  'no-worker': {
+    released: queuedToReleased,
+    waiting: VIA,
+    queued: place,
+    processing: place,
+    memory: VIA,
+    erred: VIA,
+    forgotten: VIA,
+  },
+  queued: {
+    released: queuedToReleased,
+    waiting: VIA,
+    'no-worker': place,
+    processing: place,
+    memory: VIA,
+    erred: VIA,
+    forgotten: VIA,
+  },
+  processing: {
+    released: processingToReleased,
+    waiting: VIA,
+    'no-worker': NEVER,
+    queued: NEVER,
+    memory: processingToMemory,
+    erred: VIA,
+    forgotten: VIA,
+  },
+  memory: {
+    released: memoryToReleased,
+    waiting: VIA,
+    'no-worker': NEVER,
+    queued: NEVER,
+    processing: NEVER,
+    erred: NEVER,
+    forgotten: VIA,
+  },
+  erred: {
+    released: erredToReleased,
+    waiting: VIA,
+    'no-worker': NEVER,
+    queued: NEVER,
+    processing: NEVER,
+    memory: VIA,
+    forgotten: VIA,
+  },
+  forgotten: {
+    released: NEVER,
+    waiting: NEVER,
+    'no-worker': NEVER,
+    queued: NEVER,
+    processing: NEVER,
+    memory: NEVER,
+    erred: NEVER,
+  },
 }
 
 /** Recommendations that one step may follow per task known; more means that two transitions feed each other. */
 const ROUNDS_MAX = 50
 
 /** Moves a task, now. `arrival` says what came, for the ways into memory. */
-export function transition(state: SchedulerState, task: TaskRecord, goal: TaskState, arrival: Arrival | null = null): void {
+export function transition(
+  state: SchedulerState,
+  task: TaskRecord,
+  goal: TaskState,
+  arrival: Arrival | null = null,
+): void {
   if (task.state === goal) return
   const entry = entryOf(task.state, goal)
   if (entry === NEVER) throw transitionError(state, task, goal)
@@ -118,6 +179,11 @@ function restingGoal(task: TaskRecord): TaskState | null {
 }
 
 function transitionError(state: SchedulerState, task: TaskRecord, goal: Goal): InvariantError {
-  const story = state.story.of(task.key).slice(-20).map((entry) => entry.text)
-  return new InvariantError(`task ${task.key} cannot go from ${task.state} to ${goal} (${state.cause}); before: ${story.join('; ') || 'nothing'}`)
+  const story = state.story
+    .of(task.key)
+    .slice(-20)
+    .map((entry) => entry.text)
+  return new InvariantError(
+    `task ${task.key} cannot go from ${task.state} to ${goal} (${state.cause}); before: ${story.join('; ') || 'nothing'}`,
+  )
 }

@@ -73,5 +73,10 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
 const NO_INPUTS: readonly InputWire[] = Object.freeze([])
 
 function inputWire(input: TaskRecord): InputWire {
-  return { key: input.key, runId: input.acceptedRunId as InputWire['runId'], nbytes: input.nbytes, holders: fetchableHolders(input) }
+  return {
+    key: input.key,
+    runId: input.acceptedRunId as InputWire['runId'],
+    nbytes: input.nbytes,
+    holders: fetchableHolders(input),
+  }
 }

@@ -1,0 +1,149 @@
+// Read-only snapshots of the state for whoever asks (clients, probes, HTTP): plain data, computed on demand, nothing kept.
+
+import type { RunId, TaskKey } from '../../base/ids.ts'
+import type {
+  MemoryMeasures,
+  PrefixCounts,
+  SchedulerInfo,
+  SchedulerRequests,
+  WorkerInfo,
+} from '../../protocol/scheduler-client.ts'
+import type { Holder } from '../../protocol/tasks.ts'
+import { TASK_STATES, type TaskRecord, type WorkerRecord } from './records.ts'
+import { fetchableHolders, type SchedulerState } from './state.ts'
+
+export function workerInfo(worker: WorkerRecord): WorkerInfo {
+  const { info } = worker
+  return {
+    id: worker.id,
+    name: info.name,
+    address: info.address,
+    pid: info.pid,
+    nannyPid: info.nannyPid,
+    host: info.host,
+    nthreads: info.nthreads,
+    memoryLimit: info.memoryLimit,
+    status: worker.status,
+    executors: worker.executors,
+    resources: info.resources,
+    localDirectory: info.localDirectory,
+    memoryDirectory: info.memoryDirectory,
+    restarts: worker.restarts,
+    processPeak: worker.processPeak,
+    spilledTotal: worker.spilledTotal,
+    memory: worker.memory,
+    processing: worker.processing.size,
+    stored: worker.replicas.size,
+  }
+}
+
+/** Workers by address; those that are being waited for are not listed. */
+export function schedulerInfo(
+  state: SchedulerState,
+  process: Pick<SchedulerInfo, 'address' | 'pid' | 'dashboard'>,
+): SchedulerInfo {
+  const workers: Record<string, WorkerInfo> = {}
+  for (const worker of connectedWorkers(state)) workers[worker.info.address] = workerInfo(worker)
+  const tasks: Record<string, number> = Object.fromEntries(TASK_STATES.map((name) => [name, 0]))
+  for (const prefix of state.prefixes.values())
+    for (const name of TASK_STATES) tasks[name] = (tasks[name] ?? 0) + prefix.counts[name]
+  delete tasks['forgotten']
+  return {
+    id: state.id,
+    ...process,
+    workers,
+    clients: [...state.clients.values()].filter((client) => client.connection !== null).length,
+    tasks,
+  }
+}
+
+export function whoHas(state: SchedulerState, keys: readonly TaskKey[] | undefined): Record<string, readonly Holder[]> {
+  const found: Record<string, readonly Holder[]> = {}
+  if (keys !== undefined) for (const key of keys) found[key] = allHolders(state.tasks.get(key))
+  else for (const task of state.tasks.values()) if (task.state === 'memory') found[task.key] = allHolders(task)
+  return found
+}
+
+export function locate(state: SchedulerState, keys: readonly TaskKey[]): SchedulerRequests['locate'][1]['found'] {
+  const found: SchedulerRequests['locate'][1]['found'][number][] = []
+  for (const key of keys) {
+    const task = state.tasks.get(key)
+    if (task?.state !== 'memory') continue
+    const holders = fetchableHolders(task)
+    if (holders.length > 0) found.push({ key, runId: task.acceptedRunId as RunId, nbytes: task.nbytes, holders })
+  }
+  return found
+}
+
+export function hasWhat(
+  state: SchedulerState,
+  labels: readonly string[] | undefined,
+): Record<string, readonly TaskKey[]> {
+  return byAddress(state, labels, (worker) => Array.from(worker.replicas.keys(), (task) => task.key))
+}
+
+export function processing(
+  state: SchedulerState,
+  labels: readonly string[] | undefined,
+): Record<string, readonly TaskKey[]> {
+  return byAddress(state, labels, (worker) => Array.from(worker.processing, (task) => task.key))
+}
+
+export function nbytes(
+  state: SchedulerState,
+  keys: readonly TaskKey[] | undefined,
+  by: 'key' | 'prefix',
+): Record<string, number> {
+  const tasks = keys === undefined ? [...state.tasks.values()] : keys.map((key) => state.tasks.get(key))
+  const sums: Record<string, number> = {}
+  for (const task of tasks) {
+    if (task?.state !== 'memory') continue
+    const name = by === 'key' ? task.key : task.group.prefix.name
+    sums[name] = (sums[name] ?? 0) + task.nbytes
+  }
+  return sums
+}
+
+export function taskCounts(state: SchedulerState): Record<string, PrefixCounts> {
+  const prefixes: Record<string, PrefixCounts> = {}
+  for (const { name, counts, runs, measured, nbytes: bytes } of state.prefixes.values()) {
+    const { forgotten: _forgotten, ...known } = counts
+    prefixes[name] = { ...known, runs, meanDurationMs: Math.max(0, measured.meanMs), nbytes: bytes }
+  }
+  return prefixes
+}
+
+/** Of the last heartbeats; the cluster's is the sum. */
+export function memory(state: SchedulerState): SchedulerRequests['memory'][1] {
+  const cluster = { limit: 0, process: 0, managed: 0, unmanaged: 0, unmanagedRecent: 0, spilled: 0 }
+  const workers: Record<string, MemoryMeasures> = {}
+  for (const worker of connectedWorkers(state)) {
+    const measures = worker.memory
+    workers[worker.info.address] = measures
+    for (const name of Object.keys(cluster) as (keyof MemoryMeasures)[]) cluster[name] += measures[name]
+  }
+  return { cluster, workers }
+}
+
+function connectedWorkers(state: SchedulerState): WorkerRecord[] {
+  return [...state.workers.values()].filter((worker) => worker.link === 'live')
+}
+
+function allHolders(task: TaskRecord | undefined): readonly Holder[] {
+  return task === undefined
+    ? []
+    : task.holders.filter((worker) => worker.link === 'live').map((worker) => worker.holder)
+}
+
+function byAddress(
+  state: SchedulerState,
+  labels: readonly string[] | undefined,
+  of: (worker: WorkerRecord) => readonly TaskKey[],
+): Record<string, readonly TaskKey[]> {
+  const found: Record<string, readonly TaskKey[]> = {}
+  for (const worker of connectedWorkers(state)) {
+    if (labels === undefined || labels.some((label) => worker.labels.includes(label)))
+      found[worker.info.address] = of(worker)
+  }
+  return found
+}

@@ -1,0 +1,37 @@
+// What a scheduler is started with, resolved into plain values. Nothing else in src/scheduler reads the configuration.
+
+import type { Credentials } from '../comm/index.ts'
+import type { Config } from '../config/index.ts'
+import type { CoreOptions } from './core/state.ts'
+
+export interface SchedulerOptions {
+  /** Interface to listen on; for `inproc` a name, or empty for a free one. */
+  readonly host: string
+  /** 0 = any free port. */
+  readonly port: number
+  /** Default: tcp. */
+  readonly scheme?: 'tcp' | 'tls' | 'inproc'
+  readonly credentials: Credentials
+  readonly config: Config
+}
+
+export function coreOptions(config: Config): CoreOptions {
+  const pause = config.get('worker.memory.pause')
+  return {
+    saturation: config.get('scheduler.worker-saturation'),
+    allowedFailures: config.get('scheduler.allowed-failures'),
+    allowedOomFailures: config.get('scheduler.allowed-oom-failures'),
+    workerGraceMs: config.get('scheduler.worker-grace'),
+    connectionGraceMs: config.get('scheduler.connection-grace'),
+    clientGraceMs: config.get('scheduler.client-grace'),
+    pauseFraction: pause === false ? Infinity : pause,
+    unknownDurationMs: config.get('scheduler.unknown-task-duration'),
+    defaultDurationsMs: config.get('scheduler.default-task-durations'),
+    unknownResultBytes: config.get('scheduler.default-data-size'),
+    bandwidth: config.get('scheduler.bandwidth'),
+    noWorkersTimeoutMs: config.get('scheduler.no-workers-timeout'),
+    idleTimeoutMs: config.get('scheduler.idle-timeout'),
+    workerTtlMs: config.get('scheduler.worker-ttl'),
+    validate: config.get('scheduler.validate'),
+  }
+}

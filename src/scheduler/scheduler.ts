@@ -1,0 +1,253 @@
+// The scheduler as a process sees it: a listener, the connections of its peers, and the core. This shell turns what
+// arrives into events, steps the core, and performs the effects (perform.ts). It decides nothing about tasks.
+//
+// S1. Events are handled one after another; what an effect causes meanwhile waits in `#events`.
+// S2. What a peer sends is checked before the core sees it. Whatever goes wrong with one peer's message ends that peer's
+//     connection with a reason in the log, and nothing else.
+// S3. Messages that the steps of one turn send to one peer leave together (rpc batches them).
+
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { systemClock } from '../base/clock.ts'
+import { deferred } from '../base/deferred.ts'
+import { formatAddress, listen, type Comm, type Listener, type PeerIdentity } from '../comm/index.ts'
+import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { PROTOCOL_VERSION } from '../protocol/version.ts'
+import { Connection } from '../rpc/index.ts'
+import type { SchedulerEvent } from './core/events.ts'
+import { createState, type SchedulerState } from './core/state.ts'
+import { recover, step } from './core/step.ts'
+import { CLIENT_SHAPES, NANNY_QUESTIONS, NANNY_SHAPES, WORKER_QUESTIONS, WORKER_SHAPES } from './message-shapes.ts'
+import { coreOptions, type SchedulerOptions } from './options.ts'
+import { Peers, type ClientConnection, type NannyConnection, type Peer, type WorkerConnection } from './peers.ts'
+import { PendingAnswers } from './pending-answers.ts'
+import { ErrorEncoder, log, perform, type Hands } from './perform.ts'
+import { serveRequests, type RequestHost } from './requests.ts'
+import { checkFields, checkMessages } from './shapes.ts'
+import { Timers } from './timers.ts'
+
+type Untimed<E> = E extends unknown ? Omit<E, 'now' | 'at'> : never
+
+/** How long peers are given to take their last message. */
+const CLOSE_MS = 2000
+
+export class Scheduler implements RequestHost {
+  /** Names this scheduler's life. */
+  readonly id: string
+  readonly state: SchedulerState
+  readonly peers = new Peers()
+  readonly answers: PendingAnswers
+  readonly #options: SchedulerOptions
+  readonly #hands: Hands
+  readonly #timers: Timers
+  readonly #events: { readonly event: Untimed<SchedulerEvent>; readonly from: number | null }[] = []
+  readonly #closed = deferred<string>()
+  #listener: Listener | null = null
+  #busy = false
+  #closing: Promise<void> | null = null
+
+  constructor(options: SchedulerOptions) {
+    this.id = `scheduler-${randomUUID()}`
+    this.#options = options
+    this.state = createState(this.id, coreOptions(options.config))
+    this.#timers = new Timers(systemClock, (timer) => this.dispatch({ kind: 'TimerFired', timer }))
+    this.answers = new PendingAnswers((request) => this.dispatch({ kind: 'RequestAbandoned', request }))
+    this.#hands = {
+      peers: this.peers,
+      timers: this.#timers,
+      answers: this.answers,
+      errors: new ErrorEncoder(),
+      closeScheduler: (reason) => this.closeSoon(reason),
+    }
+  }
+
+  /** Where clients and workers reach it, with the real port. */
+  get address(): string {
+    if (this.#listener === null) throw new PlimsollError('INTERNAL', 'the scheduler is not listening: start it first')
+    return this.#listener.address
+  }
+
+  /** Resolves with the reason when it has closed. */
+  get closed(): Promise<string> {
+    return this.#closed.promise
+  }
+
+  /** @throws PlimsollError CONNECT_FAILED when the address is taken, AUTH_FAILED without credentials for it. */
+  async start(): Promise<void> {
+    const { host, port, scheme = 'tcp', credentials } = this.#options
+    this.#listener = await listen(formatAddress({ scheme, host, port }), {
+      role: 'scheduler',
+      credentials,
+      protocolVersion: PROTOCOL_VERSION,
+      clusterId: this.id,
+      onComm: (comm, peer) => this.#onComm(comm, peer),
+    })
+    this.dispatch({ kind: 'Started' })
+    log.info('listening at {address}', { address: this.address })
+  }
+
+  /** Tells clients, closes workers and nannies, then the connections. Never rejects; takes at most some seconds. */
+  close(reason = 'the scheduler was closed'): Promise<void> {
+    this.#closing ??= this.#closeNow(reason)
+    return this.#closing
+  }
+
+  /** After the answer in hand has left. */
+  closeSoon(reason: string): void {
+    setImmediate(() => void this.close(reason))
+  }
+
+  /** Hands an event to the core; `from` is the connection that caused it. */
+  dispatch(event: Untimed<SchedulerEvent>, from: number | null = null): void {
+    this.#events.push({ event, from })
+    if (this.#busy) return
+    this.#busy = true
+    try {
+      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift())
+        this.#handle(next.event, next.from)
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  #handle(event: Untimed<SchedulerEvent>, from: number | null): void {
+    try {
+      for (const effect of step(this.state, { ...event, now: systemClock.now(), at: Date.now() } as SchedulerEvent))
+        perform(effect, this.#hands)
+    } catch (thrown) {
+      this.#blame(from, toError(thrown), event.kind)
+      try {
+        for (const effect of recover(this.state)) perform(effect, this.#hands)
+      } catch (again) {
+        log.error('after {event}: {stack}', { event: event.kind, stack: toError(again).stack })
+      }
+    }
+  }
+
+  /** Something was wrong with what came on this connection: it ends, and the log says why. */
+  #blame(from: number | null, error: Error, what: string): void {
+    const peer = from === null ? undefined : this.peers.get(from)
+    const bad = error instanceof PlimsollError && error.code === 'PROTOCOL_ERROR'
+    const properties = {
+      peer: peer?.connection.peerAddress ?? 'timer',
+      what,
+      reason: bad ? error.message : error.stack,
+    }
+    if (bad) log.warn('closing the connection of {peer} ({what}): {reason}', properties)
+    else log.error('closing the connection of {peer} ({what}): {reason}', properties)
+    peer?.connection.abort(error)
+  }
+
+  #onComm(comm: Comm, { role }: PeerIdentity): void {
+    if (role === 'client' || role === 'probe') this.#addClient(new Connection(comm) as unknown as ClientConnection)
+    else if (role === 'worker') this.#addWorker(new Connection(comm) as unknown as WorkerConnection)
+    else if (role === 'nanny') this.#addNanny(new Connection(comm) as unknown as NannyConnection)
+    else comm.abort(new PlimsollError('PROTOCOL_ERROR', `the scheduler does not talk to role "${role}"`))
+  }
+
+  #addClient(connection: ClientConnection): void {
+    const peer: Extract<Peer, { role: 'client' }> = { role: 'client', connection, id: null }
+    const number = this.#add(peer)
+    serveRequests(this, peer, number)
+    connection.onMessages((messages) => {
+      checkMessages(connection.peerAddress, CLIENT_SHAPES, messages)
+      if (peer.id === null)
+        throw new PlimsollError('PROTOCOL_ERROR', `${connection.peerAddress} sent messages before it registered`)
+      this.dispatch({ kind: 'ClientMessages', client: peer.id, connection: number, messages }, number)
+    })
+  }
+
+  #addWorker(connection: WorkerConnection): void {
+    const peer: Extract<Peer, { role: 'worker' }> = { role: 'worker', connection, id: null }
+    const number = this.#add(peer)
+    connection.handle('register-worker', (registration, context) => {
+      checkFields(connection.peerAddress, 'register-worker', WORKER_QUESTIONS['register-worker'], registration)
+      peer.id = registration.workerId
+      const before = this.peers.worker(registration.workerId)
+      this.peers.register(peer)
+      return this.answers.ask(context, (request) => {
+        this.dispatch({ kind: 'WorkerRegistered', request, connection: number, registration }, number)
+        // Refused: the one that was there before stays.
+        if (this.state.workers.get(registration.workerId)?.connection !== number && before !== undefined)
+          this.peers.restore(registration.workerId, before)
+      })
+    })
+    connection.handle('heartbeat-worker', (heartbeat): { readonly status: 'ok' | 'missing' } => {
+      checkFields(connection.peerAddress, 'heartbeat-worker', WORKER_QUESTIONS['heartbeat-worker'], heartbeat)
+      const known = peer.id !== null && this.state.workers.get(peer.id)?.connection === number
+      if (!known || peer.id === null) return { status: 'missing' }
+      this.dispatch({ kind: 'WorkerBeat', worker: peer.id, connection: number, heartbeat }, number)
+      return { status: 'ok' }
+    })
+    connection.onMessages((messages) => {
+      checkMessages(connection.peerAddress, WORKER_SHAPES, messages)
+      if (peer.id === null)
+        throw new PlimsollError('PROTOCOL_ERROR', `${connection.peerAddress} sent messages before it registered`)
+      this.dispatch({ kind: 'WorkerMessages', worker: peer.id, connection: number, messages }, number)
+    })
+  }
+
+  #addNanny(connection: NannyConnection): void {
+    const peer: Extract<Peer, { role: 'nanny' }> = { role: 'nanny', connection, id: null }
+    const number = this.#add(peer)
+    connection.handle('register-nanny', (question) => {
+      checkFields(connection.peerAddress, 'register-nanny', NANNY_QUESTIONS['register-nanny'], question)
+      peer.id = question.workerId
+      this.peers.register(peer)
+      this.dispatch(
+        { kind: 'NannyRegistered', worker: question.workerId, connection: number, restarts: question.restarts },
+        number,
+      )
+      return { schedulerId: this.id }
+    })
+    connection.handle('heartbeat-nanny', (question) => {
+      checkFields(connection.peerAddress, 'heartbeat-nanny', NANNY_QUESTIONS['heartbeat-nanny'], question)
+      if (peer.id !== null)
+        this.dispatch({ kind: 'NannyBeat', worker: peer.id, connection: number, restarts: question.restarts }, number)
+      return {}
+    })
+    connection.onMessages((messages) => {
+      checkMessages(connection.peerAddress, NANNY_SHAPES, messages)
+      if (peer.id === null)
+        throw new PlimsollError('PROTOCOL_ERROR', `${connection.peerAddress} sent messages before it registered`)
+      this.dispatch({ kind: 'NannyMessages', worker: peer.id, connection: number, messages }, number)
+    })
+  }
+
+  #add(peer: Peer): number {
+    const number = this.peers.add(peer)
+    peer.connection.onClose((reason) => this.#onClosed(number, reason))
+    return number
+  }
+
+  #onClosed(number: number, reason: Error | null): void {
+    const peer = this.peers.delete(number)
+    if (peer === undefined || peer.id === null) return
+    log.debug('{role} {id} disconnected: {reason}', {
+      role: peer.role,
+      id: peer.id,
+      reason: reason?.message ?? 'closed',
+    })
+    if (peer.role === 'client') this.dispatch({ kind: 'ClientLost', client: peer.id, connection: number })
+    else if (peer.role === 'worker') this.dispatch({ kind: 'WorkerLost', worker: peer.id, connection: number })
+    else this.dispatch({ kind: 'NannyLost', worker: peer.id, connection: number })
+  }
+
+  async #closeNow(reason: string): Promise<void> {
+    log.info('closing: {reason}', { reason })
+    this.#timers.clearAll()
+    const ended = Promise.all(
+      Array.from(this.peers.all, (peer) => new Promise<void>((resolve) => peer.connection.onClose(() => resolve()))),
+    )
+    for (const peer of this.peers.all) {
+      if (peer.role === 'client') peer.connection.send({ op: 'scheduler-closing', reason })
+      else peer.connection.send({ op: 'close', reason })
+      if (peer.role === 'client') void peer.connection.close()
+    }
+    await this.#listener?.close()
+    await Promise.race([ended, sleep(CLOSE_MS, undefined, { ref: false })])
+    for (const peer of this.peers.all) peer.connection.abort(new PlimsollError('COMM_CLOSED', reason))
+    this.#timers.clearAll()
+    this.#closed.resolve(reason)
+  }
+}
