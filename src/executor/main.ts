@@ -77,6 +77,8 @@ function start(message: ExecutorStart): TaskLoop {
 
 /** A marker goes in front of what another run prints than the one before. */
 function tagOutput(stream: NodeJS.WriteStream, tasks: TaskLoop): void {
+  // Otherwise what does not fit into the pipe at once is kept in memory, without bound, and is lost in a crash.
+  ;(stream as { _handle?: { setBlocking?(on: boolean): void } })._handle?.setBlocking?.(true)
   const write = stream.write.bind(stream) as (...args: unknown[]) => boolean
   let last: number | null = null
   stream.write = ((...args: unknown[]): boolean => {

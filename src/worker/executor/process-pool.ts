@@ -1,11 +1,9 @@
-// The pool of executor processes: which run goes into which executor, and what their messages and deaths mean for each
-// run. Starting and replacing processes is in seats.ts, one process in executor-process.ts, what is said about a death in
-// death-certificate.ts. The worker's state machine decides what runs at all.
+// The pool of executor processes: what their messages and deaths mean for each run, and how a run is stopped. Which run goes
+// where is in dispatcher.ts, starting and replacing processes in seats.ts, one process in executor-process.ts, what is said
+// about a death in death-certificate.ts. The worker's state machine decides what runs at all.
 //
-// P1. Runs go into the executor with the fewest, at most `depthFor` deep; one whose result waits for a place gets none.
-// P2. Only the run that the status page names at a death is blamed for it. All others of that executor are returned.
-// P3. A run that is behind a slow one is taken back and given to whoever is free; what was started is never taken back.
-// P4. A place that was given is either in the result of its run, or given back, exactly once.
+// P1. Only the run that the status page names at a death is blamed for it. All others of that executor are returned.
+// P2. A place that was given is either in the result of its run, or given back, exactly once.
 
 import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
 import { encodeError } from '../../values/error.ts'
@@ -23,14 +21,13 @@ import type {
   RunResult,
 } from './executor-pool.ts'
 import type { ExecutorEnd, ExecutorProcess, KillCause } from './executor-process.ts'
+import { Dispatcher } from './dispatcher.ts'
 import { IoSuspicion } from './io-suspicion.ts'
 import type { OutputStream } from './output-log.ts'
 import { type PoolRun, newPoolRun } from './pool-run.ts'
 import { Seats, type SeatsEvents } from './seats.ts'
 import { TaskDurations } from './task-durations.ts'
 
-/** A first run that takes longer than expected by this much sends the others away. */
-const STALL_CHECK_MS = 20
 const MIB = 2 ** 20
 /** Executors with fewer bytes of dead mappings are not interrupted for them. */
 const MIN_DEAD_BYTES = 64 * MIB
@@ -49,8 +46,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   readonly #runs = new Map<RunId, PoolRun>()
   readonly #durations = new TaskDurations()
   readonly #suspicion: IoSuspicion
-  #queue: PoolRun[] = []
-  #stopStallCheck: (() => void) | null = null
+  readonly #dispatcher: Dispatcher
   #stopCollectTimer: (() => void) | null = null
   #closed = false
 
@@ -59,6 +55,14 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     this.#events = events
     this.#seats = new Seats(options, this)
     this.#suspicion = new IoSuspicion(options.ioConcurrency ?? 32)
+    this.#dispatcher = new Dispatcher({
+      seats: this.#seats,
+      durations: this.#durations,
+      suspicion: this.#suspicion,
+      memoryLimit: options.memoryLimit,
+      mapThreshold: options.mapThreshold,
+      onFirst: (_, run) => this.#armTimeout(run),
+    })
   }
 
   start(): Promise<void> {
@@ -99,8 +103,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   run(request: RunRequest): void {
     const run = newPoolRun(request)
     this.#runs.set(request.runId, run)
-    this.#queue.push(run)
-    this.#dispatch()
+    this.#dispatcher.add(run)
   }
 
   cancel(runId: RunId, force: boolean): void {
@@ -109,10 +112,10 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     run.cancelled = true
     const executor = run.executor
     if (executor === null) {
-      this.#queue = this.#queue.filter((queued) => queued !== run)
+      this.#dispatcher.remove(run)
       this.#later(run, () => this.#endCancelled(run, []))
     } else if (executor.concurrency > 1) this.#stopIo(run, executor, force)
-    else if (this.#takeBack(executor, [run]).length > 0) this.#later(run, () => this.#endCancelled(run, []))
+    else if (this.#dispatcher.takeBack(executor, [run]).length > 0) this.#later(run, () => this.#endCancelled(run, []))
     else this.#stopRunning(run, executor, force)
   }
 
@@ -163,137 +166,15 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#stopStallCheck?.()
+    this.#dispatcher.close()
     this.#stopCollectTimer?.()
     for (const run of this.#runs.values()) run.stopTimer?.()
-    this.#queue = []
     this.#runs.clear()
     await this.#seats.close()
   }
 
-  // Which run goes where.
-
   #dispatch(): void {
-    if (this.#closed) return
-    const waiting = this.#queue
-    this.#queue = []
-    for (const run of waiting) {
-      const executor = run.request.options.io === true ? this.#pickIo(run) : this.#pick(run)
-      if (executor === null) this.#queue.push(run)
-      else this.#handOver(executor, run)
-    }
-  }
-
-  #pick(run: PoolRun): ExecutorProcess | null {
-    const need = this.#heapNeed(run)
-    let best: ExecutorProcess | null = null
-    let fits = false
-    for (const { io, heapBytes, executor } of this.#seats.seats) {
-      if (io || heapBytes < need) continue
-      fits = true
-      if (executor === null || executor.state !== 'ready') continue
-      const size = executor.outstanding.size
-      if (size === 0) return executor
-      if (executor.placing || executor.stalled !== null || size >= this.#depthIn(executor, run)) continue
-      if (best === null || size < best.outstanding.size) best = executor
-    }
-    if (!fits) this.#enlarge(need)
-    return best
-  }
-
-  #depthIn(executor: ExecutorProcess, run: PoolRun): number {
-    let depth = this.#durations.depth(run.request.name)
-    for (const other of executor.outstanding.values()) {
-      if (depth === 1) break
-      if (other.request.name !== run.request.name) depth = Math.min(depth, this.#durations.depth(other.request.name))
-    }
-    return depth
-  }
-
-  /** Heap that the task's own `memory:` asks for, beyond the usual share; 0 when the share does. */
-  #heapNeed(run: PoolRun): number {
-    const memory = run.request.options.memory ?? 0
-    const { shareBytes } = this.#seats
-    if (shareBytes === 0 || memory <= shareBytes) return 0
-    return Math.min(memory, Math.max(this.#options.memoryLimit, shareBytes))
-  }
-
-  /** No executor may have this much heap: one that is idle makes room for one that may. */
-  #enlarge(heapBytes: number): void {
-    for (const { io, executor } of this.#seats.seats) {
-      if (io || executor?.state !== 'ready' || executor.outstanding.size > 0) continue
-      this.#seats.replace(executor, heapBytes)
-      return
-    }
-  }
-
-  #pickIo(run: PoolRun): ExecutorProcess | null {
-    let best: ExecutorProcess | null = null
-    let opening = false
-    for (const { io, executor } of this.#seats.seats) {
-      if (!io) continue
-      if (executor?.state !== 'ready') opening = true
-      else if (executor.outstanding.size < this.#suspicion.capacity(run, executor.outstanding.values())) {
-        if (best === null || executor.outstanding.size < best.outstanding.size) best = executor
-      }
-    }
-    if (best === null && !opening) this.#seats.openIoSeat()
-    return best
-  }
-
-  #handOver(executor: ExecutorProcess, run: PoolRun): void {
-    const { request } = run
-    run.executor = executor
-    run.sequence = ++executor.handedOver
-    executor.outstanding.set(request.runId, run)
-    executor.remember(request.runId, request.key)
-    this.#expectMaps(executor, run)
-    const known = executor.knownFunctions.has(request.fn)
-    if (!known) executor.knownFunctions.add(request.fn)
-    executor.send({
-      op: 'run',
-      runId: request.runId,
-      sequence: run.sequence,
-      key: request.key,
-      name: request.name,
-      fn: request.fn,
-      ...(known ? {} : { fnBytes: request.fnBytes }),
-      args: request.args,
-      inputs: request.inputs,
-      memory: request.options.memory ?? 0,
-      attempt: request.attempt,
-      clusterId: request.clusterId,
-      generation: request.generation,
-    })
-    if (executor.concurrency > 1) this.#armTimeout(run)
-    else if (executor.outstanding.size === 1) this.#becameFirst(executor)
-    else this.#watchStalls()
-  }
-
-  #expectMaps(executor: ExecutorProcess, run: PoolRun): void {
-    let maps: Map<TaskKey, number> | null = null
-    for (const { key, source } of run.request.inputs) {
-      if (source.via !== 'file' || source.nbytes < this.#options.mapThreshold) continue
-      maps ??= new Map()
-      maps.set(key, source.nbytes)
-    }
-    if (maps === null) return
-    executor.mapped.set(run.request.runId, maps)
-    this.#seats.capMemory(executor)
-  }
-
-  /** Takes back those that have not started (P4 of the status page); they are in nobody's hands then. */
-  #takeBack(executor: ExecutorProcess, runs: readonly PoolRun[]): PoolRun[] {
-    const epoch = this.statusPage.raiseEpoch(executor.slot)
-    const started = this.statusPage.started(executor.slot)
-    const taken = runs.filter((run) => run.sequence > started)
-    executor.send({ op: 'withdraw', runIds: taken.map((run) => run.request.runId), epoch })
-    for (const run of taken) {
-      executor.outstanding.delete(run.request.runId)
-      executor.mapped.delete(run.request.runId)
-      run.executor = null
-    }
-    return taken
+    if (!this.#closed) this.#dispatcher.dispatch()
   }
 
   #becameFirst(executor: ExecutorProcess): void {
@@ -302,39 +183,6 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
       this.#armTimeout(first)
       return
     }
-  }
-
-  // Slow first runs.
-
-  #watchStalls(): void {
-    if (this.#stopStallCheck !== null) return
-    const seen = new Map<ExecutorProcess, RunId>()
-    const timer = setInterval(() => {
-      if (!this.#checkStalls(seen)) this.#stopStallCheck?.()
-    }, STALL_CHECK_MS)
-    timer.unref()
-    this.#stopStallCheck = () => {
-      clearInterval(timer)
-      this.#stopStallCheck = null
-    }
-  }
-
-  /** False when nothing waits behind anything any more. */
-  #checkStalls(seen: Map<ExecutorProcess, RunId>): boolean {
-    let waiting = false
-    for (const executor of this.#seats.executors) {
-      if (executor.concurrency > 1 || executor.outstanding.size < 2 || executor.state !== 'ready') continue
-      waiting = true
-      const [first, ...others] = executor.outstanding.values()
-      const runId = (first as PoolRun).request.runId
-      if (seen.get(executor) !== runId) seen.set(executor, runId)
-      else {
-        executor.stalled = runId
-        this.#queue.unshift(...this.#takeBack(executor, others))
-      }
-    }
-    if (this.#queue.length > 0) this.#dispatch()
-    return waiting
   }
 
   // Stopping a run.
@@ -459,7 +307,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
         return
       case 'retire':
         executor.hasLeftovers = true
-        this.#queue.unshift(...this.#takeBack(executor, [...executor.outstanding.values()]))
+        this.#dispatcher.putBack(this.#dispatcher.takeBack(executor, [...executor.outstanding.values()]))
         this.#seats.replace(executor)
         return this.#dispatch()
       case 'pong':
@@ -518,7 +366,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   #goOn(executor: ExecutorProcess): void {
     if (executor.concurrency === 1) this.#becameFirst(executor)
     else if (executor.state === 'draining' && executor.outstanding.size === 0) executor.kill({ kind: 'replaced' })
-    if (this.#queue.length > 0) this.#dispatch()
+    this.#dispatch()
   }
 
   #onPlaceRequest(executor: ExecutorProcess, message: Extract<ExecutorToWorker, { op: 'place-request' }>): void {
