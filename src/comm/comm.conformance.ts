@@ -217,6 +217,36 @@ export function describeComm(name: string, setup: () => ConformanceSetup): void 
       expect(count).toBe(64)
     })
 
+    it('delivers what was sent before the end to a receiver that was paused meanwhile', async () => {
+      const { near, far } = await open()
+      const received: string[] = []
+      far.onMessage(([frame]) => {
+        received.push(String(frame))
+        if (received.length === 1) far.pause()
+      })
+      const over = closed(far)
+      for (const text of ['one', 'two', 'three']) near.send([Buffer.from(text)])
+      const closing = near.close()
+      await turns(50)
+      expect(received).toEqual(['one'])
+      expect(far.closed).toBe(false)
+      far.resume()
+      expect(await over).toBe(null)
+      expect(received).toEqual(['one', 'two', 'three'])
+      await closing
+    })
+
+    it('can be closed in order while it is paused and the peer is gone', async () => {
+      const { near, far } = await open()
+      far.onMessage(() => far.pause())
+      for (const text of ['one', 'two']) near.send([Buffer.from(text)])
+      const closing = near.close()
+      await turns(50)
+      await far.close()
+      expect(far.closed).toBe(true)
+      await closing
+    })
+
     it('resolves drained() when it is closed instead', async () => {
       const { near, far } = await open()
       far.pause()

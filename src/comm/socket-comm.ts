@@ -171,6 +171,7 @@ export class SocketComm implements Comm {
       this.#socket.resume()
     }
     await this.#socketClosed.promise
+    this.#finish(null)
   }
 
   abort(reason?: Error): void {
@@ -292,6 +293,11 @@ export class SocketComm implements Comm {
 
   #onSocketClose(): void {
     this.#socketClosed.resolve()
+    if (this.#state === 'open' && !this.#wantsMessage() && !this.#parser.idle) {
+      // What came before the end is delivered when the receiver goes on, and the end after it.
+      this.#ended = true
+      return
+    }
     this.#finish(this.#state === 'closing' ? null : this.#lost('closed'))
   }
 

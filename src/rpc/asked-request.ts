@@ -39,6 +39,7 @@ export class AskedRequest {
   #chunksHandled: Promise<void> = Promise.resolve()
   #sender: ChunkSender | null = null
   #answer: unknown
+  #signsOfLife = 0
   /** The last word has come; chunks may still be with their handler. */
   #over = false
 
@@ -67,12 +68,12 @@ export class AskedRequest {
   }
 
   granted(bytes: number): void {
-    this.#timer?.refresh()
+    this.#progress()
     this.#sender?.grant(bytes)
   }
 
   answered(answer: unknown, more: boolean): void {
-    this.#timer?.refresh()
+    this.#progress()
     this.#answer = answer
     try {
       this.#options.onAnswer?.(answer)
@@ -84,7 +85,7 @@ export class AskedRequest {
   }
 
   chunk(bytes: Uint8Array): void {
-    this.#timer?.refresh()
+    this.#progress()
     const { onChunk } = this.#options
     if (this.#chunks === null) {
       this.#chunks = new ChunkReceiver((granted) => this.#side.grant(this.#id, granted))
@@ -116,10 +117,21 @@ export class AskedRequest {
     this.failed(error)
   }
 
+  /** The answer may have come while this process was busy: what the sockets hold is read before the verdict. */
   #onTimeout(timeoutMs: number): void {
-    // Chunks that wait for our own consumer are no silence of the peer's.
-    if (this.#chunks !== null && !this.#chunks.idle) this.#timer?.refresh()
-    else this.giveUp(this.#side.timedOut(this.#op, timeoutMs))
+    const before = this.#signsOfLife
+    setImmediate(() => {
+      if (this.#over) return
+      // Chunks that wait for our own consumer are no silence of the peer's.
+      const busyHere = this.#chunks !== null && !this.#chunks.idle
+      if (busyHere || this.#signsOfLife !== before) this.#timer?.refresh()
+      else this.giveUp(this.#side.timedOut(this.#op, timeoutMs))
+    })
+  }
+
+  #progress(): void {
+    this.#signsOfLife++
+    this.#timer?.refresh()
   }
 
   #release(): void {

@@ -71,7 +71,7 @@ const command = (namespace: string, program: string): string[] => [
 const reason = obstacle()
 
 if (reason !== null) {
-  it.skip(`tcp between network namespaces (not run: ${reason})`, () => {})
+  it.skip(`tcp between network namespaces needs what this machine does not have: ${reason}`, () => {})
 } else {
   describe('tcp between two hosts', () => {
     const children: ChildProcess[] = []
