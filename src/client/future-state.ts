@@ -17,7 +17,7 @@ export type Outcome =
   | { readonly status: 'finished'; readonly nbytes: number; readonly type: string }
   /** The task's own error, or that of a task it depends on. Made when first asked for, then kept. */
   | { readonly status: 'error'; readonly error: Error }
-  | { readonly status: 'cancelled' | 'lost'; readonly error: PlimsollError }
+  | { readonly status: 'cancelled' | 'lost'; readonly error: PlimsollError; readonly reason: string }
 
 export const PENDING: Outcome = { status: 'pending' }
 

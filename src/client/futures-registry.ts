@@ -11,7 +11,7 @@ import { invariant } from '../base/invariant.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { SchedulerToClient } from '../protocol/scheduler-client.ts'
 import { FutureState, type Outcome, PENDING } from './future-state.ts'
-import { RemoteFailure } from './remote-failure.ts'
+import { GivenUp, RemoteFailure } from './bad-outcomes.ts'
 
 export interface RegistryEffects {
   /** The last reference to these keys is gone. */
@@ -100,7 +100,7 @@ export class FuturesRegistry {
         for (const key of message.keys) this.#revive(key)
         return
       case 'cancelled-keys':
-        for (const key of message.keys) this.#hear(key, givenUp(key, message.reason, message.code))
+        for (const key of message.keys) this.#hear(key, new GivenUp(key, message.reason, message.code))
         return
       case 'restart':
         this.restart(message.generation)
@@ -179,13 +179,5 @@ export class FuturesRegistry {
 }
 
 function cancelled(key: TaskKey, reason: string): Outcome {
-  return givenUp(key, reason, 'TASK_CANCELLED')
-}
-
-function givenUp(key: TaskKey, reason: string, code: 'TASK_CANCELLED' | 'DATA_LOST'): Outcome {
-  if (code === 'DATA_LOST') {
-    const message = `The value of "${key}" is lost: ${reason}. It has no recipe to compute it again from; scatter it again.`
-    return { status: 'lost', error: new PlimsollError(code, message, { key, reason }) }
-  }
-  return { status: 'cancelled', error: new PlimsollError(code, `"${key}" was cancelled: ${reason}.`, { key, reason }) }
+  return new GivenUp(key, reason, 'TASK_CANCELLED')
 }

@@ -1,5 +1,5 @@
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import { claimOf, type Future } from './future.ts'
+import { claimOf, type Future, type FutureOwner } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { waitWithin, type WaitOptions } from './wait-limits.ts'
 
@@ -13,35 +13,41 @@ export interface Waited<T> {
   readonly notDone: Future<T>[]
 }
 
+/** A future with what it stands for, looked up once: it may be released while it is waited for. */
+interface Waiting<T> {
+  readonly future: Future<T>
+  readonly owner: FutureOwner
+  readonly state: FutureState
+}
+
 /**
  * Waits until all futures (or the first one) are done: finished, failed or lost. Fetches nothing. Throws `TIMEOUT`, and
  * `TASK_CANCELLED` when any of them was cancelled.
  */
 export async function wait<T>(futures: Iterable<Future<T>>, options: WaitForOptions = {}): Promise<Waited<T>> {
-  const all = [...futures]
-  const states = new Map(all.map((future) => [future, claimOf(future)] as const))
-  const pending = new Set<FutureState>()
-  for (const { state } of states.values()) if (!state.settled) pending.add(state)
-  const enough = () =>
-    pending.size === 0 || (options.returnWhen === 'FIRST_COMPLETED' && all.some((future) => future.done()))
-  const first = all[0]
+  const all = Array.from(futures, (future): Waiting<T> => ({ future, ...claimOf(future) }))
+  const pending = new Set(all.filter(({ state }) => !state.settled).map(({ state }) => state))
+  const anyDone = () => all.some(({ state }) => state.settled)
+  const enough = () => pending.size === 0 || (options.returnWhen === 'FIRST_COMPLETED' && anyDone())
+  const [first] = all
   if (first !== undefined && !enough()) {
-    const { keepAlive } = claimOf(first).owner
-    await keepAlive.during(waitForStates(states.values(), pending, enough, options))
+    await first.owner.keepAlive.during(waitForStates(all, pending, enough, options))
   }
   refuseCancelled(all)
-  return { done: all.filter((future) => future.done()), notDone: all.filter((future) => !future.done()) }
+  return {
+    done: all.filter(({ state }) => state.settled).map(({ future }) => future),
+    notDone: all.filter(({ state }) => !state.settled).map(({ future }) => future),
+  }
 }
 
 function waitForStates(
-  claims: Iterable<ReturnType<typeof claimOf>>,
+  all: readonly Waiting<unknown>[],
   pending: Set<FutureState>,
   enough: () => boolean,
   options: WaitOptions,
 ): Promise<void> {
   const total = pending.size
-  const held = [...claims]
-  for (const { owner, state } of held) owner.retain(state)
+  for (const { owner, state } of all) owner.retain(state)
   return waitWithin<void>(
     options,
     () => `${pending.size} of ${total} futures did not finish`,
@@ -54,29 +60,24 @@ function waitForStates(
       for (const state of waited) state.whenSettled(listener)
       return () => {
         for (const state of pending) state.unlisten(listener)
-        for (const { owner, state } of held) owner.release(state)
+        for (const { owner, state } of all) owner.release(state)
       }
     },
   )
 }
 
-function refuseCancelled(futures: readonly Future<unknown>[]): void {
-  const cancelled = futures.filter((future) => future.cancelled())
-  if (cancelled.length === 0) return
+function refuseCancelled(all: readonly Waiting<unknown>[]): void {
+  const keys: string[] = []
   const byReason = new Map<string, string[]>()
-  for (const future of cancelled) {
-    const { outcome } = claimOf(future).state
-    const reason = outcome.status === 'cancelled' ? String(outcome.error.fields['reason']) : 'released'
-    byReason.set(reason, [...(byReason.get(reason) ?? []), future.key])
+  for (const { key, outcome } of all.map(({ state }) => state)) {
+    if (outcome.status !== 'cancelled') continue
+    keys.push(key)
+    byReason.set(outcome.reason, [...(byReason.get(outcome.reason) ?? []), key])
   }
-  const lines = [...byReason].map(([reason, keys]) => `${listed(keys)} (${reason})`)
-  throw new PlimsollError(
-    'TASK_CANCELLED',
-    `${cancelled.length} of ${futures.length} futures were cancelled: ${lines.join('; ')}.`,
-    {
-      keys: cancelled.map((future) => future.key),
-    },
-  )
+  if (keys.length === 0) return
+  const groups = [...byReason].map(([reason, members]) => `${listed(members)} (${reason})`)
+  const message = `${keys.length} of ${all.length} futures were cancelled: ${groups.join('; ')}.`
+  throw new PlimsollError('TASK_CANCELLED', message, { keys })
 }
 
 const LISTED_MAX = 5
