@@ -22,7 +22,7 @@ export interface ClusterBackend {
   /** Resolves when scheduler and workers are ready; on failure nothing is left behind. */
   start(): Promise<ClusterScheduler>
   readonly workers: readonly ClusterWorker[]
-  /** Workers that go are emptied first: what only they hold is copied to the others. */
+  /** Workers that go are emptied first: what only they hold is copied to those that stay. */
   scale(n: number): Promise<void>
   /** Ends everything and removes its directories. Always ends, never rejects. */
   close(reason: string, options?: { readonly force?: boolean }): Promise<void>

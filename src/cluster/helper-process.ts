@@ -116,13 +116,19 @@ export class HelperProcess implements ClusterBackend {
     return new PlimsollError('COMM_CLOSED', `the cluster is gone (${this.#endReason ?? 'closed'}), ${what}`)
   }
 
-  /** The channel keeps the program alive while somebody waits. */
+  /** The program lives on while somebody waits: for a message, or for the end of the process after the last one. */
   async #during<T>(promise: Promise<T>): Promise<T> {
-    if (this.#waiting++ === 0) this.#child?.channel?.ref()
+    if (this.#waiting++ === 0) {
+      this.#child?.ref()
+      this.#child?.channel?.ref()
+    }
     try {
       return await promise
     } finally {
-      if (--this.#waiting === 0) this.#child?.channel?.unref()
+      if (--this.#waiting === 0) {
+        this.#child?.unref()
+        this.#child?.channel?.unref()
+      }
     }
   }
 }

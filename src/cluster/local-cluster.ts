@@ -17,6 +17,7 @@ export class LocalCluster {
   #starting: Promise<ClusterScheduler> | null = null
   #scheduler: ClusterScheduler | null = null
   #closing: Promise<void> | null = null
+  #endReason: string | null = null
 
   /** @throws PlimsollError INVALID_ARGUMENT, CONFIG_INVALID for a wrong option. */
   constructor(options: LocalClusterOptions = {}) {
@@ -107,7 +108,8 @@ export class LocalCluster {
       ? new (await import('./in-process-cluster.ts')).InProcessCluster(plan)
       : new HelperProcess(plan)
     this.#backend = backend
-    void backend.closed.then(() => {
+    void backend.closed.then((reason) => {
+      this.#endReason = reason
       this.#closing ??= Promise.resolve()
     })
     this.#scheduler = await backend.start()
@@ -121,6 +123,7 @@ export class LocalCluster {
   }
 
   #closedError(): PlimsollError {
-    return new PlimsollError('COMM_CLOSED', 'the cluster is closed: make a new LocalCluster')
+    const reason = this.#endReason === null ? '' : ` (${this.#endReason})`
+    return new PlimsollError('COMM_CLOSED', `the cluster is closed${reason}: make a new LocalCluster`)
   }
 }

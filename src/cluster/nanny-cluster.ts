@@ -94,7 +94,8 @@ export class NannyCluster implements ClusterBackend {
   async #scaleNow(n: number): Promise<void> {
     const surplus = this.#nannies.slice(n)
     if (surplus.length === 0) return await this.#add(n - this.#nannies.length)
-    await this.#retire(surplus.map((nanny) => nanny.workerId))
+    // Without a worker that stays there is nowhere to copy to.
+    if (n > 0) await this.#retire(surplus.map((nanny) => nanny.workerId))
     await Promise.all(surplus.map((nanny) => nanny.close('the cluster was scaled down')))
   }
 

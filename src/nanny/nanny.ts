@@ -343,7 +343,9 @@ export class Nanny {
   }
 
   async #finish(reason: string, failed: boolean): Promise<void> {
-    if (failed) this.#log.error('worker {name} is given up: {reason}', { name: this.name, reason })
+    // Before the first start whoever waits for it is told.
+    if (failed && this.#started.settled)
+      this.#log.error('worker {name} is given up: {reason}', { name: this.name, reason })
     try {
       await this.#link.close()
       await this.#directories?.release({ remove: true })
