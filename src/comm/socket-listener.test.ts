@@ -149,6 +149,26 @@ describe('a listener', () => {
     expect(reasons()).toEqual([expect.stringMatching(/^warning closed the connection to .*2147483648 bytes/)])
   })
 
+  it.each(['tcp://localhost:0', 'tcp://0.0.0.0:0', 'tcp://[::1]:0', 'tcp://[::]:0'])(
+    'on %s serves loopback',
+    async (address) => {
+      const here = await listen(address, {
+        role: 'scheduler',
+        credentials,
+        protocolVersion: 1,
+        clusterId: 'c',
+        onComm: (comm) => comm.onMessage(() => {}),
+      })
+      const port = here.address.split(':').at(-1)
+      const hosts = address.includes('[::1]') ? ['[::1]'] : ['127.0.0.1', 'localhost']
+      for (const host of hosts) {
+        const comm = await connect(`tcp://${host}:${port}`, options)
+        await comm.close()
+      }
+      await here.close()
+    },
+  )
+
   it('reports a port that is taken', async () => {
     const taken = listen(listener.address, {
       role: 'x',

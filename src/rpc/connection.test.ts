@@ -156,6 +156,15 @@ describe.each(['tcp://127.0.0.1:0', 'inproc://'])('Connection over %s', (address
     expect(uploads).toEqual([0, 3, 6, 9].map((i) => ({ sizes: [i * 10 + 1, i * 10 + 2] })))
   })
 
+  it('fails a request whose question or answer is too large, and goes on', async () => {
+    const { near, far } = await open(address, { maxMessageBytes: 1000 })
+    far.handle('echo', ({ value }) => ({ value: Buffer.alloc(value as number) }))
+    const tooLarge = { code: 'INVALID_ARGUMENT', message: expect.stringContaining('too large') }
+    await expect(near.request('echo', { value: Buffer.alloc(2000) })).rejects.toMatchObject(tooLarge)
+    await expect(near.request('echo', { value: 2000 })).rejects.toMatchObject(tooLarge)
+    await near.request('echo', { value: 20 })
+  })
+
   it('is ended by a message that cannot be split', async () => {
     const { near } = await open(address, { maxMessageBytes: 1000 })
     near.send(note(Buffer.alloc(2000)))

@@ -251,18 +251,8 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
 
   /** Too much for one message: the same envelopes in two. */
   #writeHalves(envelopes: readonly Envelope[], raw: readonly Uint8Array[], bytes: number): void {
-    const [only] = envelopes
-    if (envelopes.length === 1 && only !== undefined) {
-      const messages = only[0] === 'batch' ? only[1] : []
-      if (messages.length < 2) {
-        this.abort(
-          new PlimsollError('INTERNAL', `one message of ${formatBytes(bytes)} is too large to send`, { bytes }),
-        )
-        return
-      }
-      const middle = messages.length >> 1
-      this.#write([['batch', messages.slice(0, middle)]], [])
-      this.#write([['batch', messages.slice(middle)]], [])
+    if (envelopes.length === 1) {
+      this.#splitOne(envelopes[0] as Envelope, bytes)
       return
     }
     const middle = envelopes.length >> 1
@@ -270,6 +260,25 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
     const firstRaw = first.filter(([kind]) => kind === 'chunk' || kind === 'body').length
     this.#write(first, raw.slice(0, firstRaw))
     this.#write(envelopes.slice(middle), raw.slice(firstRaw))
+  }
+
+  /** A batch is halved; a question or an answer fails its request; one message alone cannot be left out. */
+  #splitOne(envelope: Envelope, bytes: number): void {
+    const size = `of ${formatBytes(bytes)} is too large to send (${formatBytes(this.#maxMessageBytes)} are allowed)`
+    if (envelope[0] === 'batch' && envelope[1].length > 1) {
+      const middle = envelope[1].length >> 1
+      this.#write([['batch', envelope[1].slice(0, middle)]], [])
+      this.#write([['batch', envelope[1].slice(middle)]], [])
+    } else if (envelope[0] === 'request') {
+      this.#asked
+        .get(envelope[1])
+        ?.failed(new PlimsollError('INVALID_ARGUMENT', `a question "${envelope[2]}" ${size}`, { bytes }))
+    } else if (envelope[0] === 'answer') {
+      const error = new PlimsollError('INVALID_ARGUMENT', `an answer ${size}`, { bytes })
+      this.#write([['error', envelope[1], toWireError(error)]], [])
+    } else {
+      this.abort(new PlimsollError('INTERNAL', `a message ${size}`, { bytes }))
+    }
   }
 
   #drained(): Promise<void> {

@@ -29,7 +29,7 @@ export type Envelope =
 /** Unconsumed bytes of one stream of chunks: 1 GB/s over 8 ms. */
 export const STREAM_WINDOW_BYTES = 8 * 1024 * 1024
 
-// - useRecords off: plain maps, so that no decoder ever compiles code from what a peer sent.
+// - useRecords off: records would make, and compile a reader for, a class out of every dictionary keyed by task.
 // - copyBuffers: bytes inside messages are small next to the receive buffer that views would keep alive.
 // - int64AsType auto: integers up to 2^53 are numbers whatever their encoding; the typings lag behind the option.
 // - undefined stays undefined (an extension type), since readers test for it.
