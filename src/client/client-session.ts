@@ -70,7 +70,7 @@ export class ClientSession implements FutureOwner {
       retain: (state) => this.retain(state),
       release: (state) => this.release(state),
       locate: (keys) => this.ask('locate', { keys }),
-      send: (message) => this.post(message),
+      send: (message) => this.sendNow(message),
       reassert: (state) => this.#reassert(state),
       read: (items) => readValues(peers, items),
       gatherLimit: () => gatherLimitBytes(settings.gatherLimit),
@@ -127,7 +127,7 @@ export class ClientSession implements FutureOwner {
     this.#outbox.post(deliver)
   }
 
-  /** For deliveries that run in their turn already. */
+  /** For deliveries that run in their turn already, and for what has no place in the order. */
   sendNow(message: ClientToScheduler): void {
     this.#connection.send(message)
   }
@@ -353,7 +353,7 @@ export class ClientSession implements FutureOwner {
 
   #reassert(state: FutureState): void {
     this.registry.settle(state, PENDING)
-    this.post({ op: 'client-desires-keys', keys: [state.key] })
+    this.sendNow({ op: 'client-desires-keys', keys: [state.key] })
   }
 
   /** One missed answer may be our own fault (this event loop was busy); the second one is the scheduler's. */

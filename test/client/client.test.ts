@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Client, getClient } from '../../src/client/client.ts'
 import { Future } from '../../src/client/future.ts'
@@ -197,11 +199,11 @@ describe('a future', () => {
 
   it('is released when it is collected', async () => {
     client.submit(add, 40, 2)
-    const collect = (globalThis as { gc?: () => void }).gc
-    if (collect === undefined) return
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
     for (let turn = 0; turn < 50 && cluster.sent('client-releases-keys').length === 0; turn++) {
       collect()
-      await new Promise((resolve) => setTimeout(resolve, 10))
+      await cluster.heard()
     }
     expect(cluster.sent('client-releases-keys')).toHaveLength(1)
   })

@@ -66,8 +66,8 @@ export class FakeWorker {
     return this.listener.address
   }
 
-  async start(): Promise<void> {
-    this.listener = await listen('inproc://', {
+  async start(address: string): Promise<void> {
+    this.listener = await listen(address, {
       role: 'worker',
       credentials: CREDENTIALS,
       protocolVersion: PROTOCOL_VERSION,
@@ -148,10 +148,10 @@ export class FakeCluster {
     this.workers = Array.from({ length: workers }, (_, index) => new FakeWorker(`w${index}`))
   }
 
-  static async start(workers = 1): Promise<FakeCluster> {
+  static async start(workers = 1, address = 'inproc://'): Promise<FakeCluster> {
     const cluster = new FakeCluster(workers)
-    for (const worker of cluster.workers) await worker.start()
-    cluster.#listener = await listen('inproc://', {
+    for (const worker of cluster.workers) await worker.start(address)
+    cluster.#listener = await listen(address, {
       role: 'scheduler',
       credentials: CREDENTIALS,
       protocolVersion: PROTOCOL_VERSION,
