@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Client, LocalCluster } from '../../dist/index.js'
+import { Client, LocalCluster, wait } from '../../dist/index.js'
 import { descendantsOf, eventually, isAlive, workerDirectories } from '../e2e/installed.ts'
 
 const MEMORY = '512 MiB'
@@ -93,7 +93,8 @@ describe('a local cluster', () => {
     await client.waitForWorkers(3, { timeout: 10_000 })
     expect(cluster.workers.map(({ name }) => name)).toEqual(['0', '1', '2'])
     const last = cluster.workers[2]?.address as string
-    const future = await client.scatter([1, 2, 3], { workers: [last] })
+    const future = client.scatter([1, 2, 3], { workers: [last] })
+    await wait([future], { timeout: 10_000 })
     await cluster.scale(1)
     expect(cluster.workers.map(({ name }) => name)).toEqual(['0'])
     expect(await future.result()).toEqual([1, 2, 3])
