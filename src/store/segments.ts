@@ -284,6 +284,8 @@ export class SegmentSet {
   /** Copies the live blobs on and lets their records switch; slots that are still read keep the old file. */
   async #compact(segment: Segment): Promise<void> {
     const { fs, permits } = this.#home.context
+    // What is freed together is freed in one turn: copying nothing of it is worth waiting for its end.
+    await new Promise((resolve) => setImmediate(resolve))
     const slots = [...segment.slots].filter((slot) => !slot.retired && slot.record !== null && !slot.record.moving)
     try {
       if (slots.length > 0) {

@@ -11,7 +11,7 @@ const key = taskKey
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(
     () => 'resolved',
-    (error: { code?: string }) => error.code ?? String(error),
+    (error: { code?: string }) => error.code ?? 'no code',
   )
 
 describe('TieredStore: inline values', () => {
