@@ -17,6 +17,8 @@ export type ServedValue =
       readonly nbytes: number
       readonly tier: 'memory' | 'disk'
       readonly pin: number
+      /** Type name of the value, for people. */
+      readonly type?: string
     }
   | { readonly key: TaskKey; readonly via: 'stream'; readonly runId: RunId; readonly nbytes: number }
   | { readonly key: TaskKey; readonly via: 'missing' }

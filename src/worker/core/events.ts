@@ -58,7 +58,8 @@ export type WorkerEvent = { readonly now: number } & (
       readonly kind: 'InputBad'
       readonly runId: RunId
       readonly key: TaskKey
-      readonly valueRunId: RunId
+      /** Whose value it was; null when there was none to read. */
+      readonly valueRunId: RunId | null
       readonly reason: string
     }
   | { readonly kind: 'ReplicaReceived'; readonly transferId: number; readonly value: StoredEntry }

@@ -96,7 +96,7 @@ export function runCancelled(turn: Turn, event: EventOf<'RunCancelled'>): void {
 export function inputBad(turn: Turn, event: EventOf<'InputBad'>): void {
   const task = endRun(turn, event.runId)
   const input = turn.state.tasks.get(event.key)
-  if (input?.state === 'memory' && input.runId === event.valueRunId) {
+  if (input?.state === 'memory' && (event.valueRunId === null || input.runId === event.valueRunId)) {
     turn.sendReleased(input.key, input.runId)
     transition(turn, input, 'released')
   }

@@ -1,0 +1,111 @@
+// Takes in one blob whose bytes arrive in chunks, from a peer or from a client: small ones end up inline, larger ones in a
+// granted place of the store. Nothing is readable before header, length and every checksum were found right.
+
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { PlaceWriter } from '../store/place-writer.ts'
+import type { Place, StoredValue } from '../store/store.ts'
+import type { TieredStore } from '../store/tiered-store.ts'
+import { BlobVerifier, corruptArrival, type ExpectedBlob } from './blob-verifier.ts'
+
+export interface IntakeOptions {
+  /** A replica of what a peer holds, or a value of this worker's own. */
+  readonly fetched: boolean
+  /** In a file before it counts as stored. */
+  readonly durable: boolean
+  readonly inlineLimit: number
+}
+
+type Target =
+  | { readonly kind: 'inline'; readonly bytes: Buffer }
+  | { readonly kind: 'place'; readonly place: Place; readonly writer: PlaceWriter }
+
+/** Write chunks one after the other, then `finish`; or `cancel`, at any time. */
+export class BlobIntake {
+  readonly #store: TieredStore
+  readonly #expected: ExpectedBlob
+  readonly #options: IntakeOptions
+  readonly #verifier: BlobVerifier
+  #target: Target | null = null
+  #received = 0
+  #cancelled = false
+
+  constructor(store: TieredStore, expected: ExpectedBlob, options: IntakeOptions) {
+    this.#store = store
+    this.#expected = expected
+    this.#options = options
+    this.#verifier = new BlobVerifier(expected)
+  }
+
+  get missingBytes(): number {
+    return this.#expected.nbytes - this.#received
+  }
+
+  /**
+   * Waits for room if it must; the sender waits with it.
+   * @throws STORE_FULL, or BLOB_CORRUPT when the bytes are not the blob that was announced.
+   */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (chunk.length > this.missingBytes) throw corruptArrival(this.#expected, 'more bytes came than were announced')
+    this.#verifier.update(chunk)
+    const target = this.#target ?? (await this.#open())
+    if (target.kind === 'inline') target.bytes.set(chunk, this.#received)
+    else await target.writer.write(chunk)
+    this.#received += chunk.length
+  }
+
+  /** @throws BLOB_CORRUPT, STORE_FULL, or TASK_CANCELLED when the key was freed meanwhile. */
+  async finish(): Promise<StoredValue> {
+    const { key, runId } = this.#expected
+    const target = this.#target
+    if (target === null || this.missingBytes > 0) {
+      throw corruptArrival(this.#expected, `only ${this.#received} of ${this.#expected.nbytes} bytes came`)
+    }
+    const header = this.#verifier.finish()
+    const entry = { key, runId, type: header.type, fetched: this.#options.fetched }
+    this.#target = null
+    if (target.kind === 'inline') {
+      return this.#store.putInline(entry, target.bytes, { durable: this.#options.durable })
+    }
+    try {
+      await target.writer.close()
+    } catch (error) {
+      this.#store.cancelPlace(target.place)
+      throw error
+    }
+    return this.#store.accept(target.place, entry)
+  }
+
+  /** Gives the place back; does nothing after `finish`. */
+  async cancel(): Promise<void> {
+    this.#cancelled = true
+    const target = this.#target
+    this.#target = null
+    if (target?.kind !== 'place') return
+    await target.writer.close().catch(() => {})
+    this.#store.cancelPlace(target.place)
+  }
+
+  async #open(): Promise<Target> {
+    const { nbytes } = this.#expected
+    if (nbytes <= this.#options.inlineLimit) {
+      const inline: Target = { kind: 'inline', bytes: Buffer.alloc(nbytes) }
+      this.#target = inline
+      return inline
+    }
+    const place = await this.#store.requestPlace(nbytes)
+    if (this.#cancelled) {
+      this.#store.cancelPlace(place)
+      throw new PlimsollError('TASK_CANCELLED', `${this.#expected.key} is not wanted any more`, {
+        key: this.#expected.key,
+      })
+    }
+    try {
+      const target: Target = { kind: 'place', place, writer: await this.#store.openPlace(place) }
+      this.#target = target
+      return target
+    } catch (error) {
+      this.#store.cancelPlace(place)
+      throw error
+    }
+  }
+}

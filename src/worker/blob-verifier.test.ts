@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest'
+import { runId, taskKey } from '../base/ids.ts'
+import { blobToBytes } from '../values/blob.ts'
+import { encodeValue } from '../values/encode.ts'
+import { BlobVerifier, verifyBlob } from './blob-verifier.ts'
+
+const meta = { clusterId: 'c', generation: 1, key: taskKey('a'), runId: runId(7) }
+const bytes = blobToBytes(
+  meta,
+  encodeValue({
+    text: 'x',
+    numbers: new Float64Array(3000),
+    empty: new Uint8Array(2048),
+    more: [new Float32Array(700)],
+  }),
+)
+const expected = { key: meta.key, runId: meta.runId, nbytes: bytes.length }
+
+function pass(data: Uint8Array, chunkBytes: number): void {
+  const verifier = new BlobVerifier(expected)
+  for (let at = 0; at < data.length; at += chunkBytes) verifier.update(data.subarray(at, at + chunkBytes))
+  verifier.finish()
+}
+
+describe('BlobVerifier', () => {
+  it('accepts a blob in pieces of any size', () => {
+    for (const size of [1, 7, 16, 64, 100, 1000, bytes.length]) expect(() => pass(bytes, size)).not.toThrow()
+    expect(verifyBlob(bytes, expected).type).toBe('Object')
+  })
+
+  it('refuses a blob with any byte of header or frames changed', () => {
+    for (const at of [0, 20, bytes.length - 1, 500, 20_000]) {
+      const damaged = Uint8Array.from(bytes)
+      damaged[at] = (damaged[at] ?? 0) ^ 1
+      expect(() => pass(damaged, 1000)).toThrowError(expect.objectContaining({ code: 'BLOB_CORRUPT' }) as Error)
+      expect(() => verifyBlob(damaged, expected)).toThrowError(
+        expect.objectContaining({ code: 'BLOB_CORRUPT' }) as Error,
+      )
+    }
+  })
+
+  it('refuses a blob that ends too early, or that is another one', () => {
+    expect(() => pass(bytes.subarray(0, bytes.length - 1), 1000)).toThrowError(/too early/)
+    expect(() => verifyBlob(bytes, { ...expected, runId: runId(8) })).toThrowError(/of run 7/)
+  })
+})

@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest'
+import { VirtualClock } from '../../base/clock.ts'
+import { deferred, type Deferred } from '../../base/deferred.ts'
+import { MemoryManager } from './memory-manager.ts'
+
+/** A worker with a limit of 1000 bytes that a test fills by hand. */
+function start(overrides: { limit?: number } = {}) {
+  const clock = new VirtualClock()
+  const events: string[] = []
+  const orders: { below: number; done: Deferred<void> }[] = []
+  const now = { privateBytes: 100, tierBytes: 0, managed: 0, spilled: 0, running: 1 }
+  const manager = new MemoryManager(
+    {
+      clock,
+      limit: overrides.limit ?? 1000,
+      rungs: { target: 600, spill: 700, pause: 800, resume: 750 },
+      intervalMs: 100,
+      recentToOldMs: 30_000,
+      readPrivateBytes: () => now.privateBytes,
+      counted: () => ({ tierBytes: now.tierBytes, managed: now.managed, spilled: now.spilled }),
+      makeRoom: (below) => {
+        const done = deferred()
+        orders.push({ below, done })
+        return done.promise
+      },
+      onPause: () => events.push('pause'),
+      onResume: () => events.push('resume'),
+      running: () => now.running,
+      relieve: () => events.push('relieve'),
+    },
+    50,
+  )
+  manager.start()
+  return { clock, events, orders, now, manager }
+}
+
+describe('the memory ladder', () => {
+  it('pauses above the rung and resumes only well below it', () => {
+    const { clock, events, now } = start()
+    now.privateBytes = 801
+    clock.advance(100)
+    expect(events).toEqual(['pause'])
+    now.privateBytes = 760
+    clock.advance(100)
+    expect(events).toEqual(['pause'])
+    now.privateBytes = 749
+    clock.advance(100)
+    expect(events).toEqual(['pause', 'resume'])
+  })
+
+  it('asks the store for what is missing to target, one order at a time', async () => {
+    const { clock, orders, now } = start()
+    Object.assign(now, { privateBytes: 300, tierBytes: 450, managed: 450 })
+    clock.advance(100)
+    clock.advance(100)
+    expect(orders.map((order) => order.below)).toEqual([300])
+    Object.assign(now, { privateBytes: 350, tierBytes: 400, managed: 400 })
+    orders[0]?.done.resolve()
+    await Promise.resolve()
+    await Promise.resolve()
+    clock.advance(100)
+    expect(orders.map((order) => order.below)).toEqual([300, 250])
+  })
+
+  it('does not repeat an order that freed nothing for a second', async () => {
+    const { clock, orders, now } = start()
+    Object.assign(now, { privateBytes: 700, tierBytes: 50, managed: 50 })
+    clock.advance(100)
+    orders[0]?.done.resolve()
+    await Promise.resolve()
+    await Promise.resolve()
+    clock.advance(900)
+    expect(orders).toHaveLength(1)
+    clock.advance(200)
+    expect(orders).toHaveLength(2)
+  })
+
+  it('replaces idle executors when a pause with nothing running does not end', () => {
+    const { clock, events, now } = start()
+    now.privateBytes = 900
+    clock.advance(100)
+    now.running = 0
+    clock.advance(5000)
+    expect(events).toEqual(['pause'])
+    clock.advance(200)
+    expect(events).toEqual(['pause', 'relieve'])
+  })
+
+  it('measures without acting when there is no limit', () => {
+    const { clock, events, orders, now, manager } = start({ limit: 0 })
+    Object.assign(now, { privateBytes: 5000, tierBytes: 100, managed: 100 })
+    clock.advance(100)
+    expect([events, orders]).toEqual([[], []])
+    expect(manager.measures()).toEqual({
+      limit: 0,
+      process: 5100,
+      managed: 100,
+      unmanaged: 5000,
+      unmanagedRecent: 0,
+      spilled: 0,
+    })
+    expect(manager.processPeak).toBe(5100)
+  })
+
+  it('reports a rise as recent until it is as old as the window', () => {
+    const { clock, now, manager } = start()
+    clock.advance(100)
+    now.privateBytes = 300
+    clock.advance(100)
+    expect(manager.measures()).toMatchObject({ unmanaged: 100, unmanagedRecent: 200 })
+    clock.advance(30_100)
+    expect(manager.measures()).toMatchObject({ unmanaged: 300, unmanagedRecent: 0 })
+  })
+})

@@ -1,0 +1,124 @@
+// Keeps a worker below its limit: samples process memory, reports the measures, and acts on two rungs of the ladder.
+// `target` is the store's own (it counts every blob); the state machine pauses, this says when.
+//
+// L1. spill: process memory above the rung makes the store give up room until process memory would be below `target`. One
+//     order at a time; one that freed nothing is not repeated for a second.
+// L2. pause: above the rung the core is told to pause, below `resume` to go on. Between the two nothing changes.
+// L3. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced.
+// L4. Without a limit nothing is done; the measures are taken all the same.
+
+import type { Clock } from '../../base/clock.ts'
+import type { MemoryMeasures } from '../../protocol/scheduler-client.ts'
+import type { MemoryRungs } from '../options.ts'
+import { measure, processMemory, type MemorySample, SlidingMinimum } from './measures.ts'
+
+export interface MemoryManagerParts {
+  readonly clock: Clock
+  /** Bytes; 0 = none. */
+  readonly limit: number
+  readonly rungs: MemoryRungs
+  readonly intervalMs: number
+  readonly recentToOldMs: number
+  /** Private memory of all processes of this worker, read now. */
+  readPrivateBytes(): number
+  /** What the store counts, which costs nothing to ask. */
+  counted(): Omit<MemorySample, 'privateBytes'>
+  /** Resolves when managed memory is below this, or nothing more can leave. */
+  makeRoom(managedBytes: number): Promise<void>
+  onPause(): void
+  onResume(): void
+  /** Executions under way. */
+  running(): number
+  /** Collect and replace executors that run nothing. */
+  relieve(): void
+}
+
+const FRUITLESS_REST_MS = 1000
+/** Paused and idle for this long: L3. */
+const RELIEVE_AFTER_MS = 5000
+
+export class MemoryManager {
+  readonly #parts: MemoryManagerParts
+  readonly #oldUnmanaged: SlidingMinimum
+  #privateBytes = 0
+  #paused = false
+  #idleSince: number | null = null
+  #making = false
+  #restUntil = Number.NEGATIVE_INFINITY
+  #peak: number
+  #cancelTimer: (() => void) | null = null
+
+  constructor(parts: MemoryManagerParts, processPeak: number) {
+    this.#parts = parts
+    this.#peak = processPeak
+    this.#oldUnmanaged = new SlidingMinimum(parts.recentToOldMs)
+    this.#privateBytes = parts.readPrivateBytes()
+  }
+
+  start(): void {
+    this.#cancelTimer = this.#parts.clock.after(this.#parts.intervalMs, () => {
+      this.tick()
+      this.start()
+    })
+  }
+
+  stop(): void {
+    this.#cancelTimer?.()
+    this.#cancelTimer = null
+  }
+
+  /** Highest process memory since the worker's first start. */
+  get processPeak(): number {
+    return this.#peak
+  }
+
+  /** The measures of this moment, with private memory as last sampled. */
+  measures(): MemoryMeasures {
+    const sample = { ...this.#parts.counted(), privateBytes: this.#privateBytes }
+    return measure(this.#parts.limit, sample, this.#oldUnmanaged.value)
+  }
+
+  /** One look at process memory, and what follows from it. */
+  tick(): void {
+    const { clock, limit, rungs } = this.#parts
+    this.#privateBytes = this.#parts.readPrivateBytes()
+    const sample = { ...this.#parts.counted(), privateBytes: this.#privateBytes }
+    const now = clock.now()
+    const process = processMemory(sample)
+    this.#oldUnmanaged.add(now, process - sample.managed)
+    this.#peak = Math.max(this.#peak, process)
+    if (limit === 0) return
+    if (process > rungs.spill) this.#spill(process, sample.managed, now)
+    this.#pauseOrResume(process, now)
+  }
+
+  #spill(process: number, managed: number, now: number): void {
+    if (this.#making || now < this.#restUntil || managed === 0) return
+    const goal = Math.min(this.#parts.rungs.target, this.#parts.rungs.spill)
+    this.#making = true
+    void this.#parts.makeRoom(Math.max(0, managed - (process - goal))).finally(() => {
+      this.#making = false
+      if (this.#parts.counted().managed >= managed) this.#restUntil = this.#parts.clock.now() + FRUITLESS_REST_MS
+    })
+  }
+
+  #pauseOrResume(process: number, now: number): void {
+    const { rungs } = this.#parts
+    if (!this.#paused && process > rungs.pause) {
+      this.#paused = true
+      this.#parts.onPause()
+    } else if (this.#paused && process < rungs.resume) {
+      this.#paused = false
+      this.#idleSince = null
+      this.#parts.onResume()
+    }
+    if (!this.#paused || this.#parts.running() > 0) {
+      this.#idleSince = null
+      return
+    }
+    this.#idleSince ??= now
+    if (now - this.#idleSince < RELIEVE_AFTER_MS) return
+    this.#idleSince = now
+    this.#parts.relieve()
+  }
+}

@@ -1,0 +1,106 @@
+// What a worker is started with, resolved into plain values. Nothing else in src/worker reads the configuration.
+
+import { join } from 'node:path'
+import { formatBytes } from '../base/units.ts'
+import type { Credentials } from '../comm/index.ts'
+import { type Config, loadConfig } from '../config/index.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { STATUS_PAGE_FILE, type WorkerStartOptions } from '../protocol/nanny.ts'
+
+/** Part of the memory limit that may be on its way in at once. */
+const TRANSFER_FRACTION = 0.1
+/** The pause ends this part of the limit below where it began: around one value it would flap. */
+const PAUSE_HYSTERESIS = 0.05
+const MINIMUM_BASE_BYTES = 96 * 2 ** 20
+const MINIMUM_THREAD_BYTES = 64 * 2 ** 20
+const DEFAULT_POOL_THREADS = 4
+
+/** Rungs in bytes of process memory (`target`: of managed memory); Infinity = off. */
+export interface MemoryRungs {
+  readonly target: number
+  readonly spill: number
+  readonly pause: number
+  readonly resume: number
+}
+
+export interface WorkerSettings {
+  readonly start: WorkerStartOptions
+  readonly config: Config
+  readonly credentials: Credentials
+  readonly statusPagePath: string
+  /** Threads of this process's file pool. */
+  readonly threadPool: number
+  readonly rungs: MemoryRungs
+  readonly maxSpill: number
+  readonly inlineLimit: number
+  readonly mapThreshold: number
+  readonly monitorIntervalMs: number
+  readonly recentToOldMs: number
+  readonly incomingBytesLimit: number
+  readonly messageBytesLimit: number
+  /** Peers fetched from, and peers served, at the same time. */
+  readonly fetchesMax: number
+  readonly servesMax: number
+  readonly linksSameHost: boolean
+  readonly cancelGraceMs: number
+  readonly executorStartTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly executorCap: boolean
+  readonly logLength: number
+  readonly validate: boolean
+}
+
+/** @throws PlimsollError CONFIG_INVALID for a bad value, or a memory limit that no worker can live with. */
+export function resolveSettings(start: WorkerStartOptions): WorkerSettings {
+  const config = loadConfig({ overrides: start.config, env: {}, files: [] })
+  const { memoryLimit, token, tls, insecurePlaintext } = start
+  checkMinimum(start, config)
+  const maxSpill = config.get('worker.memory.max-spill')
+  return {
+    start,
+    config,
+    credentials: { token, tls, insecurePlaintext },
+    statusPagePath: join(start.memoryDirectory ?? start.localDirectory, STATUS_PAGE_FILE),
+    threadPool: Number(process.env['UV_THREADPOOL_SIZE'] ?? '') || DEFAULT_POOL_THREADS,
+    rungs: rungsOf(config, memoryLimit, start.executor),
+    maxSpill: maxSpill === false ? Number.POSITIVE_INFINITY : maxSpill,
+    inlineLimit: config.get('worker.memory.inline-limit'),
+    mapThreshold: config.get('worker.memory.map-threshold'),
+    monitorIntervalMs: config.get('worker.memory.monitor-interval'),
+    recentToOldMs: config.get('worker.memory.recent-to-old-time'),
+    incomingBytesLimit: memoryLimit === 0 ? Number.POSITIVE_INFINITY : Math.floor(memoryLimit * TRANSFER_FRACTION),
+    messageBytesLimit: config.get('worker.transfer.message-bytes-limit'),
+    fetchesMax: config.get('worker.connections.outgoing'),
+    servesMax: config.get('worker.connections.incoming'),
+    linksSameHost: config.get('worker.transfer.same-host') === 'link',
+    cancelGraceMs: config.get('worker.cancel-grace'),
+    executorStartTimeoutMs: config.get('worker.executor-start-timeout'),
+    connectTimeoutMs: config.get('comm.timeouts.connect'),
+    executorCap: config.get('worker.memory.executor-cap'),
+    logLength: config.get('admin.low-level-log-length'),
+    validate: config.get('scheduler.validate'),
+  }
+}
+
+/** Below this the processes alone reach `pause`, and spilling cannot help. Inline there are no executor processes. */
+function checkMinimum(start: WorkerStartOptions, config: Config): void {
+  const { memoryLimit, nthreads, executor } = start
+  if (memoryLimit === 0 || executor === 'inline') return
+  const minimum = config.get('worker.memory.minimum') ?? MINIMUM_BASE_BYTES + MINIMUM_THREAD_BYTES * nthreads
+  if (memoryLimit >= minimum) return
+  const message = `memory limit ${formatBytes(memoryLimit)} is too small for a worker with ${nthreads} threads: it needs at least ${formatBytes(minimum)}; raise the limit, lower the threads, or set worker.memory.minimum`
+  throw new PlimsollError('CONFIG_INVALID', message, { key: 'worker.memory.minimum', memoryLimit, minimum, nthreads })
+}
+
+/** Inline, the process is not the worker's own: it is never paused for what the program around it does. */
+function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inline'): MemoryRungs {
+  const bytes = (fraction: number | false): number =>
+    fraction === false || memoryLimit === 0 ? Number.POSITIVE_INFINITY : fraction * memoryLimit
+  const pause = executor === 'inline' ? false : config.get('worker.memory.pause')
+  return {
+    target: bytes(config.get('worker.memory.target')),
+    spill: bytes(config.get('worker.memory.spill')),
+    pause: bytes(pause),
+    resume: bytes(pause === false ? false : Math.max(pause / 2, pause - PAUSE_HYSTERESIS)),
+  }
+}

@@ -1,0 +1,239 @@
+// Serves values to peers and clients, and stores what clients scatter (protocol/worker-worker.ts has the vocabulary).
+//
+// V1. Nothing is served before the scheduler has said what of it counts (`open`); until then every answer is `busy`.
+// V2. At most `servesMax` requests at a time are served (twice as many on the same host, one while paused); others: `busy`.
+// V3. A value stays pinned until its last byte is sent; a file that was named stays pinned until the reader says so, its
+//     connection closes, or `PIN_MS` have passed.
+// V4. A slow reader holds a window of chunks, not the value: files are read as the reader takes them. One that takes nothing
+//     for `STALL_MS` is cut off.
+// V5. A scattered value is acknowledged when it is in a file.
+
+import type { Clock } from '../base/clock.ts'
+import type { TaskKey } from '../base/ids.ts'
+import { CHUNK_BYTES, type Comm } from '../comm/index.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { hostToken, sameHost } from '../native/host-token.ts'
+import type { ServedValue, WorkerRequests } from '../protocol/worker-worker.ts'
+import { Connection, type ServeContext } from '../rpc/index.ts'
+import type { Pin, StoredValue } from '../store/store.ts'
+import type { TieredStore } from '../store/tiered-store.ts'
+import { BlobIntake } from './blob-intake.ts'
+import { readInPieces } from './file-pieces.ts'
+
+export interface PeerServerParts {
+  readonly store: TieredStore
+  readonly clock: Clock
+  readonly servesMax: number
+  readonly linksSameHost: boolean
+  readonly inlineLimit: number
+  isPaused(): boolean
+  onScattered(value: StoredValue): void
+}
+
+type PeerConnection = Connection<never, never, WorkerRequests, object>
+type Question<Op extends keyof WorkerRequests> = WorkerRequests[Op][0]
+
+const PIN_MS = 120_000
+const STALL_MS = 60_000
+/** Values that travel in the answer itself add up to at most this; the rest is streamed. */
+const INLINE_ANSWER_BYTES = 16 * 2 ** 20
+
+interface NamedFile {
+  readonly pin: Pin
+  readonly connection: PeerConnection
+  readonly cancelTimer: () => void
+}
+
+interface Streamed {
+  readonly pin: Pin
+  readonly nbytes: number
+}
+
+export class PeerServer {
+  readonly #parts: PeerServerParts
+  readonly #connections = new Set<PeerConnection>()
+  readonly #named = new Map<number, NamedFile>()
+  #isOpen = false
+  #serving = 0
+  #servedBytes = 0
+
+  constructor(parts: PeerServerParts) {
+    this.#parts = parts
+  }
+
+  /** V1: from now on values are served. */
+  open(): void {
+    this.#isOpen = true
+  }
+
+  /** Bytes sent to others by this process, for reports. */
+  get servedBytes(): number {
+    return this.#servedBytes
+  }
+
+  accept(comm: Comm): void {
+    const connection: PeerConnection = new Connection(comm)
+    this.#connections.add(connection)
+    connection.handle('ping', () => ({}))
+    connection.handle('get-data', (question, context) => this.#getData(connection, question, context))
+    connection.handle('release-pins', ({ pins }) => {
+      for (const pin of pins) this.#releaseNamed(pin, connection)
+      return {}
+    })
+    connection.handle('put-data', (question, context) => this.#putData(question, context))
+    connection.onClose(() => this.#forget(connection))
+  }
+
+  async close(): Promise<void> {
+    this.#isOpen = false
+    await Promise.all([...this.#connections].map((connection) => connection.close()))
+  }
+
+  #forget(connection: PeerConnection): void {
+    this.#connections.delete(connection)
+    for (const [id, named] of this.#named) if (named.connection === connection) this.#releaseNamed(id, connection)
+  }
+
+  #releaseNamed(id: number, connection: PeerConnection): void {
+    const named = this.#named.get(id)
+    if (named?.connection !== connection) return
+    this.#named.delete(id)
+    named.cancelTimer()
+    named.pin.release()
+  }
+
+  async #getData(
+    connection: PeerConnection,
+    question: Question<'get-data'>,
+    context: ServeContext,
+  ): Promise<WorkerRequests['get-data'][1]> {
+    const isNear = sameHost(question.hostToken, hostToken())
+    if (this.#isBusy(isNear)) return { values: question.keys.map((key) => ({ key, via: 'busy' })) }
+    this.#serving++
+    const streamed: Streamed[] = []
+    try {
+      const values = await this.#answer(connection, question.keys, isNear && this.#parts.linksSameHost, streamed)
+      if (streamed.length === 0) return { values }
+      await context.answerFirst({ values })
+      for (const { pin, nbytes } of streamed) await this.#stream(pin, nbytes, context)
+      return { values }
+    } finally {
+      this.#serving--
+      for (const { pin } of streamed) pin.release()
+    }
+  }
+
+  /** V1, V2. */
+  #isBusy(isNear: boolean): boolean {
+    if (!this.#isOpen) return true
+    const { servesMax } = this.#parts
+    const limit = this.#parts.isPaused() ? 1 : isNear ? 2 * servesMax : servesMax
+    return this.#serving >= limit
+  }
+
+  async #answer(
+    connection: PeerConnection,
+    keys: readonly TaskKey[],
+    namesFiles: boolean,
+    streamed: Streamed[],
+  ): Promise<ServedValue[]> {
+    const values: ServedValue[] = []
+    let inlineBytes = 0
+    for (const key of keys) {
+      const pin = this.#parts.store.pin(key)
+      if (pin === undefined) {
+        values.push({ key, via: 'missing' })
+        continue
+      }
+      const { source, runId } = pin
+      const nbytes = source.via === 'inline' ? source.bytes.length : source.nbytes
+      if (nbytes <= this.#parts.inlineLimit && inlineBytes + nbytes <= INLINE_ANSWER_BYTES) {
+        const bytes = await this.#readSmall(pin, nbytes)
+        if (bytes !== null) {
+          values.push({ key, via: 'inline', runId, bytes })
+          inlineBytes += nbytes
+          continue
+        }
+        values.push({ key, via: 'missing' })
+      } else if (namesFiles && source.via === 'file' && source.offset === 0) {
+        this.#name(pin, connection)
+        const type = this.#parts.store.get(key)?.type ?? ''
+        values.push({
+          key,
+          via: 'file',
+          runId,
+          path: source.path,
+          offset: 0,
+          nbytes,
+          tier: source.tier,
+          pin: pin.id,
+          type,
+        })
+      } else {
+        streamed.push({ pin, nbytes })
+        values.push({ key, via: 'stream', runId, nbytes })
+      }
+    }
+    return values
+  }
+
+  /** A copy: the answer is written after the pin is gone. Null when it cannot be read: a lost replica. */
+  async #readSmall(pin: Pin, nbytes: number): Promise<Uint8Array | null> {
+    const { source, key } = pin
+    try {
+      if (source.via === 'inline') return Uint8Array.from(source.bytes)
+      const pieces: Uint8Array[] = []
+      for await (const piece of readInPieces(source.path, source.offset, nbytes, CHUNK_BYTES)) pieces.push(piece)
+      return pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces)
+    } catch {
+      void this.#parts.store.check(key)
+      return null
+    } finally {
+      pin.release()
+    }
+  }
+
+  #name(pin: Pin, connection: PeerConnection): void {
+    const cancelTimer = this.#parts.clock.after(PIN_MS, () => this.#releaseNamed(pin.id, connection))
+    this.#named.set(pin.id, { pin, connection, cancelTimer })
+  }
+
+  /** V4. */
+  async #stream(pin: Pin, nbytes: number, context: ServeContext): Promise<void> {
+    const { source, key } = pin
+    if (source.via === 'inline') return this.#sendChunk(Uint8Array.from(source.bytes), context)
+    try {
+      for await (const piece of readInPieces(source.path, source.offset, nbytes, CHUNK_BYTES)) {
+        await this.#sendChunk(piece, context)
+      }
+    } catch (error) {
+      if (!context.signal.aborted) void this.#parts.store.check(key)
+      throw error
+    }
+  }
+
+  async #sendChunk(bytes: Uint8Array, context: ServeContext): Promise<void> {
+    const cancelTimer = this.#parts.clock.after(STALL_MS, () => {
+      context.connection.abort(new PlimsollError('TIMEOUT', `the reader took nothing for ${STALL_MS / 1000} s`))
+    })
+    try {
+      await context.sendChunk(bytes)
+      this.#servedBytes += bytes.length
+    } finally {
+      cancelTimer()
+    }
+  }
+
+  async #putData(question: Question<'put-data'>, context: ServeContext): Promise<WorkerRequests['put-data'][1]> {
+    const { store, inlineLimit } = this.#parts
+    const intake = new BlobIntake(store, question, { fetched: false, durable: true, inlineLimit })
+    try {
+      for await (const chunk of context.body) await intake.write(chunk)
+      const value = await intake.finish()
+      this.#parts.onScattered({ ...value, type: question.type })
+      return { nbytes: value.nbytes }
+    } finally {
+      await intake.cancel()
+    }
+  }
+}

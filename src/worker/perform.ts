@@ -1,0 +1,83 @@
+import { assertNever } from '../base/invariant.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { WorkerToScheduler } from '../protocol/scheduler-worker.ts'
+import type { TieredStore } from '../store/tiered-store.ts'
+import { encodeError } from '../values/error.ts'
+import type { WorkerEffect } from './core/effects.ts'
+import type { ReplicaName } from './core/events.ts'
+import type { ExecutorPool } from './executor/index.ts'
+import type { PeerClient } from './peer-client.ts'
+import type { EventBody } from './core-driver.ts'
+import type { RunDesk } from './run-desk.ts'
+
+export interface PerformerParts {
+  readonly store: TieredStore
+  readonly desk: RunDesk
+  readonly peers: PeerClient
+  pool(): ExecutorPool
+  send(message: WorkerToScheduler): void
+  setTimer(delayMs: number, event: EventBody): void
+  /** Empties the store; events wait until it is empty. */
+  wipe(generation: number): void
+  close(reason: string): void
+}
+
+/** Does what the core wants done. Decides nothing. */
+export class Performer {
+  readonly #parts: PerformerParts
+
+  constructor(parts: PerformerParts) {
+    this.#parts = parts
+  }
+
+  perform(effect: WorkerEffect): void {
+    const { store, desk, peers } = this.#parts
+    switch (effect.kind) {
+      case 'SendToScheduler':
+        for (const message of effect.messages) this.#parts.send(message)
+        return
+      case 'ReportFailure':
+        return this.#reportFailure(effect)
+      case 'Execute':
+        for (const order of effect.runs) desk.start(order)
+        return
+      case 'CancelExecution':
+        return this.#parts.pool().cancel(effect.runId, effect.force)
+      case 'StoreResult':
+        return desk.storeResult(effect.runId)
+      case 'DropResult':
+        return desk.dropResult(effect.runId)
+      case 'GatherFromPeer':
+        return peers.gather(effect.transferId, effect.address, effect.keys)
+      case 'AbortTransfer':
+        return peers.abort(effect.transferId)
+      case 'FreeFromStore':
+        return this.#free(effect.values)
+      case 'KeepReplicas':
+        return store.keepReplicas(effect.keys)
+      case 'WipeStore':
+        return this.#parts.wipe(effect.generation)
+      case 'ForgetFunctions':
+        return this.#parts.pool().forgetFunctions(effect.ids)
+      case 'SetTimer':
+        return this.#parts.setTimer(effect.delayMs, effect.event)
+      case 'CloseWorker':
+        return this.#parts.close(effect.reason)
+      default:
+        return assertNever(effect, 'effect of the worker')
+    }
+  }
+
+  /** What the store holds of another run by now is none of ours. */
+  #free(values: readonly ReplicaName[]): void {
+    const { store } = this.#parts
+    const keys = values.filter(({ key, runId }) => (store.get(key)?.runId ?? runId) === runId).map(({ key }) => key)
+    store.free(keys)
+  }
+
+  #reportFailure(effect: Extract<WorkerEffect, { kind: 'ReportFailure' }>): void {
+    const { key, runId, failure, code, message } = effect
+    const error = encodeError(new PlimsollError(code, message, { key }))
+    this.#parts.send({ op: 'task-erred', key, runId, kind: failure, error, durationMs: 0 })
+  }
+}

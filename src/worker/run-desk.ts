@@ -1,0 +1,214 @@
+// Runs between the core, the executors and the store: pins the inputs of each run while an executor may read them, keeps
+// its result until the core says what becomes of it, and grants places.
+//
+// D1. A run's pins are taken before its request goes to the pool, and released at its end; an input that stays mapped after
+//     that is released when the pool says that the mapping is gone.
+// D2. A result is either stored or given back, exactly once.
+
+import type { RunId, TaskKey } from '../base/ids.ts'
+import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import type { Pin, Place, StoredValue } from '../store/store.ts'
+import type { TieredStore } from '../store/tiered-store.ts'
+import { encodeError } from '../values/error.ts'
+import type { RunOrder } from './core/effects.ts'
+import type { EventBody } from './core-driver.ts'
+import type {
+  ExecutorInput,
+  ExecutorPool,
+  ExecutorPoolEvents,
+  FinishedRun,
+  PlaceAnswer,
+  PlaceRequest,
+} from './executor/index.ts'
+
+export interface RunDeskParts {
+  readonly store: TieredStore
+  pool(): ExecutorPool
+  /** Cluster and generation that values belong to now. */
+  identity(): { readonly clusterId: string; readonly generation: number }
+  dispatch(event: EventBody): void
+}
+
+type PoolEvent<Name extends 'onErred' | 'onReturned' | 'onInputBad' | 'onCancelled' | 'onUnmapped'> = Parameters<
+  ExecutorPoolEvents[Name]
+>[0]
+
+interface OpenRun {
+  readonly key: TaskKey
+  readonly name: string
+  readonly pins: readonly Pin[]
+}
+
+const NO_PINS: readonly Pin[] = []
+const NO_INPUTS: readonly ExecutorInput[] = []
+
+export class RunDesk {
+  readonly #parts: RunDeskParts
+  readonly #open = new Map<RunId, OpenRun>()
+  readonly #mapped = new Map<RunId, Map<TaskKey, Pin>>()
+  readonly #results = new Map<RunId, FinishedRun & { readonly key: TaskKey }>()
+
+  constructor(parts: RunDeskParts) {
+    this.#parts = parts
+  }
+
+  start(order: RunOrder): void {
+    const { runId, key, inputs, name, fn, fnBytes, args, options, attempt } = order
+    const pins = inputs.length === 0 ? NO_PINS : this.#pinAll(runId, inputs)
+    if (pins === null) return
+    this.#open.set(runId, { key, name, pins })
+    const { clusterId, generation } = this.#parts.identity()
+    const sources = pins.length === 0 ? NO_INPUTS : pins.map((pin) => ({ key: pin.key, source: pin.source }))
+    this.#parts
+      .pool()
+      .run({ runId, key, name, fn, fnBytes, args, inputs: sources, options, attempt, clusterId, generation })
+  }
+
+  /** Null when one is not there: the core hears of it. */
+  #pinAll(runId: RunId, inputs: readonly TaskKey[]): Pin[] | null {
+    const pins: Pin[] = []
+    for (const key of inputs) {
+      const pin = this.#parts.store.pin(key)
+      if (pin !== undefined) {
+        pins.push(pin)
+        continue
+      }
+      for (const taken of pins) taken.release()
+      // No run id of a value: whatever the core thinks it holds is not there.
+      this.#parts.dispatch({ kind: 'InputBad', runId, key, valueRunId: null, reason: 'it is not in the store' })
+      return null
+    }
+    return pins
+  }
+
+  /** The events of the pool that concern runs. */
+  readonly poolEvents = {
+    onFinished: (run: FinishedRun): void => this.#onFinished(run),
+    onErred: (run: PoolEvent<'onErred'>): void => {
+      this.#end(run.runId, run.stillMapped)
+      const { runId, kind, error, durationMs } = run
+      this.#parts.dispatch({ kind: 'RunErred', runId, failure: kind, error, durationMs })
+    },
+    onReturned: ({ runId, reason }: PoolEvent<'onReturned'>): void => {
+      this.#end(runId, [])
+      this.#parts.dispatch({ kind: 'RunReturned', runId, reason })
+    },
+    onInputBad: ({ runId, key, reason, stillMapped }: PoolEvent<'onInputBad'>): void => {
+      const open = this.#end(runId, stillMapped)
+      const valueRunId = open?.pins.find((pin) => pin.key === key)?.runId ?? null
+      this.#parts.dispatch({ kind: 'InputBad', runId, key, valueRunId, reason })
+    },
+    onCancelled: ({ runId, stillMapped }: PoolEvent<'onCancelled'>): void => {
+      this.#end(runId, stillMapped)
+      this.#parts.dispatch({ kind: 'RunCancelled', runId })
+    },
+    onUnmapped: ({ runId, key }: PoolEvent<'onUnmapped'>): void => {
+      const pins = this.#mapped.get(runId)
+      pins?.get(key)?.unmapped()
+      pins?.delete(key)
+      if (pins?.size === 0) this.#mapped.delete(runId)
+    },
+    onPlaceRequest: (run: PlaceRequest, answer: (reply: PlaceAnswer) => void): void => {
+      void this.#grantPlace(run, answer)
+    },
+    onPlaceUnused: (place: Place): void => this.#parts.store.cancelPlace(place),
+  }
+
+  /** The core wants it: into the store with it. */
+  storeResult(runId: RunId): void {
+    const finished = this.#results.get(runId)
+    if (finished === undefined) return
+    this.#results.delete(runId)
+    const { result, key, type } = finished
+    const { store } = this.#parts
+    if (result.via === 'place') {
+      const accepting = store.accept(result.place, { key, runId, type })
+      accepting.then(
+        (value) => this.#stored(value, runId),
+        (error: unknown) => this.#refused(runId, error),
+      )
+      return
+    }
+    try {
+      this.#stored(store.putInlineNow({ key, runId, type }, result.blob), runId)
+    } catch (error) {
+      this.#refused(runId, error)
+    }
+  }
+
+  dropResult(runId: RunId): void {
+    const finished = this.#results.get(runId)
+    this.#results.delete(runId)
+    if (finished?.result.via === 'place') this.#parts.store.cancelPlace(finished.result.place)
+  }
+
+  /** Everything that is still pinned is let go: the executors are gone. */
+  close(): void {
+    for (const { pins } of this.#open.values()) for (const pin of pins) pin.release()
+    for (const pins of this.#mapped.values()) for (const pin of pins.values()) pin.unmapped()
+    this.#open.clear()
+    this.#mapped.clear()
+    for (const runId of this.#results.keys()) this.dropResult(runId)
+  }
+
+  #onFinished(run: FinishedRun): void {
+    const { runId, durationMs, stillMapped } = run
+    const open = this.#end(runId, stillMapped)
+    if (open === undefined) {
+      if (run.result.via === 'place') this.#parts.store.cancelPlace(run.result.place)
+      return
+    }
+    this.#results.set(runId, { ...run, key: open.key })
+    this.#parts.dispatch({ kind: 'RunFinished', runId, durationMs, depth: this.#parts.pool().depthFor(open.name) })
+  }
+
+  /** D1. */
+  #end(runId: RunId, stillMapped: readonly TaskKey[]): OpenRun | undefined {
+    const open = this.#open.get(runId)
+    if (open === undefined) return undefined
+    this.#open.delete(runId)
+    if (open.pins.length === 0) return open
+    for (const pin of open.pins) {
+      const mapped = stillMapped.includes(pin.key)
+      pin.release(mapped)
+      if (mapped) this.#keepMapped(runId, pin)
+    }
+    return open
+  }
+
+  #keepMapped(runId: RunId, pin: Pin): void {
+    let pins = this.#mapped.get(runId)
+    if (pins === undefined) {
+      pins = new Map()
+      this.#mapped.set(runId, pins)
+    }
+    pins.set(pin.key, pin)
+  }
+
+  #stored(value: StoredValue, runId: RunId): void {
+    const { nbytes, type, durable } = value
+    this.#parts.dispatch({ kind: 'ValueStored', runId, nbytes, type, durable })
+  }
+
+  #refused(runId: RunId, thrown: unknown): void {
+    this.#parts.dispatch({ kind: 'ValueRefused', runId, error: encodeError(thrown) })
+  }
+
+  async #grantPlace(run: PlaceRequest, answer: (reply: PlaceAnswer) => void): Promise<void> {
+    const { store } = this.#parts
+    if (run.failed !== undefined) store.cancelPlace(run.failed.place)
+    try {
+      const avoid = run.failed === undefined ? {} : { avoid: run.failed.place.tier }
+      const place = await store.requestPlace(run.nbytes, avoid)
+      // The run may have ended while it waited.
+      if (this.#open.has(run.runId)) answer({ place })
+      else store.cancelPlace(place)
+    } catch (thrown) {
+      const error =
+        thrown instanceof PlimsollError
+          ? thrown
+          : new PlimsollError('STORE_FULL', toError(thrown).message, {}, { cause: thrown })
+      answer({ error })
+    }
+  }
+}
