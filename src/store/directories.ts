@@ -10,7 +10,8 @@
 import { randomBytes } from 'node:crypto'
 import * as fsp from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { formatBytes } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { loadLibc } from '../native/libc.ts'
@@ -86,6 +87,31 @@ export async function claimDirectories(options: ClaimOptions): Promise<ClaimedDi
       await memory?.release(remove)
     },
   }
+}
+
+/** The kernel lets go of the locks of a dying process after it has closed its pipes: whoever heard of it by a pipe is early. */
+const ABANDONED_ATTEMPTS = 20
+const ABANDONED_PAUSE_MS = 50
+
+/**
+ * Removes the directory of a worker whose claimer has died, and its lock: for the worker process that outlived its nanny.
+ * Leaves it alone while somebody holds the lock. Never throws.
+ */
+export async function removeAbandoned(path: string): Promise<void> {
+  for (let attempt = 1; attempt <= ABANDONED_ATTEMPTS; attempt++) {
+    await purgeOne(dirname(path), basename(path)).catch(() => {})
+    if (!(await exists(path)) && !(await exists(`${path}.lock`))) break
+    await sleep(ABANDONED_PAUSE_MS)
+  }
+  // Only when it is empty: others may use it.
+  await fsp.rmdir(dirname(path)).catch(() => {})
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await fsp.lstat(path).then(
+    () => true,
+    () => false,
+  )
 }
 
 interface Claim {

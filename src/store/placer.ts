@@ -30,6 +30,8 @@ export class Placer {
   readonly #tiers: Readonly<Record<'memory' | 'disk', FileTier>>
   readonly #spiller: Spiller
   readonly #granted = new Map<number, Place>()
+  /** Being accepted or given up: nobody else touches their files. */
+  readonly #taken = new Set<number>()
   #waiting: Waiting[] = []
   #nextId = 1
 
@@ -109,20 +111,28 @@ export class Placer {
   /** Ends the reservation and returns the place; undefined when it is not granted (any more). */
   take(place: Place): Place | undefined {
     const granted = this.#granted.get(place.id)
+    if (granted === undefined) return undefined
     this.#granted.delete(place.id)
+    this.#taken.add(place.id)
     return granted
   }
 
   /** Called when the bytes of a place that was taken are counted elsewhere, or gone. */
   unreserve(place: Place): void {
+    this.#taken.delete(place.id)
     this.#tiers[place.tier].unreserve(place.nbytes)
     this.#context.changed()
   }
 
   cancel(place: Place): void {
     const granted = this.take(place)
-    if (granted === undefined) return
-    this.#context.track(this.giveUp(granted))
+    if (granted !== undefined) this.#context.track(this.giveUp(granted))
+    else if (!this.#taken.has(place.id)) this.#context.track(this.discard(place))
+  }
+
+  /** A writer that did not know its place void may have written there all the same. */
+  async discard(place: Place): Promise<void> {
+    await this.#tiers[place.tier].unlinkQuietly(place.path)
   }
 
   /** Unlinks what was written to a place that was taken; its bytes stay reserved until then. */

@@ -9,6 +9,7 @@ import { Prng } from '../base/prng.ts'
 import { taskKey, type TaskKey } from '../base/ids.ts'
 import { blobOf, CLUSTER, entryOf, KiB, MiB, recorder } from './fixture.conformance.ts'
 import { SimFs } from './sim-fs.ts'
+import type { StoreFs } from './store-fs.ts'
 import type { Pin, Place } from './store.ts'
 import { TieredStore } from './tiered-store.ts'
 
@@ -28,6 +29,7 @@ class World {
   readonly clock = new VirtualClock()
   readonly model = new Map<TaskKey, Held>()
   readonly prng: Prng
+  process = { alive: true }
   store: TieredStore
   pins: { pin: Pin; mapped: boolean }[] = []
   pending: Promise<void>[] = []
@@ -46,8 +48,10 @@ class World {
 
   newStore(): TieredStore {
     const { events } = recorder()
+    const process = { alive: true }
+    this.process = process
     const forget = (key: TaskKey, run: number): void => {
-      if (this.model.get(key)?.run === run) this.model.delete(key)
+      if (process.alive && this.model.get(key)?.run === run) this.model.delete(key)
     }
     return new TieredStore(
       {
@@ -60,7 +64,7 @@ class World {
         inlineLimit: 8 * KiB,
         threadPool: 16,
         bootId: 'boot',
-        fs: this.fs,
+        fs: mortal(this.fs, process),
         clock: this.clock,
       },
       {
@@ -69,7 +73,8 @@ class World {
         onLost: (value) => forget(value.key, value.runId),
         onDurable: (values) => {
           for (const { key, runId, nbytes } of values) {
-            if (this.model.get(key)?.run === runId) this.model.set(key, { run: runId, nbytes, durable: true })
+            if (process.alive && this.model.get(key)?.run === runId)
+              this.model.set(key, { run: runId, nbytes, durable: true })
           }
         },
       },
@@ -97,7 +102,11 @@ class World {
     if (store !== this.store) return
     if (outcome === 0) return store.cancelPlace(place)
     const blob = blobOf(key, run, nbytes)
-    this.fs.write(place.path, outcome === 1 ? blob.subarray(0, nbytes - 1) : blob)
+    try {
+      this.fs.write(place.path, outcome === 1 ? blob.subarray(0, nbytes - 1) : blob)
+    } catch {
+      return store.cancelPlace(place)
+    }
     await store.accept(place, entryOf(key, run, fetched))
     // Accepted values appear in the turn that accept resolves in, before anything else can drop them.
     const value = store.get(key)
@@ -111,19 +120,20 @@ class World {
     if (store.get(key)?.runId === run) this.arrived(key, { run, nbytes, durable: true })
   }
 
+  /** SIGKILL: calls into the file system that were under way end, nothing follows them. */
   async crash(): Promise<void> {
     const survivors = [...this.model].filter(([, held]) => held.durable)
-    // A dead process does nothing more: what was under way ends as it may, on files that nobody watches.
-    const dead = this.store
+    this.process.alive = false
     this.pins = []
-    await dead.close({ keep: true })
-    await Promise.all(this.pending)
     this.pending = []
+    await this.turns(20)
     this.incarnation++
     this.store = this.newStore()
     const adopted = new Map((await this.store.open()).map((value) => [value.key, value]))
     for (const [key, held] of survivors) {
-      expect(adopted.get(key), `${key} of run ${held.run} was durable`).toMatchObject({ nbytes: held.nbytes })
+      const value = adopted.get(key)
+      expect(value?.runId, `${key} of run ${held.run} was durable`).toBeGreaterThanOrEqual(held.run)
+      if (value?.runId === held.run) expect(value).toMatchObject({ nbytes: held.nbytes, durable: true })
     }
     this.model.clear()
     for (const [key, value] of adopted) this.model.set(key, { run: value.runId, nbytes: value.nbytes, durable: true })
@@ -170,6 +180,21 @@ class World {
     this.compare()
     for (const key of [...this.model.keys()]) expect(await this.store.check(key), `${key} is whole`).toBe(true)
   }
+}
+
+/** The file system as one process sees it: when it dies, no call returns to it and none begins. */
+function mortal(fs: SimFs, process: { readonly alive: boolean }): StoreFs {
+  const never = new Promise<never>(() => {})
+  return new Proxy<StoreFs>(fs, {
+    get(_, name: keyof StoreFs) {
+      const call = fs[name].bind(fs) as (...args: unknown[]) => Promise<unknown>
+      return async (...args: unknown[]) => {
+        if (!process.alive) return never
+        const value = await call(...args)
+        return process.alive ? value : never
+      }
+    },
+  })
 }
 
 const step = fc.record({
@@ -279,6 +304,8 @@ describe('the store against a model', () => {
         await world.store.setIdentity(CLUSTER, 1)
         for (const one of steps) {
           await perform(world, one)
+          // Whoever awaits an arrival hears of it within the turn.
+          await world.turns(1)
           world.compare()
         }
         world.fs.fault = () => null

@@ -159,7 +159,10 @@ export class TieredStore {
    */
   async accept(place: Place, entry: BlobEntry): Promise<StoredValue> {
     const granted = this.#placer.take(place)
-    if (granted === undefined) throw closedError()
+    if (granted === undefined) {
+      await this.#placer.discard(place)
+      throw closedError()
+    }
     const tier = granted.tier === 'memory' ? this.#memory : this.#disk
     return this.#arriving(entry.key, async (arrival) => {
       let path: string
