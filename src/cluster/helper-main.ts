@@ -2,7 +2,7 @@
 // heartbeats, restarts and the watch over memory. It lives for its program alone: when the channel ends, however the
 // program ended, workers are killed and directories removed.
 
-import { configureLoggingFrom } from '../diagnostics/logging.ts'
+import { configureLogging, configureLoggingFrom } from '../diagnostics/logging.ts'
 import { loadConfig } from '../config/index.ts'
 import type { ClusterPlan } from './backend.ts'
 import { type HelperToProgram, type ProgramToHelper, toWireFailure } from './helper-messages.ts'
@@ -58,7 +58,11 @@ process.on('message', (message: ProgramToHelper) => {
       return close(message.reason, false)
   }
 })
-process.on('disconnect', () => close('the program has ended', true))
+process.on('disconnect', () => {
+  // That workers die now is no news to anybody.
+  configureLogging({ level: 'error' })
+  close('the program has ended', true)
+})
 process.on('SIGTERM', () => close('the helper was asked to end (SIGTERM)', false))
 // Ctrl-C and a closed terminal reach every process of the group; the program decides what they mean.
 process.on('SIGINT', () => {})

@@ -2,7 +2,7 @@ import * as fsp from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { claimDirectories, type ClaimedDirectories } from './directories.ts'
+import { claimDirectories, type ClaimedDirectories, removeAbandoned } from './directories.ts'
 import { takeStale, tryLock } from './directory-lock.ts'
 import { loadLibc } from '../native/libc.ts'
 
@@ -72,6 +72,20 @@ describe('claimDirectories', () => {
     const claimed = await claim('w1')
     expect((await fsp.readdir(root())).sort()).toEqual(['living', 'living.lock', 'w1', 'w1.lock'])
     await claimed.release({ remove: true })
+    await living.release({ remove: true })
+    expect(await fsp.readdir(base)).toEqual([])
+  })
+
+  it('removes the directory of a dead claimer with its lock, never that of a living one', async () => {
+    const living = await claim('living')
+    await fsp.mkdir(join(root(), 'dead'), { mode: 0o700 })
+    await fsp.writeFile(join(root(), 'dead', 'blob'), 'x')
+    const holder = { pid: 2 ** 22 + 1, startTime: '1', boot: null, pidNamespace: null, flock: true }
+    await fsp.writeFile(join(root(), 'dead.lock'), JSON.stringify(holder))
+    await removeAbandoned(join(root(), 'dead'))
+    await removeAbandoned(join(root(), 'never-was'))
+    await removeAbandoned(living.local)
+    expect((await fsp.readdir(root())).sort()).toEqual(['living', 'living.lock'])
     await living.release({ remove: true })
     expect(await fsp.readdir(base)).toEqual([])
   })

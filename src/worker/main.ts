@@ -6,12 +6,12 @@
 // - it could not start: `start-failed`, exit code 1;
 // - its nanny died: executors are ended and the directories removed, since nobody else will; exit code 1.
 
-import { rm } from 'node:fs/promises'
 import { getLogger } from '@logtape/logtape'
 import { loadConfig } from '../config/index.ts'
 import { configureLoggingFrom } from '../diagnostics/logging.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { NannyToWorker, WorkerStartOptions, WorkerToNanny } from '../protocol/nanny.ts'
+import { removeAbandoned } from '../store/directories.ts'
 import { Worker } from './worker.ts'
 
 /** An end in good order takes at most this long; the nanny kills what is left. */
@@ -85,7 +85,7 @@ class WorkerProcess {
     await this.#worker?.close('its nanny died')
     const { localDirectory, memoryDirectory } = this.#options ?? { localDirectory: null, memoryDirectory: null }
     for (const directory of [localDirectory, memoryDirectory]) {
-      if (directory !== null) await rm(directory, { recursive: true, force: true }).catch(() => {})
+      if (directory !== null) await removeAbandoned(directory)
     }
     process.exit(1)
   }
@@ -103,7 +103,7 @@ class WorkerProcess {
   /** What was told to the nanny is on its way before the process ends. */
   #exit(code: number): void {
     this.#ending = true
-    if (process.connected && process.channel != null) {
+    if (process.connected) {
       process.send?.({ op: 'peaks', ...this.#peaks() } satisfies WorkerToNanny, () => process.exit(code))
       setTimeout(() => process.exit(code), 1000).unref()
     } else {

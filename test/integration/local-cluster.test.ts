@@ -1,30 +1,44 @@
 // LocalCluster as a program uses it, on the build, with real processes.
 
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Client, LocalCluster, wait } from '../../dist/index.js'
-import { descendantsOf, eventually, isAlive, workerDirectories } from '../e2e/installed.ts'
+import { descendantsOf, eventually, isAlive } from '../e2e/installed.ts'
 
 const MEMORY = '512 MiB'
 let folder: string
-let before: string[]
+/** Bases of the workers' directories that are this test's own. */
+let bases: { readonly localDirectory: string; readonly memoryDirectory: string }
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'plimsoll-cluster-'))
-  before = workerDirectories()
+  bases = {
+    localDirectory: join(folder, 'local'),
+    memoryDirectory: mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : folder, 'plimsoll-cluster-')),
+  }
 })
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+afterAll(() => {
+  for (const path of [folder, bases.memoryDirectory]) rmSync(path, { recursive: true, force: true })
+})
 
-/** Directories of this test run that are there now. */
-const directories = (): string[] => workerDirectories().filter((path) => !before.includes(path))
+/** What workers left, or have, in their directories. */
+function directories(): string[] {
+  return Object.values(bases).flatMap((base) =>
+    existsSync(base) ? readdirSync(base, { recursive: true }).map((name) => join(base, String(name))) : [],
+  )
+}
 
 async function nothingLeft(pids: readonly number[], timeoutMs = 2000): Promise<void> {
   await eventually('every process has ended', () => pids.every((pid) => !isAlive(pid)), timeoutMs)
-  await eventually('every directory is removed', () => directories().length === 0, timeoutMs)
+  await eventually('every directory is removed', () => directories().length === 0, timeoutMs).catch(
+    (error: unknown) => {
+      throw new Error(`left: ${directories().join(', ')}`, { cause: error })
+    },
+  )
 }
 
 /** A program beside the test, as a child process; `say` lines are what the test waits for. */
@@ -36,7 +50,10 @@ class Program {
   constructor(name: string, source: string) {
     const path = join(folder, `${name}.mjs`)
     const index = JSON.stringify(pathToFileURL(resolve('dist/index.js')).href)
-    writeFileSync(path, `import { Client, LocalCluster } from ${index}\n${source}\n`)
+    writeFileSync(
+      path,
+      `import { Client, LocalCluster } from ${index}\nconst bases = ${JSON.stringify(bases)}\n${source}\n`,
+    )
     // A group of its own, so that a test can send what a terminal sends.
     this.child = spawn(process.execPath, [path], { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     for (const stream of [this.child.stdout, this.child.stderr])
@@ -55,7 +72,7 @@ class Program {
 
 describe('a local cluster', () => {
   it('starts a scheduler and workers, and leaves nothing when it is closed, twice', async () => {
-    const cluster = new LocalCluster({ nWorkers: 2, nthreads: 1, memoryLimit: MEMORY })
+    const cluster = new LocalCluster({ ...bases, nWorkers: 2, nthreads: 1, memoryLimit: MEMORY })
     await cluster.start()
     const pids = descendantsOf(cluster.scheduler.pid)
     expect(cluster.address).toMatch(/^tcp:\/\/127\.0\.0\.1:\d+$/)
@@ -73,6 +90,7 @@ describe('a local cluster', () => {
 
   it('gives its workers the environment and the configuration it was given', async () => {
     await using cluster = new LocalCluster({
+      ...bases,
       nthreads: 1,
       memoryLimit: MEMORY,
       env: { FROM_OPTION: 'yes' },
@@ -87,7 +105,7 @@ describe('a local cluster', () => {
   })
 
   it('scales up and down, and what only a leaving worker holds stays', async () => {
-    await using cluster = new LocalCluster({ nthreads: 1, memoryLimit: MEMORY })
+    await using cluster = new LocalCluster({ ...bases, nthreads: 1, memoryLimit: MEMORY })
     await using client = await Client.connect(cluster)
     await cluster.scale(3)
     await client.waitForWorkers(3, { timeout: 10_000 })
@@ -101,7 +119,7 @@ describe('a local cluster', () => {
   })
 
   it('has a killed worker back with the same id', async () => {
-    await using cluster = new LocalCluster({ nthreads: 1, memoryLimit: MEMORY })
+    await using cluster = new LocalCluster({ ...bases, nthreads: 1, memoryLimit: MEMORY })
     await using client = await Client.connect(cluster)
     const stored = client.submit(() => new Float64Array(100_000).fill(2))
     await stored.result()
@@ -119,7 +137,7 @@ describe('a local cluster', () => {
   })
 
   it('cannot start with a limit that no worker can live with, says why, and leaves nothing', async () => {
-    const cluster = new LocalCluster({ nthreads: 1, memoryLimit: '20 MiB' })
+    const cluster = new LocalCluster({ ...bases, nthreads: 1, memoryLimit: '20 MiB' })
     await expect(cluster.start()).rejects.toMatchObject({
       code: 'WORKER_START_FAILED',
       message: expect.stringMatching(/20\.00 MiB is too small.*at least 160\.00 MiB/) as string,
@@ -132,7 +150,7 @@ describe('a local cluster', () => {
     const server = createServer().listen(0, '127.0.0.1')
     await new Promise((listening) => server.once('listening', listening))
     const { port } = server.address() as { port: number }
-    const cluster = new LocalCluster({ schedulerPort: port, memoryLimit: MEMORY })
+    const cluster = new LocalCluster({ ...bases, schedulerPort: port, memoryLimit: MEMORY })
     await expect(cluster.start()).rejects.toMatchObject({
       code: 'CONNECT_FAILED',
       message: expect.stringContaining(String(port)) as string,
@@ -143,7 +161,7 @@ describe('a local cluster', () => {
 
   it('in one process runs tasks without any other', async () => {
     const children = descendantsOf(process.pid)
-    await using cluster = new LocalCluster({ inProcess: true, nWorkers: 2, nthreads: 1 })
+    await using cluster = new LocalCluster({ ...bases, inProcess: true, nWorkers: 2, nthreads: 1 })
     await using client = await Client.connect(cluster)
     expect(await client.gather(client.map((x: number) => [x, process.pid], [1, 2, 3]))).toEqual(
       [1, 2, 3].map((x) => [x, process.pid]),
@@ -156,7 +174,7 @@ describe('a local cluster', () => {
 })
 
 const LOOP = `
-const cluster = await new LocalCluster({ nthreads: 1, memoryLimit: '${MEMORY}' }).start()
+const cluster = await new LocalCluster({ ...bases, nthreads: 1, memoryLimit: '${MEMORY}' }).start()
 const client = await Client.connect(cluster)
 await client.submit(() => new Float64Array(100_000)).result()
 client.submit(() => { for (;;); })
@@ -168,7 +186,7 @@ describe('a program with a local cluster', () => {
   it('ends by itself when it is done, without closing anything', async () => {
     const program = new Program(
       'done',
-      `const cluster = await new LocalCluster({ nthreads: 1, memoryLimit: '${MEMORY}' }).start()\nconsole.log('started')`,
+      `const cluster = await new LocalCluster({ ...bases, nthreads: 1, memoryLimit: '${MEMORY}' }).start()\nconsole.log('started')`,
     )
     await program.said('started')
     const pids = descendantsOf(program.pid)
