@@ -18,6 +18,7 @@ export interface ProgressOptions extends WaitOptions {
 export interface ProgressStream {
   readonly isTTY?: boolean
   readonly columns?: number
+  readonly rows?: number
   write(text: string): unknown
 }
 
@@ -35,6 +36,7 @@ const HIDE_CURSOR = '\u001B[?25l'
 const SHOW_CURSOR = '\u001B[?25h'
 const CLEAR_LINE = '\u001B[2K'
 const WIDTH_DEFAULT = 80
+const HEIGHT_DEFAULT = 24
 const NAME_WIDTH_MAX = 24
 const BAR_WIDTH = { least: 10, most: 40 } as const
 
@@ -143,7 +145,11 @@ class Screen {
   }
 
   #draw(): void {
-    const lines = this.#bars.lines(this.#stream.columns ?? WIDTH_DEFAULT)
+    // A terminal that was never told its size says 0.
+    const lines = this.#bars.lines(this.#stream.columns || WIDTH_DEFAULT)
+    // What has scrolled away cannot be drawn over.
+    const room = Math.max(2, (this.#stream.rows || HEIGHT_DEFAULT) - 1)
+    if (lines.length > room) lines.splice(room - 1, lines.length, `… and ${lines.length - room + 1} more`)
     const up = this.#drawn > 0 ? `\u001B[${this.#drawn}A` : ''
     this.#stream.write(up + lines.map((line) => `${CLEAR_LINE}${line}\n`).join(''))
     this.#drawn = lines.length
