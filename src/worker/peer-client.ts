@@ -88,25 +88,45 @@ export class PeerClient {
       : 'done'
   }
 
+  /** The wait for a connection knows no signal, so an abort ends it here; later the transfer ends by itself. */
   #run(transfer: Transfer, address: string, signal: AbortSignal): Promise<TransferOutcome> {
-    return this.#parts.pool.use(address, async (connection) => {
-      const links = this.#parts.linksSameHost && !this.#unlinkable.has(address)
-      const startedAt = this.#parts.clock.now()
-      await transfer.ask(connection, links ? hostToken() : null, signal)
-      const { linkFailure } = transfer
-      if (linkFailure !== null) {
-        this.#unlinkable.add(address)
-        this.#log.info('values of {address} cannot be linked ({reason}); they are copied from now on', {
-          address,
-          reason: linkFailure,
-        })
-        await transfer.ask(connection, null, signal)
-      }
-      this.#bandwidths.add(address, transfer.streamedBytes, this.#parts.clock.now() - startedAt)
-      return transfer.outcome
+    return new Promise((resolve, reject) => {
+      let connected = false
+      signal.addEventListener('abort', () => connected || reject(toError(signal.reason)), { once: true })
+      const using = this.#parts.pool.use(address, (connection) => {
+        connected = !signal.aborted
+        return connected
+          ? this.#transfer(transfer, connection, address, signal)
+          : Promise.resolve<TransferOutcome>('aborted')
+      })
+      using.then(resolve, reject)
     })
   }
+
+  async #transfer(
+    transfer: Transfer,
+    connection: PeerConnection,
+    address: string,
+    signal: AbortSignal,
+  ): Promise<TransferOutcome> {
+    const links = this.#parts.linksSameHost && !this.#unlinkable.has(address)
+    const startedAt = this.#parts.clock.now()
+    await transfer.ask(connection, links ? hostToken() : null, signal)
+    const { linkFailure } = transfer
+    if (linkFailure !== null) {
+      this.#unlinkable.add(address)
+      this.#log.info('values of {address} cannot be linked ({reason}); they are copied from now on', {
+        address,
+        reason: linkFailure,
+      })
+      await transfer.ask(connection, null, signal)
+    }
+    this.#bandwidths.add(address, transfer.streamedBytes, this.#parts.clock.now() - startedAt)
+    return transfer.outcome
+  }
 }
+
+const noResult = (): void => {}
 
 /** What became of the orders of one transfer. */
 class Transfer {
@@ -115,6 +135,8 @@ class Transfer {
   readonly #left: Map<string, ReplicaOrder>
   #intakes: { readonly order: ReplicaOrder; readonly intake: BlobIntake | null; missing: number }[] = []
   #busy = false
+  /** The last taking in of a streamed value, settled or not. */
+  #finishing: Promise<void> = Promise.resolve()
   linkFailure: string | null = null
   streamedBytes = 0
 
@@ -146,6 +168,8 @@ class Transfer {
       for (const file of files) await this.#link(file)
     } finally {
       for (const { intake } of this.#intakes.splice(0)) await intake?.cancel()
+      // A value that is just being taken in counts before the end of its transfer, not after.
+      await this.#finishing
       if (files.length > 0 && !connection.closed) {
         void connection.request('release-pins', { pins: files.map((file) => file.pin) }).catch(() => {})
       }
@@ -223,7 +247,10 @@ class Transfer {
     if (intake === null || !this.#left.has(order.key)) return
     try {
       await intake.write(piece)
-      if (last) this.#received(order, await intake.finish())
+      if (!last) return
+      const finishing = intake.finish()
+      this.#finishing = finishing.then(noResult, noResult)
+      this.#received(order, await finishing)
     } catch (error) {
       await intake.cancel()
       this.#failed(order, error)
