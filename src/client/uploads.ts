@@ -3,7 +3,8 @@
 // scheduler by whoever asked (in its place in the outbox).
 //
 // U1. A value counts as sent when at least one worker has it in a file.
-// U2. A worker that fails costs a new placement, not the value, up to ATTEMPTS_MAX times.
+// U2. A worker that fails costs a new placement, not the value, up to ATTEMPTS_MAX times. When no place is given, that is
+//     the scheduler's last word: it has waited for a worker already.
 // U3. At most TRANSFERS_MAX values are on their way at once; the client holds the bytes until they have arrived.
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -68,28 +69,34 @@ export class Uploader {
     const outcomes: UploadOutcome[] = []
     let left = uploads
     for (let attempt = 1; left.length > 0; attempt++) {
-      const round = await this.#sendOnce(left, options)
-      const again = attempt < ATTEMPTS_MAX ? round.filter((outcome) => outcome.kind === 'failed') : []
-      const keys = new Set(again.map((outcome) => outcome.key))
-      outcomes.push(...round.filter((outcome) => !keys.has(outcome.key)))
-      left = left.filter((upload) => keys.has(upload.key))
+      let answer: SchedulerRequests['scatter-place'][1]
+      try {
+        answer = await this.#place(left, options)
+      } catch (thrown) {
+        const error = toError(thrown)
+        return [...outcomes, ...left.map(({ key }): UploadOutcome => ({ kind: 'failed', key, error }))]
+      }
+      const round = await this.#sendOnce(left, answer)
+      const again = new Set<TaskKey>()
+      for (const outcome of round) {
+        if (outcome.kind === 'failed' && attempt < ATTEMPTS_MAX) again.add(outcome.key)
+        else outcomes.push(outcome)
+      }
+      left = left.filter((upload) => again.has(upload.key))
       if (left.length > 0) await sleep(RETRY_PAUSE_MS * attempt)
     }
     return outcomes
   }
 
-  async #sendOnce(
+  #place(
     uploads: readonly Upload[],
     { workers, broadcast, timeoutMs }: PlaceOptions,
-  ): Promise<UploadOutcome[]> {
+  ): Promise<SchedulerRequests['scatter-place'][1]> {
     const entries = uploads.map(({ key, value }) => ({ key, nbytes: value.nbytes, type: value.type }))
-    let answer: SchedulerRequests['scatter-place'][1]
-    try {
-      answer = await this.#deps.place({ entries, broadcast, timeoutMs, ...(workers !== undefined && { workers }) })
-    } catch (thrown) {
-      const error = toError(thrown)
-      return uploads.map(({ key }) => ({ kind: 'failed', key, error }))
-    }
+    return this.#deps.place({ entries, broadcast, timeoutMs, ...(workers !== undefined && { workers }) })
+  }
+
+  #sendOnce(uploads: readonly Upload[], answer: SchedulerRequests['scatter-place'][1]): Promise<UploadOutcome[]> {
     const placed = new Map(answer.placed.map((place) => [place.key, place]))
     return Promise.all(
       uploads.map(async ({ key, value }): Promise<UploadOutcome> => {

@@ -1,6 +1,9 @@
 import { parseDurationMs } from '../base/units.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 
+/** A timer set for longer fires at once; nobody waits for 24 days. */
+const TIMER_MS_MAX = 2 ** 31 - 1
+
 export interface WaitOptions {
   /** Milliseconds, or a text such as `"30s"`. Running out cancels nothing: the wait throws `TIMEOUT`. */
   readonly timeout?: number | string | undefined
@@ -49,7 +52,8 @@ export function waitWithin<T>(
     }
     const onAbort = () => settle.reject(toError(signal?.reason))
     signal?.addEventListener('abort', onAbort, { once: true })
-    if (timeoutMs !== null) timer = setTimeout(() => settle.reject(timedOut(what(), timeoutMs)), timeoutMs)
+    if (timeoutMs !== null && timeoutMs <= TIMER_MS_MAX)
+      timer = setTimeout(() => settle.reject(timedOut(what(), timeoutMs)), timeoutMs)
     stop = start(settle)
     if (over) stop()
   })

@@ -136,6 +136,8 @@ export class FakeCluster {
   registered: ClientId[] = []
   /** `false`: tasks are accepted and never run. */
   running = true
+  /** The answer to whoever wants to scatter. */
+  noPlace: PlimsollError | null = null
   generation = 3
   nodeVersion = process.version
   located = 0
@@ -228,11 +230,14 @@ export class FakeCluster {
         ]),
       ),
     }))
-    connection.handle('scatter-place', ({ entries, broadcast }) => ({
-      placed: entries.map((entry) => this.#place(entry.key, broadcast)),
-      clusterId: 'fake',
-      generation: this.generation,
-    }))
+    connection.handle('scatter-place', ({ entries, broadcast }) => {
+      if (this.noPlace !== null) throw this.noPlace
+      return {
+        placed: entries.map((entry) => this.#place(entry.key, broadcast)),
+        clusterId: 'fake',
+        generation: this.generation,
+      }
+    })
     connection.handle('retry', ({ keys }) => {
       for (const key of keys) (this.tasks.get(key) as FakeTask).error = null
       this.tell({ op: 'task-retried', keys })

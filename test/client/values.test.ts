@@ -212,6 +212,16 @@ describe('scatter', () => {
     expect(cluster.sent('update-graph')).toEqual([])
   })
 
+  it('fails at once when there is no place, with all that waits for it', async () => {
+    cluster.noPlace = new PlimsollError('TIMEOUT', 'no worker is running')
+    const dependent = client.submit(identity<Uint8Array>, new Uint8Array(2 ** 21))
+    const above = client.submit(identity<Uint8Array>, dependent)
+    await expect(above.result()).rejects.toMatchObject({ code: 'TIMEOUT' })
+    expect([dependent.status, cluster.messages]).toEqual(['error', []])
+    cluster.noPlace = null
+    expect((await client.submit(identity<Uint8Array>, new Uint8Array(2 ** 21 + 1)).result()).length).toBe(2 ** 21 + 1)
+  })
+
   it('sends nothing for what the cluster has, and says so again', async () => {
     await using other = await Client.connect(cluster, { setAsDefault: false })
     const theirs = other.scatter([1, 2, 3])

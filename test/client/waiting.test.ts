@@ -48,6 +48,7 @@ describe('wait', () => {
   it('throws when time is up, cancelling nothing', async () => {
     const [a, b] = await three()
     finish(a)
+    await a.exception()
     await expect(wait([a, b], { timeout: 10 })).rejects.toMatchObject({
       code: 'TIMEOUT',
       message: expect.stringContaining('1 of ') as string,
