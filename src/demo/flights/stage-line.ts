@@ -50,7 +50,7 @@ export async function runStage(
   let done = 0
   for await (const future of asCompleted(futures)) {
     const error = await future.exception()
-    if (error !== null) throw error
+    if (error !== undefined) throw error
     line.update(++done)
   }
   line.finish(note?.())
