@@ -2,7 +2,8 @@
 
 import { VirtualClock } from '../base/clock.ts'
 import { runId, taskKey } from '../base/ids.ts'
-import { blobToBytes } from '../values/blob.ts'
+import { blobToBytes, encodedBlobBytes } from '../values/blob.ts'
+import type { EncodedValue } from '../values/encoded-value.ts'
 import { SimFs } from './sim-fs.ts'
 import type { BlobEntry, Place, StoredValue, StoreEvents, StoreOptions } from './store.ts'
 import { TieredStore } from './tiered-store.ts'
@@ -14,15 +15,17 @@ export const CLUSTER = 'cluster-1'
 /** A whole, valid blob of exactly `nbytes` (at least 200). */
 export function blobOf(key: string, run: number, nbytes: number, generation = 1, clusterId = CLUSTER): Uint8Array {
   const meta = { clusterId, generation, key, runId: run }
-  const make = (bodyBytes: number): Uint8Array => {
-    const body = new Uint8Array(Math.max(0, bodyBytes)).fill(key.length + run)
-    return blobToBytes(meta, { family: 'js1', type: 'Test', frames: [body], nbytes: body.byteLength })
-  }
+  const valueOf = (body: Uint8Array): EncodedValue => ({
+    family: 'js1',
+    type: 'Test',
+    frames: [body],
+    nbytes: body.byteLength,
+  })
   let size = nbytes
   for (let round = 0; round < 4; round++) {
-    const blob = make(size)
-    if (blob.byteLength === nbytes) return blob
-    size += nbytes - blob.byteLength
+    const total = encodedBlobBytes(meta, valueOf(new Uint8Array(size)))
+    if (total === nbytes) return blobToBytes(meta, valueOf(new Uint8Array(size).fill(key.length + run)))
+    size = Math.max(0, size + nbytes - total)
   }
   throw new Error(`no blob of ${nbytes} bytes`)
 }

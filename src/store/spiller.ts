@@ -75,7 +75,7 @@ export class Spiller {
   #spilledTotal = 0
   #diskRestsUntilMs = -Infinity
   #failing: string | null = null
-  /** Found nothing that can leave, in the last pass. */
+  /** This pass found nothing that can leave, or needs to: no room will come from here. */
   #stuck = false
   #resting = false
   #deadMappingsToldMs = -Infinity
@@ -132,7 +132,7 @@ export class Spiller {
     const diskRoom = diskBlocked ? 0 : Math.max(0, Math.min(limits.maxSpill - diskUsed, disk.space.free))
     const spills = limits.target !== Infinity
     const own = spills && !this.#stuck ? Math.min(victims.own.bytes, diskRoom) : 0
-    const replicas = spills && !this.#resting ? victims.replicas.bytes : 0
+    const replicas = spills && !this.#stuck && !this.#resting ? victims.replicas.bytes : 0
     return {
       target: limits.target,
       ceiling: limits.ceiling,
@@ -151,18 +151,24 @@ export class Spiller {
   /** Bytes that have to leave memory, those on their way not counted. */
   excess(wanted: WantedRoom): number {
     const { memory, slabs, limits } = this.#parts
-    const held = slabs.bytes + memory.bytes - memory.leaving - this.#leaving - memory.segments.deadBytes
-    const used = held + memory.reserved
+    const held = slabs.bytes + memory.bytes - memory.leaving - this.#leaving
+    // Dead space of segments comes back by compaction: spilling more for its sake is only worth it when somebody waits.
+    const live = held - memory.segments.deadBytes
+    const used = (wanted.first > 0 ? held : live) + memory.reserved
     let excess = used + wanted.light - limits.target
     if (wanted.all > wanted.light) excess = Math.max(excess, used + wanted.all - limits.ceiling)
-    for (const goal of this.#goals) excess = Math.max(excess, held - goal.below)
+    for (const goal of this.#goals) excess = Math.max(excess, live - goal.below)
     return excess
   }
 
-  /** One pass: starts what can be started. True when it found that nothing more can leave although it should. */
-  pass(wanted: WantedRoom): boolean {
+  /** Before and after a pass: what is stuck now may leave the next time. */
+  hope(): void {
     this.#stuck = false
     this.#resting = false
+  }
+
+  /** One pass: starts what can be started. True when nothing is under way that makes room, so that waiting is in vain. */
+  pass(wanted: WantedRoom): boolean {
     let excess = this.excess(wanted)
     while (excess > 0) {
       if (!this.#dropReplica()) {
@@ -179,6 +185,8 @@ export class Spiller {
     if (excess > 0 || wanted.first > 0) this.#tellDeadMappings()
     this.#endReachedGoals()
     this.#tellEvicted()
+    const { memory, disk } = this.#parts
+    if (this.#jobs === 0 && memory.leaving === 0 && disk.leaving === 0) this.#stuck = true
     return this.#stuck
   }
 

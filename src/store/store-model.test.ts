@@ -319,6 +319,8 @@ describe('the store against a model', () => {
       }),
       {
         numRuns: runs,
+        timeout: 20_000,
+        endOnFailure: process.env['PLIMSOLL_STORE_SHRINK'] !== '1',
         ...(process.env['PLIMSOLL_STORE_SEED'] === undefined
           ? { seed: 1 }
           : { seed: Number(process.env['PLIMSOLL_STORE_SEED']) }),

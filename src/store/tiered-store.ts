@@ -406,9 +406,12 @@ export class TieredStore {
 
   #serveAndSpill(): void {
     if (this.#state !== 'open') return
+    this.#spiller.hope()
     this.#placer.serve()
-    const stuck = this.#spiller.pass(this.#placer.wanted())
-    if (stuck) this.#placer.serve()
+    const atRest = this.#spiller.pass(this.#placer.wanted())
+    // Nobody is left waiting for room that nothing is going to make.
+    if (atRest) this.#placer.serve()
+    this.#spiller.hope()
   }
 
   /** Runs the steps of a value's arrival; the store is not at rest before they end. */
