@@ -45,16 +45,18 @@ export class CoreDriver {
     this.#drain()
   }
 
+  /** The event is made for this call: it is given its time here. */
   dispatch(event: EventBody): void {
     if (this.#stopped) return
-    this.#events.push({ ...event, now: this.#clock.now() } as WorkerEvent)
+    ;(event as { now?: number }).now = this.#clock.now()
+    this.#events.push(event as WorkerEvent)
     this.#drain()
   }
 
   setTimer(delayMs: number, event: EventBody): void {
     const cancel = this.#clock.after(delayMs, () => {
       this.#timers.delete(cancel)
-      this.dispatch(event)
+      this.dispatch({ ...event })
     })
     this.#timers.add(cancel)
   }

@@ -3,6 +3,7 @@
 import { HeapSet } from '../../base/heap-set.ts'
 import type { WorkerId } from '../../base/ids.ts'
 import type { Holder } from '../../protocol/tasks.ts'
+import { withMember, withoutMember } from './lazy-set.ts'
 import { comparePriority } from './ready-queue.ts'
 import { isParked, type LocalTask, type Peer, type WorkerState } from './state.ts'
 import type { Turn } from './turn.ts'
@@ -17,7 +18,7 @@ export function addHolders(turn: Turn, task: LocalTask, holders: readonly Holder
     if (holder.id === state.settings.workerId) continue
     const peer = obtainPeer(state, holder)
     peer.hints.add(task)
-    task.holders.add(peer)
+    task.holders = withMember(task.holders, peer)
     if (task.state === 'fetch' && !isParked(state, task.key)) {
       peer.needed.add(task)
       turn.fetchesMayStart = true
@@ -34,7 +35,7 @@ export function replaceHolders(turn: Turn, task: LocalTask, holders: readonly Ho
 }
 
 export function removeHolder(state: WorkerState, task: LocalTask, peer: Peer): void {
-  task.holders.delete(peer)
+  task.holders = withoutMember(task.holders, peer)
   peer.hints.delete(task)
   peer.needed.delete(task)
   sweepPeer(state, peer)

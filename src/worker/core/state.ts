@@ -25,6 +25,7 @@ import { RingLog } from '../../base/ring-log.ts'
 import type { WorkerStatus } from '../../protocol/scheduler-client.ts'
 import type { Priority } from '../../protocol/scheduler-worker.ts'
 import type { TaskOptionsWire } from '../../protocol/tasks.ts'
+import { EMPTY_SET } from './lazy-set.ts'
 import { createReadyQueue, type ReadyQueue } from './ready-queue.ts'
 
 export type LocalTaskState =
@@ -74,9 +75,9 @@ export interface LocalTask {
   /** Bytes to be fetched, as the scheduler said; `value.nbytes` once held. */
   nbytes: number
   /** Tasks here that are assigned and have it as an input. */
-  readonly dependents: Set<LocalTask>
+  dependents: ReadonlySet<LocalTask>
   /** Peers that are said to hold it; empty in `memory` and while assigned. */
-  readonly holders: Set<Peer>
+  holders: ReadonlySet<Peer>
   /** The scheduler wants a copy here although no task needs one. */
   acquire: boolean
   /** When the scheduler was last asked who has it. */
@@ -241,8 +242,8 @@ export function createTask(key: TaskKey): LocalTask {
     value: null,
     runId: NO_RUN,
     nbytes: 0,
-    dependents: new Set(),
-    holders: new Set(),
+    dependents: EMPTY_SET,
+    holders: EMPTY_SET,
     acquire: false,
     askedAt: Number.NEGATIVE_INFINITY,
   }

@@ -7,10 +7,7 @@ import type { RunOrder, WorkerEffect } from './effects.ts'
 import type { ReplicaName } from './events.ts'
 import type { LocalTask, LocalTaskState, WorkerState } from './state.ts'
 
-export interface Recommendation {
-  readonly task: LocalTask
-  readonly to: LocalTaskState | 'forgotten'
-}
+export type NextState = LocalTaskState | 'forgotten'
 
 type Growing<Op> = Extract<WorkerToScheduler, { op: Op }> extends { keys: readonly (infer Item)[] } ? Item[] : never
 
@@ -20,12 +17,13 @@ export class Turn {
   cause: string
   /** Something happened that may let a fetch start. */
   fetchesMayStart = false
-  readonly #recommended: Recommendation[] = []
+  /** Tasks and where they are to go, in pairs. */
+  readonly #recommended: (LocalTask | NextState)[] = []
   #next = 0
   readonly #effects: WorkerEffect[] = []
-  readonly #messages: WorkerToScheduler[] = []
-  readonly #freed: ReplicaName[] = []
-  readonly #runs: RunOrder[] = []
+  #messages: WorkerToScheduler[] | null = null
+  #freed: ReplicaName[] | null = null
+  #runs: RunOrder[] | null = null
 
   constructor(state: WorkerState, now: number, cause: string) {
     this.state = state
@@ -33,14 +31,17 @@ export class Turn {
     this.cause = cause
   }
 
-  recommend(task: LocalTask, to: LocalTaskState | 'forgotten'): void {
-    this.#recommended.push({ task, to })
+  recommend(task: LocalTask, to: NextState): void {
+    this.#recommended.push(task, to)
   }
 
-  takeRecommendation(): Recommendation | undefined {
-    const next = this.#recommended[this.#next]
-    if (next !== undefined) this.#next++
-    return next
+  /** Hands the next recommendation to `apply`; false when there is none. */
+  applyNext(apply: (turn: Turn, task: LocalTask, to: NextState) => void): boolean {
+    const index = this.#next
+    if (index === this.#recommended.length) return false
+    this.#next = index + 2
+    apply(this, this.#recommended[index] as LocalTask, this.#recommended[index + 1] as NextState)
+    return true
   }
 
   emit(effect: WorkerEffect): void {
@@ -48,14 +49,17 @@ export class Turn {
   }
 
   execute(order: RunOrder): void {
+    this.#runs ??= []
     this.#runs.push(order)
   }
 
   free(key: TaskKey, runId: RunId): void {
+    this.#freed ??= []
     this.#freed.push({ key, runId })
   }
 
   send(message: WorkerToScheduler): void {
+    this.#messages ??= []
     this.#messages.push(message)
   }
 
@@ -78,19 +82,19 @@ export class Turn {
   /** Values are freed before new work starts; messages go last, when everything they tell of was ordered. */
   finish(): WorkerEffect[] {
     const effects = this.#effects
-    if (this.#freed.length > 0) effects.unshift({ kind: 'FreeFromStore', values: this.#freed })
-    if (this.#runs.length > 0) effects.push({ kind: 'Execute', runs: this.#runs })
-    if (this.#messages.length > 0) effects.push({ kind: 'SendToScheduler', messages: this.#messages })
+    if (this.#freed !== null) effects.unshift({ kind: 'FreeFromStore', values: this.#freed })
+    if (this.#runs !== null) effects.push({ kind: 'Execute', runs: this.#runs })
+    if (this.#messages !== null) effects.push({ kind: 'SendToScheduler', messages: this.#messages })
     return effects
   }
 
   #growing<Op extends 'add-keys' | 'release-worker-data' | 'keys-durable' | 'request-refresh-who-has'>(
     op: Op,
   ): Growing<Op> {
-    const last = this.#messages.at(-1)
+    const last = this.#messages?.at(-1)
     if (last?.op === op) return last.keys as unknown as Growing<Op>
     const keys: unknown[] = []
-    this.#messages.push({ op, keys } as unknown as WorkerToScheduler)
+    this.send({ op, keys } as unknown as WorkerToScheduler)
     return keys as Growing<Op>
   }
 }

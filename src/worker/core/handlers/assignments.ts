@@ -3,6 +3,7 @@
 import type { InputWire } from '../../../protocol/tasks.ts'
 import type { MessageOf } from '../events.ts'
 import { addHolders, forgetHolders } from '../holders.ts'
+import { withMember } from '../lazy-set.ts'
 import { comparePriority } from '../ready-queue.ts'
 import { isBlocked, isParked, type LocalTask, obtainTask, statusOf, type WorkerState } from '../state.ts'
 import { dropAssignment } from '../transitions/enter.ts'
@@ -58,7 +59,7 @@ function transitionToAssigned(turn: Turn, task: LocalTask): void {
 /** Links an input to the task that needs it, and learns who has it. */
 function obtainInput(turn: Turn, task: LocalTask, message: MessageOf<'compute-task'>, wire: InputWire): LocalTask {
   const input = obtainTask(turn.state, wire.key)
-  input.dependents.add(task)
+  input.dependents = withMember(input.dependents, task)
   if (input.state === 'memory' && input.runId < wire.runId) {
     // A copy of a value that has been made anew since: the scheduler does not count it any more.
     turn.sendReleased(input.key, input.runId)

@@ -2,6 +2,7 @@ import { invariant } from '../../../base/invariant.ts'
 import type { LocalTask, LocalTaskState } from '../state.ts'
 import { ERRED_MAX, isBlocked, isParked } from '../state.ts'
 import { forgetHolders } from '../holders.ts'
+import { withoutMember } from '../lazy-set.ts'
 import type { Turn } from '../turn.ts'
 
 /** First delay of the repeated question about missing keys; it doubles up to `MISSING_RETRY_MAX_MS`. */
@@ -116,7 +117,7 @@ export function dropAssignment(turn: Turn, task: LocalTask): void {
   if (assignment === null) return
   task.assignment = null
   for (const input of assignment.inputs) {
-    input.dependents.delete(task)
+    input.dependents = withoutMember(input.dependents, task)
     if (input.dependents.size > 0 || input.acquire) continue
     if (input.state === 'fetch' || input.state === 'flight' || input.state === 'missing' || input.state === 'released')
       turn.recommend(input, 'released')

@@ -1,12 +1,10 @@
 import { invariant } from '../../../base/invariant.ts'
-import { isBlocked, type LocalTask, type LocalTaskState, type WorkerState } from '../state.ts'
+import { isBlocked, type LocalTask, type WorkerState } from '../state.ts'
 import { storyOf } from '../story.ts'
-import type { Turn } from '../turn.ts'
+import type { NextState, Turn } from '../turn.ts'
 import { ENTER } from './enter.ts'
 import { LEAVE } from './leave.ts'
 import { TRANSITIONS } from './table.ts'
-
-type NextState = LocalTaskState | 'forgotten'
 
 /** Transitions of one step above which the core is taken to run in a circle. */
 const TRANSITIONS_PER_STEP_MAX = 10_000_000
@@ -37,11 +35,14 @@ export function transition(turn: Turn, task: LocalTask, to: NextState): void {
 /** Applies recommendations, and what they recommend, until none is left. */
 export function settle(turn: Turn): void {
   let count = 0
-  for (let next = turn.takeRecommendation(); next !== undefined; next = turn.takeRecommendation()) {
+  while (turn.applyNext(apply)) {
     invariant(++count <= TRANSITIONS_PER_STEP_MAX, () => `the worker core does not come to rest (${turn.cause})`)
-    const to = stillMeant(turn.state, next.task, next.to)
-    if (to !== null) transition(turn, next.task, to)
   }
+}
+
+function apply(turn: Turn, task: LocalTask, recommended: NextState): void {
+  const to = stillMeant(turn.state, task, recommended)
+  if (to !== null) transition(turn, task, to)
 }
 
 /** Between a recommendation and its turn another one may have changed what it was based on. */
