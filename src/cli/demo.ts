@@ -22,7 +22,7 @@ export function addDemoCommand(program: Command): void {
     .option('--memory-limit <size>', 'memory limit of each worker', '448 MiB')
     .option('--keep', 'stay up when done, to look around')
   flights.action(async (options: FlightsCliOptions) => {
-    const config = await prepare(flights, 'warning')
+    const config = prepare(flights, 'warning')
     const interrupt = new AbortController()
     const onSignal = (): void => interrupt.abort()
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)

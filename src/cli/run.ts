@@ -36,7 +36,7 @@ async function runScript(
   args: readonly string[],
   options: RunCliOptions,
 ): Promise<void> {
-  await prepare(command, 'warning')
+  prepare(command, 'warning')
   const path = resolve(script)
   if (!existsSync(path)) throw new PlimsollError('INVALID_ARGUMENT', `there is no program at ${path}`, { path })
   const client = await openClient(options)

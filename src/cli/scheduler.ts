@@ -38,7 +38,7 @@ export function addSchedulerCommand(program: Command): void {
 }
 
 async function runScheduler(command: Command, options: SchedulerCliOptions): Promise<void> {
-  const config = await prepare(command, 'info')
+  const config = prepare(command, 'info')
   await preload(options.preload)
   const credentials = await credentialsOf(options, { create: true })
   const idleTimeoutMs = options.idleTimeout === undefined ? undefined : parseDurationMs(options.idleTimeout)

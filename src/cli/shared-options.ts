@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import type { Credentials } from '../comm/comm.ts'
 import { readOrCreateToken, readToken } from '../comm/token.ts'
 import { loadConfig, type Config } from '../config/index.ts'
-import { configureLogging } from '../diagnostics/logging.ts'
+import { configureLoggingFrom } from '../diagnostics/logging.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 
 export interface SecurityOptions {
@@ -43,11 +43,11 @@ export async function credentialsOf(options: SecurityOptions, how: { readonly cr
 }
 
 /** Reads the configuration and sets logging up for a command. `level` is what the command wants unless configured otherwise. */
-export async function prepare(command: Command, level: 'info' | 'warning'): Promise<Config> {
+export function prepare(command: Command, level: 'info' | 'warning'): Config {
   const config = loadConfig()
   const verbose = command.optsWithGlobals<{ verbose?: boolean }>().verbose === true
-  const configured = config.source('logging.level') === 'default' ? level : config.get('logging.level')
-  await configureLogging({ level: verbose ? 'debug' : configured })
+  const wanted = config.source('logging.level') === 'default' ? level : config.get('logging.level')
+  configureLoggingFrom(config.with({ 'logging.level': verbose ? 'debug' : wanted }))
   return config
 }
 

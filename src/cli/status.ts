@@ -51,7 +51,7 @@ async function showStatus(
   givenAddress: string | undefined,
   options: StatusCliOptions,
 ): Promise<void> {
-  await prepare(command, 'warning')
+  prepare(command, 'warning')
   const timeoutMs = parseDurationMs(options.timeout)
   const intervalMs = parseDurationMs(options.interval)
   const address = await schedulerAddress(givenAddress, options.schedulerFile, timeoutMs)

@@ -72,7 +72,7 @@ async function runWorkers(
   givenAddress: string | undefined,
   options: WorkerCliOptions,
 ): Promise<void> {
-  const config = await prepare(command, 'info')
+  const config = prepare(command, 'info')
   const shared = await sharedOptions(givenAddress, options, config)
   await preload(options.preload)
   const ended = endSignal()

@@ -2,16 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import {
-  cli,
-  eventually,
-  installPackage,
-  isAlive,
-  runCli,
-  Running,
-  workerDirectories,
-  type Project,
-} from './installed.ts'
+import { cli, eventually, installPackage, isAlive, runCli, Running, type Project } from './installed.ts'
 
 let project: Project
 beforeAll(async () => {
@@ -130,7 +121,6 @@ describe('configuration', () => {
 
 describe('a scheduler and workers started by hand', () => {
   it('run the same program as an embedded cluster, and end cleanly', async () => {
-    const before = workerDirectories()
     const { scheduler, address } = await startScheduler()
     const worker = cli(project, ['worker', address, '--nthreads', '1', '--memory-limit', '512 MiB', '--name', 'alice'])
     try {
@@ -152,7 +142,7 @@ describe('a scheduler and workers started by hand', () => {
       const ends = [await worker.stop('SIGTERM'), await scheduler.stop('SIGINT')]
       expect(ends.map((end) => end.code)).toEqual([0, 0])
     }
-    await eventually('worker directories are removed', () => workerDirectories().every((path) => before.includes(path)))
+    await eventually('worker directories are removed', () => project.scratch().length === 0)
   })
 
   it('find each other by a scheduler file', async () => {

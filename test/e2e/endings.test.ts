@@ -2,15 +2,7 @@
 // no directory in the RAM file system or the temporary directory.
 
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import {
-  descendantsOf,
-  eventually,
-  installPackage,
-  isAlive,
-  Running,
-  workerDirectories,
-  type Project,
-} from './installed.ts'
+import { descendantsOf, eventually, installPackage, isAlive, Running, type Project } from './installed.ts'
 
 let project: Project
 beforeAll(async () => {
@@ -34,9 +26,9 @@ console.log('ready', JSON.stringify({ scheduler: info.pid, nanny: worker.nannyPi
 setInterval(() => {}, 1000)
 `
 
-async function nothingLeft(pids: readonly number[], before: readonly string[]): Promise<void> {
+async function nothingLeft(pids: readonly number[]): Promise<void> {
   await eventually('every process has ended', () => pids.every((pid) => !isAlive(pid)))
-  await eventually('every directory is removed', () => workerDirectories().every((path) => before.includes(path)))
+  await eventually('every directory is removed', () => project.scratch().length === 0)
 }
 
 it.each([
@@ -52,7 +44,6 @@ it.each([
 ] as const)(
   'a program that ends %s takes its cluster with it and keeps its exit code',
   async (_how, program, exitCode, message) => {
-    const before = workerDirectories()
     const running = new Running(project, [project.write('ends.mjs', program)])
     await running.printed(/sum 3/)
     const pids = descendantsOf(running.pid)
@@ -60,27 +51,25 @@ it.each([
     expect(code).toBe(exitCode)
     expect(stderr).toContain(message)
     if (message === '') expect(stderr).toBe('')
-    await nothingLeft(pids, before)
+    await nothingLeft(pids)
   },
 )
 
 it.each(['SIGINT', 'SIGTERM', 'SIGKILL'] as const)(
   'a program ended by %s in the middle of work leaves nothing',
   async (signal) => {
-    const before = workerDirectories()
     const running = new Running(project, [project.write('busy.mjs', BUSY)])
     await running.printed(/ready \{.*\}/)
     const pids = descendantsOf(running.pid)
     expect(pids.length).toBeGreaterThanOrEqual(3)
     await running.stop(signal)
-    await nothingLeft(pids, before)
+    await nothingLeft(pids)
   },
 )
 
 it.each(['scheduler', 'worker', 'executor'] as const)(
   'kill -9 of the %s while an executor loops for ever leaves no orphan',
   async (victim) => {
-    const before = workerDirectories()
     const running = new Running(project, [project.write('busy.mjs', BUSY)])
     const [line] = await running.printed(/ready \{.*\}/)
     const parts = JSON.parse(line.slice('ready '.length)) as Record<string, number>
@@ -93,6 +82,6 @@ it.each(['scheduler', 'worker', 'executor'] as const)(
     await eventually('nothing of it is left', () => doomed.every((pid) => !isAlive(pid)), 2000)
     const later = descendantsOf(running.pid)
     await running.stop('SIGKILL')
-    await nothingLeft([...pids, ...later], before)
+    await nothingLeft([...pids, ...later])
   },
 )

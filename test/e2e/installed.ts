@@ -26,8 +26,10 @@ export interface Project {
   readonly directory: string
   /** The executable. */
   readonly plimsoll: string
-  /** A home of its own, so that tests share neither token nor configuration with the user who runs them. */
+  /** Home, temporary directory and memory directory of its own: tests share nothing with the user who runs them, nor with each other. */
   readonly env: NodeJS.ProcessEnv
+  /** What workers left in the temporary directory and in the RAM file system. */
+  scratch(): string[]
   write(name: string, text: string): string
   remove(): void
 }
@@ -44,16 +46,33 @@ export async function installPackage(): Promise<Project> {
     if (!name.startsWith('.') && name !== 'plimsoll') symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
   writeFileSync(join(directory, 'package.json'), '{ "type": "module", "private": true }\n')
   const { PLIMSOLL_TOKEN: _token, ...inherited } = process.env
+  const temporary = join(directory, 'tmp')
+  mkdirSync(temporary)
+  const memory = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'plimsoll-e2e-'))
   return {
     directory,
     plimsoll: join(modules, 'plimsoll', 'dist', 'cli', 'main.js'),
-    env: { ...inherited, HOME: directory, XDG_CONFIG_HOME: join(directory, '.config'), NODE_OPTIONS: '' },
+    env: {
+      ...inherited,
+      HOME: directory,
+      XDG_CONFIG_HOME: join(directory, '.config'),
+      TMPDIR: temporary,
+      PLIMSOLL_WORKER__MEMORY_DIRECTORY: memory,
+      NODE_OPTIONS: '',
+    },
+    scratch: () =>
+      [temporary, memory].flatMap((base) =>
+        readdirSync(base, { recursive: true })
+          .map(String)
+          .filter((name) => name.startsWith('plimsoll-'))
+          .map((name) => join(base, name)),
+      ),
     write(name, text) {
       const path = join(directory, name)
       writeFileSync(path, text)
       return path
     },
-    remove: () => rmSync(directory, { recursive: true, force: true }),
+    remove: () => [directory, memory].forEach((path) => rmSync(path, { recursive: true, force: true })),
   }
 }
 
@@ -170,12 +189,6 @@ export function isAlive(pid: number): boolean {
   } catch {
     return false
   }
-}
-
-/** Worker directories in the RAM file system and the temporary directory: compared before and after. */
-export function workerDirectories(): string[] {
-  const bases = ['/dev/shm', tmpdir()].map((base) => join(base, `plimsoll-${process.getuid?.() ?? 0}`))
-  return bases.flatMap((base) => (existsSync(base) ? readdirSync(base).map((name) => join(base, name)) : [])).toSorted()
 }
 
 /** Polls `holds` until it is true, for what no event tells (processes of others going away). @throws after `timeoutMs` */
