@@ -45,6 +45,7 @@ export interface WorkerSettings {
   readonly cancelGraceMs: number
   readonly executorStartTimeoutMs: number
   readonly connectTimeoutMs: number
+  readonly deathTimeoutMs: number | null
   readonly executorCap: boolean
   readonly logLength: number
   readonly validate: boolean
@@ -75,6 +76,7 @@ export function resolveSettings(start: WorkerStartOptions): WorkerSettings {
     linksSameHost: config.get('worker.transfer.same-host') === 'link',
     cancelGraceMs: config.get('worker.cancel-grace'),
     executorStartTimeoutMs: config.get('worker.executor-start-timeout'),
+    deathTimeoutMs: start.deathTimeoutMs ?? config.get('worker.death-timeout'),
     connectTimeoutMs: config.get('comm.timeouts.connect'),
     executorCap: config.get('worker.memory.executor-cap'),
     logLength: config.get('admin.low-level-log-length'),

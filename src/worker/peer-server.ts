@@ -8,6 +8,7 @@
 //     for `STALL_MS` is cut off.
 // V5. A scattered value is acknowledged when it is in a file.
 
+import { getLogger } from '@logtape/logtape'
 import type { Clock } from '../base/clock.ts'
 import type { TaskKey } from '../base/ids.ts'
 import { CHUNK_BYTES, type Comm } from '../comm/index.ts'
@@ -51,6 +52,7 @@ interface Streamed {
 
 export class PeerServer {
   readonly #parts: PeerServerParts
+  readonly #log = getLogger(['plimsoll', 'worker'])
   readonly #connections = new Set<PeerConnection>()
   readonly #named = new Map<number, NamedFile>()
   #isOpen = false
@@ -186,11 +188,18 @@ export class PeerServer {
       for await (const piece of readInPieces(source.path, source.offset, nbytes, CHUNK_BYTES)) pieces.push(piece)
       return pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces)
     } catch {
-      void this.#parts.store.check(key)
+      this.#checkLater(key)
       return null
     } finally {
       pin.release()
     }
+  }
+
+  /** A value that cannot be read is lost; the store finds out and says so. */
+  #checkLater(key: TaskKey): void {
+    this.#parts.store.check(key).catch((error: unknown) => {
+      this.#log.warn('the stored value of {key} cannot be checked: {error}', { key, error })
+    })
   }
 
   #name(pin: Pin, connection: PeerConnection): void {
@@ -207,7 +216,7 @@ export class PeerServer {
         await this.#sendChunk(piece, context)
       }
     } catch (error) {
-      if (!context.signal.aborted) void this.#parts.store.check(key)
+      if (!context.signal.aborted) this.#checkLater(key)
       throw error
     }
   }

@@ -107,6 +107,11 @@ export class SchedulerLink {
     }
   }
 
+  /** A heartbeat out of turn: something it reports has changed. */
+  beat(): void {
+    if (this.#state === 'up' && this.#connection !== null) void this.#beat(this.#connection)
+  }
+
   /** Writes what was sent now instead of at the end of the turn. */
   flush(): void {
     this.#connection?.flush()
@@ -183,6 +188,8 @@ export class SchedulerLink {
       await this.#hooks.onRegistered(answer)
       if (connection.closed) throw new PlimsollError('COMM_CLOSED', `the scheduler at ${address} closed the connection`)
       this.#becomeUp(connection, answer)
+      // At once: the scheduler knows memory and executors from the moment the worker counts as started.
+      await this.#beat(connection)
       return { over: over.finally(this.#keepHeartbeat(connection, answer.heartbeatMs)) }
     } catch (error) {
       this.#onLost()

@@ -5,6 +5,7 @@ import { chmod, cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
+import { deferred } from '../base/deferred.ts'
 import { runId, taskKey, workerId, type WorkerId } from '../base/ids.ts'
 import { connect, listen, type Listener } from '../comm/index.ts'
 import { capture } from '../functions/capture.ts'
@@ -461,6 +462,94 @@ describe('values between workers', () => {
         ),
       )
       .toBe('gone')
+  })
+})
+
+describe('serving', () => {
+  it('answers busy while as many as it may are being served, and holds only a window of a slow reader', async () => {
+    const script = await new Script().start()
+    const config = { 'worker.connections.incoming': 1 }
+    const worker = await startWorker(script, 'a', { config })
+    script.compute(worker, 'large', () => new Float64Array(4_000_000).fill(1))
+    await script.take('task-finished', 'large')
+    const slow = await reader(worker)
+    const first = deferred()
+    const goOn = deferred()
+    let taken = 0
+    const reading = slow.request(
+      'get-data',
+      { keys: [taskKey('large')], hostToken: null },
+      {
+        onChunk: async (chunk) => {
+          taken += chunk.length
+          first.resolve()
+          await goOn.promise
+        },
+      },
+    )
+    await first.promise
+    const other = await reader(worker)
+    expect(await other.request('get-data', { keys: [taskKey('large')], hostToken: null })).toEqual({
+      values: [{ key: 'large', via: 'busy' }],
+    })
+    expect(taken).toBeLessThan(4 * 2 ** 20)
+    goOn.resolve()
+    await reading
+    expect(taken).toBeGreaterThan(32_000_000)
+    expect(sumOf(await readValue(worker, 'large'))).toBe(4_000_000)
+  })
+
+  it('is over when the reader goes away', async () => {
+    const script = await new Script().start()
+    const worker = await startWorker(script, 'a', { config: { 'worker.connections.incoming': 1 } })
+    script.compute(worker, 'large', () => new Float64Array(4_000_000))
+    await script.take('task-finished', 'large')
+    const gone = await reader(worker)
+    const first = deferred()
+    const reading = gone.request(
+      'get-data',
+      { keys: [taskKey('large')], hostToken: null },
+      {
+        onChunk: () => {
+          first.resolve()
+          return new Promise(() => {})
+        },
+      },
+    )
+    await first.promise
+    gone.abort()
+    await expect(reading).rejects.toMatchObject({ code: 'COMM_CLOSED' })
+    await expect.poll(async () => sumOf(await readValue(worker, 'large'))).toBe(0)
+  })
+})
+
+describe('taking back', () => {
+  it('a running task ends with task-cancelled, a queued one goes to a thief', async () => {
+    const script = await new Script().start()
+    const worker = await startWorker(script, 'a', { config: { 'worker.cancel-grace': 10 } })
+    const endless = script.compute(worker, 'endless', () => new Promise(() => {}))
+    const queued = script.compute(worker, 'queued', () => 1)
+    await script.until(() => script.heartbeats.at(-1)?.executing.some((run) => run.runId === endless) || undefined)
+    script.say(worker, { op: 'steal-request', key: taskKey('endless'), runId: runId(endless) })
+    script.say(worker, { op: 'steal-request', key: taskKey('queued'), runId: runId(queued) })
+    expect(await script.take('steal-response', 'endless')).toMatchObject({ taken: false })
+    expect(await script.take('steal-response', 'queued')).toMatchObject({ taken: true })
+    script.say(worker, { op: 'cancel-task', key: taskKey('endless'), runId: runId(endless), force: false })
+    await script.take('task-cancelled', 'endless')
+    script.compute(worker, 'after', () => 1)
+    await script.take('task-finished', 'after')
+  })
+
+  it('a paused worker hands its queue back, and works again when it is resumed', async () => {
+    const script = await new Script().start()
+    const worker = await startWorker(script, 'a')
+    script.say(worker, { op: 'set-status', status: 'paused' })
+    const run = script.compute(worker, 'waits', () => 1)
+    expect(await script.take('worker-status-change')).toMatchObject({ status: 'paused' })
+    expect(await script.take('reschedule', 'waits')).toMatchObject({ runId: run })
+    script.say(worker, { op: 'set-status', status: 'running' })
+    script.compute(worker, 'waits', () => 1)
+    await script.take('task-finished', 'waits')
   })
 })
 

@@ -254,7 +254,10 @@ export class Worker {
     }
     const events: ExecutorPoolEvents = {
       ...this.#desk.poolEvents,
-      onExecutorsChanged: (pids) => this.#hooks.onExecutors?.(pids),
+      onExecutorsChanged: (pids) => {
+        this.#hooks.onExecutors?.(pids)
+        this.#link?.beat()
+      },
       onLog: ({ key, stream, text }) => getLogger(['plimsoll', 'task', stream]).info('{text}', { text, key }),
       onStartFailing: (reason) => this.#log.error('executors cannot be started: {reason}', { reason }),
     }
@@ -305,13 +308,13 @@ export class Worker {
   }
 
   #createLink(): SchedulerLink {
-    const { start, credentials, connectTimeoutMs } = this.#settings
+    const { start, credentials, connectTimeoutMs, deathTimeoutMs } = this.#settings
     return new SchedulerLink(
       {
         address: start.schedulerAddress,
         credentials,
         connectTimeoutMs,
-        deathTimeoutMs: start.deathTimeoutMs,
+        deathTimeoutMs,
         clock: systemClock,
       },
       {

@@ -96,10 +96,12 @@ export class MemoryManager {
     if (this.#making || now < this.#restUntil || managed === 0) return
     const goal = Math.min(this.#parts.rungs.target, this.#parts.rungs.spill)
     this.#making = true
-    void this.#parts.makeRoom(Math.max(0, managed - (process - goal))).finally(() => {
+    const done = (): void => {
       this.#making = false
       if (this.#parts.counted().managed >= managed) this.#restUntil = this.#parts.clock.now() + FRUITLESS_REST_MS
-    })
+    }
+    // The store reports by itself what it cannot move.
+    this.#parts.makeRoom(Math.max(0, managed - (process - goal))).then(done, done)
   }
 
   #pauseOrResume(process: number, now: number): void {
