@@ -46,7 +46,7 @@ export class RunDesk {
   readonly #parts: RunDeskParts
   readonly #open = new Map<RunId, OpenRun>()
   readonly #mapped = new Map<RunId, Map<TaskKey, Pin>>()
-  readonly #results = new Map<RunId, FinishedRun & { readonly key: TaskKey }>()
+  readonly #results = new Map<RunId, { readonly run: FinishedRun; readonly key: TaskKey }>()
 
   constructor(parts: RunDeskParts) {
     this.#parts = parts
@@ -119,7 +119,8 @@ export class RunDesk {
     const finished = this.#results.get(runId)
     if (finished === undefined) return
     this.#results.delete(runId)
-    const { result, key, type } = finished
+    const { key } = finished
+    const { result, type } = finished.run
     const { store } = this.#parts
     if (result.via === 'place') {
       const accepting = store.accept(result.place, { key, runId, type })
@@ -139,7 +140,8 @@ export class RunDesk {
   dropResult(runId: RunId): void {
     const finished = this.#results.get(runId)
     this.#results.delete(runId)
-    if (finished?.result.via === 'place') this.#parts.store.cancelPlace(finished.result.place)
+    const result = finished?.run.result
+    if (result?.via === 'place') this.#parts.store.cancelPlace(result.place)
   }
 
   /** Everything that is still pinned is let go: the executors are gone. */
@@ -158,7 +160,7 @@ export class RunDesk {
       if (run.result.via === 'place') this.#parts.store.cancelPlace(run.result.place)
       return
     }
-    this.#results.set(runId, { ...run, key: open.key })
+    this.#results.set(runId, { run, key: open.key })
     this.#parts.dispatch({ kind: 'RunFinished', runId, durationMs, depth: this.#parts.pool().depthFor(open.name) })
   }
 

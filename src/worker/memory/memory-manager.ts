@@ -96,12 +96,12 @@ export class MemoryManager {
     if (this.#making || now < this.#restUntil || managed === 0) return
     const goal = Math.min(this.#parts.rungs.target, this.#parts.rungs.spill)
     this.#making = true
-    const done = (): void => {
+    const settled = (): void => {
       this.#making = false
       if (this.#parts.counted().managed >= managed) this.#restUntil = this.#parts.clock.now() + FRUITLESS_REST_MS
     }
     // The store reports by itself what it cannot move.
-    this.#parts.makeRoom(Math.max(0, managed - (process - goal))).then(done, done)
+    this.#parts.makeRoom(Math.max(0, managed - (process - goal))).then(settled, settled)
   }
 
   #pauseOrResume(process: number, now: number): void {
