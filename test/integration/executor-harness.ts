@@ -4,6 +4,7 @@
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writevSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { runInThisContext } from 'node:vm'
 import type { RunId, TaskKey } from '../../dist/base/ids.js'
 import type { PlimsollError } from '../../dist/errors/plimsoll-error.js'
 import { capture } from '../../dist/functions/capture.js'
@@ -26,7 +27,12 @@ import {
 } from '../../dist/worker/executor/index.js'
 
 export type Ending =
-  | { readonly kind: 'finished'; readonly value: unknown; readonly via: 'inline' | 'place'; readonly stillMapped: readonly string[] }
+  | {
+      readonly kind: 'finished'
+      readonly value: unknown
+      readonly via: 'inline' | 'place'
+      readonly stillMapped: readonly string[]
+    }
   | { readonly kind: 'erred'; readonly failure: TaskFailureKind; readonly error: PlimsollError }
   | { readonly kind: 'returned'; readonly reason: string }
   | { readonly kind: 'input-bad'; readonly key: string; readonly reason: string }
@@ -48,7 +54,7 @@ type AnyFunction = (...args: never[]) => unknown
 
 /** Sources of functions that run in executors may not be touched by a test transformer: they are given as text. */
 export function fromSource(source: string): AnyFunction {
-  return new Function(`return (${source})`)() as AnyFunction
+  return runInThisContext(`(${source})`) as AnyFunction
 }
 
 export class Harness {
@@ -115,7 +121,11 @@ export class Harness {
   }
 
   /** Stores a value as a file, and gives what a task needs to read it: an argument and an input. */
-  store(key: string, value: unknown, change: Partial<Extract<ExecutorInput['source'], { via: 'file' }>> = {}): { ref: TaskRef; input: ExecutorInput } {
+  store(
+    key: string,
+    value: unknown,
+    change: Partial<Extract<ExecutorInput['source'], { via: 'file' }>> = {},
+  ): { ref: TaskRef; input: ExecutorInput } {
     const path = join(this.directory, `${key}-${++this.#nextPlace}`)
     const { totalBytes, parts } = layoutBlob({ clusterId: 'cluster', generation: 1, key, runId: 0 }, encodeValue(value))
     const fd = openSync(path, 'w')
@@ -124,7 +134,16 @@ export class Harness {
     closeSync(fd)
     if (written !== totalBytes) throw new Error(`wrote ${written} of ${totalBytes} bytes`)
     const mtimeNs = String(statSync(path, { bigint: true }).mtimeNs)
-    const source = { via: 'file', path, offset: 0, nbytes: totalBytes, tier: 'memory', mtimeNs, verify: false, ...change } as const
+    const source = {
+      via: 'file',
+      path,
+      offset: 0,
+      nbytes: totalBytes,
+      tier: 'memory',
+      mtimeNs,
+      verify: false,
+      ...change,
+    } as const
     return { ref: new TaskRef(key), input: { key: key as TaskKey, source } }
   }
 
@@ -169,7 +188,8 @@ export class Harness {
         const blob = result.via === 'inline' ? result.blob : readFileSync(result.place.path)
         this.#end(runId, { kind: 'finished', value: decodeBlob(blob).value, via: result.via, stillMapped })
       },
-      onErred: ({ runId, kind, error }) => this.#end(runId, { kind: 'erred', failure: kind, error: decodeError(error) as PlimsollError }),
+      onErred: ({ runId, kind, error }) =>
+        this.#end(runId, { kind: 'erred', failure: kind, error: decodeError(error) as PlimsollError }),
       onReturned: ({ runId, reason }) => this.#end(runId, { kind: 'returned', reason }),
       onInputBad: ({ runId, key, reason }) => this.#end(runId, { kind: 'input-bad', key, reason }),
       onCancelled: ({ runId }) => this.#end(runId, { kind: 'cancelled' }),
@@ -203,7 +223,7 @@ export class Harness {
   }
 
   #notify(): void {
-    for (const watcher of [...this.#watchers]) {
+    for (const watcher of this.#watchers.slice()) {
       if (watcher()) this.#watchers.splice(this.#watchers.indexOf(watcher), 1)
     }
   }

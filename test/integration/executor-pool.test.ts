@@ -6,7 +6,9 @@ import { type Ending, Harness, fromSource, groupExists } from './executor-harnes
 const MIB = 2 ** 20
 const add = fromSource('function add(a, b) { return a + b }')
 const spin = fromSource('function spin() { for (;;); }')
-const sum = fromSource('function sum(values) { let total = 0; for (const value of values) total += value; return total }')
+const sum = fromSource(
+  'function sum(values) { let total = 0; for (const value of values) total += value; return total }',
+)
 
 let open: Harness[] = []
 async function start(options: ConstructorParameters<typeof Harness>[0] = {}): Promise<Harness> {
@@ -29,12 +31,15 @@ const variants = [
 
 describe.each(variants)('executor pool, %s', (_, noKoffi) => {
   const env = noKoffi ? { PLIMSOLL_NO_KOFFI: '1' } : {}
-  const startHere = (options: ConstructorParameters<typeof Harness>[0] = {}): Promise<Harness> => start({ ...options, env })
+  const startHere = (options: ConstructorParameters<typeof Harness>[0] = {}): Promise<Harness> =>
+    start({ ...options, env })
 
   it('runs a function and returns its value', async () => {
     const harness = await startHere()
     expect(value(await harness.submit(add, [20, 22]))).toBe(42)
-    expect(value(await harness.submit(fromSource('async () => new Map([["a", [1, 2]]])')))).toEqual(new Map([['a', [1, 2]]]))
+    expect(value(await harness.submit(fromSource('async () => new Map([["a", [1, 2]]])')))).toEqual(
+      new Map([['a', [1, 2]]]),
+    )
     expect(value(await harness.submit(fromSource('() => undefined')))).toBeUndefined()
   })
 
@@ -55,7 +60,9 @@ describe.each(variants)('executor pool, %s', (_, noKoffi) => {
       large[0] = 7
       return [total(small), total(large), own]
     }`)
-    const ending = await harness.submit(both, [{ parts: [small.ref, large.ref] }], { inputs: [small.input, large.input] })
+    const ending = await harness.submit(both, [{ parts: [small.ref, large.ref] }], {
+      inputs: [small.input, large.input],
+    })
     expect(value(ending)).toEqual([40_000, 3 * MIB + 4, true])
     expect(ending).toMatchObject({ stillMapped: noKoffi ? [] : ['large'] })
     // What the task wrote into its input stayed its own.
@@ -105,18 +112,31 @@ describe.each(variants)('executor pool, %s', (_, noKoffi) => {
 
   it('blames process.exit on the task that called it', async () => {
     const harness = await startHere()
-    const ending = await harness.submit(fromSource('function leave() { console.error("bye"); process.exit(3) }'), [], { key: 'leaver' })
+    const ending = await harness.submit(fromSource('function leave() { console.error("bye"); process.exit(3) }'), [], {
+      key: 'leaver',
+    })
     expect(ending).toMatchObject({ kind: 'erred', failure: 'crashed' })
     const { error } = ending as { error: PlimsollError }
     expect(error.code).toBe('TASK_CRASHED')
-    expect(error.fields).toMatchObject({ key: 'leaver', function: 'leave', exitCode: 3, signal: null, attempt: 1, stderrTail: 'bye' })
+    expect(error.fields).toMatchObject({
+      key: 'leaver',
+      function: 'leave',
+      exitCode: 3,
+      signal: null,
+      attempt: 1,
+      stderrTail: 'bye',
+    })
     expect(value(await harness.submit(add, [1, 2]))).toBe(3)
   })
 
   it('fails a task by its timeout, and that one only', async () => {
     const harness = await startHere()
     const ending = await harness.submit(spin, [], { key: 'slow', options: { timeoutMs: 150 } })
-    expect(ending).toMatchObject({ kind: 'erred', failure: 'timeout', error: { code: 'TASK_TIMEOUT', fields: { key: 'slow', limitMs: 150 } } })
+    expect(ending).toMatchObject({
+      kind: 'erred',
+      failure: 'timeout',
+      error: { code: 'TASK_TIMEOUT', fields: { key: 'slow', limitMs: 150 } },
+    })
     expect(value(await harness.submit(add, [1, 2], { options: { timeoutMs: 10_000 } }))).toBe(3)
   })
 })
@@ -126,7 +146,11 @@ describe('executor pool, failures', () => {
     const harness = await start()
     const thrower = fromSource('function thrower() { throw Object.assign(new RangeError("too far"), { limit: 7 }) }')
     const ending = await harness.submit(thrower)
-    expect(ending).toMatchObject({ kind: 'erred', failure: 'user', error: { name: 'RangeError', message: 'too far', limit: 7 } })
+    expect(ending).toMatchObject({
+      kind: 'erred',
+      failure: 'user',
+      error: { name: 'RangeError', message: 'too far', limit: 7 },
+    })
     const rejected = await harness.submit(fromSource('async () => { await null; throw "text" }'))
     expect(rejected).toMatchObject({ kind: 'erred', failure: 'user', error: { message: 'text' } })
   })
@@ -134,7 +158,11 @@ describe('executor pool, failures', () => {
   it('names what cannot be serialised', async () => {
     const harness = await start()
     const ending = await harness.submit(fromSource('() => ({ rows: [1, { onClick() {} }] })'))
-    expect(ending).toMatchObject({ kind: 'erred', failure: 'user', error: { code: 'NOT_SERIALIZABLE', fields: { path: 'result.rows[1].onClick' } } })
+    expect(ending).toMatchObject({
+      kind: 'erred',
+      failure: 'user',
+      error: { code: 'NOT_SERIALIZABLE', fields: { path: 'result.rows[1].onClick' } },
+    })
   })
 
   it('blames a segmentation fault on the running task and returns the queued ones', async () => {
@@ -153,7 +181,11 @@ describe('executor pool, failures', () => {
     const harness = await start()
     const floating = fromSource('function floating() { Promise.reject(new Error("left alone")); return 1 }')
     const ending = await harness.submit(floating, [], { key: 'floating' })
-    expect(ending).toMatchObject({ kind: 'erred', failure: 'crashed', error: { code: 'TASK_CRASHED', fields: { key: 'floating' } } })
+    expect(ending).toMatchObject({
+      kind: 'erred',
+      failure: 'crashed',
+      error: { code: 'TASK_CRASHED', fields: { key: 'floating' } },
+    })
     expect((ending as { error: Error }).error.message).toContain('left alone')
     expect(value(await harness.submit(add, [1, 2]))).toBe(3)
   })
@@ -168,15 +200,23 @@ describe('executor pool, failures', () => {
 
   it('says out of memory when the heap is full, and blames nobody else', async () => {
     const harness = await start({ memoryLimit: 128 * MIB })
-    const hog = fromSource('function hog() { const rows = []; for (;;) rows.push({ id: rows.length, text: String(rows.length) }) }')
+    const hog = fromSource(
+      'function hog() { const rows = []; for (;;) rows.push({ id: rows.length, text: String(rows.length) }) }',
+    )
     const ending = await harness.submit(hog, [], { key: 'hog' })
-    expect(ending).toMatchObject({ kind: 'erred', failure: 'out-of-memory', error: { code: 'TASK_OUT_OF_MEMORY', fields: { key: 'hog', limit: 128 * MIB } } })
+    expect(ending).toMatchObject({
+      kind: 'erred',
+      failure: 'out-of-memory',
+      error: { code: 'TASK_OUT_OF_MEMORY', fields: { key: 'hog', limit: 128 * MIB } },
+    })
     expect(value(await harness.submit(add, [1, 2]))).toBe(3)
   })
 
   it('gives no task more buffers than the limit of the worker', async () => {
     const harness = await start({ memoryLimit: 256 * MIB })
-    const greedy = fromSource('function greedy() { const all = []; for (let i = 0; i < 64; i++) all.push(new Uint8Array(16 * 2 ** 20).fill(1)); return all.length }')
+    const greedy = fromSource(
+      'function greedy() { const all = []; for (let i = 0; i < 64; i++) all.push(new Uint8Array(16 * 2 ** 20).fill(1)); return all.length }',
+    )
     const ending = await harness.submit(greedy)
     expect(ending).toMatchObject({ kind: 'erred', failure: 'out-of-memory', error: { code: 'TASK_OUT_OF_MEMORY' } })
     const uncapped = await start({ memoryLimit: 256 * MIB, executorCap: false })
@@ -185,7 +225,9 @@ describe('executor pool, failures', () => {
 
   it('gives a task with its own memory need the heap for it', async () => {
     const harness = await start({ nthreads: 2, memoryLimit: 512 * MIB })
-    const heap = fromSource('async function heap() { return (await import("node:v8")).getHeapStatistics().heap_size_limit }')
+    const heap = fromSource(
+      'async function heap() { return (await import("node:v8")).getHeapStatistics().heap_size_limit }',
+    )
     expect(value(await harness.submit(heap))).toBeLessThan(300 * MIB)
     expect(value(await harness.submit(heap, [], { options: { memory: 480 * MIB } }))).toBeGreaterThan(450 * MIB)
   })
@@ -197,7 +239,9 @@ describe('executor pool, failures', () => {
     expect(value(await harness.submit(leaver))).toBe(1)
     await harness.until(() => harness.pids[0] !== undefined && harness.pids[0] !== before)
     expect(value(await harness.submit(add, [1, 2]))).toBe(3)
-    const polite = fromSource('async function polite() { await new Promise((resolve) => setTimeout(resolve, 5)); return process.pid }')
+    const polite = fromSource(
+      'async function polite() { await new Promise((resolve) => setTimeout(resolve, 5)); return process.pid }',
+    )
     expect(value(await harness.submit(polite))).toBe(value(await harness.submit(polite)))
   })
 
@@ -222,13 +266,18 @@ describe('executor pool, failures', () => {
     const [sample] = harness.pool.sample()
     expect(sample?.privateBytes).toBeGreaterThan(MIB)
     expect(harness.pool.killForMemory(sample?.pid as number, 'Ask for less.')).toBe(true)
-    expect(await running).toMatchObject({ failure: 'out-of-memory', error: { message: expect.stringContaining('Ask for less.') } })
+    expect(await running).toMatchObject({
+      failure: 'out-of-memory',
+      error: { message: expect.stringContaining('Ask for less.') },
+    })
   })
 
   it('fails to start with the reason when executors cannot run', async () => {
     const harness = new Harness({ env: { NODE_OPTIONS: '--no-such-flag' } })
     open.push(harness)
-    await expect(harness.pool.start()).rejects.toThrow(expect.objectContaining({ code: 'WORKER_START_FAILED', message: expect.stringContaining('--no-such-flag') }))
+    await expect(harness.pool.start()).rejects.toThrow(
+      expect.objectContaining({ code: 'WORKER_START_FAILED', message: expect.stringContaining('--no-such-flag') }),
+    )
   })
 })
 
@@ -322,7 +371,11 @@ describe('executor pool, places', () => {
   it('fails the task when there is no place', async () => {
     const harness = await start()
     harness.onPlace = () => ({ error: new PlimsollError('STORE_FULL', 'no room anywhere') })
-    expect(await harness.submit(large)).toMatchObject({ kind: 'erred', failure: 'store-full', error: { code: 'STORE_FULL' } })
+    expect(await harness.submit(large)).toMatchObject({
+      kind: 'erred',
+      failure: 'store-full',
+      error: { code: 'STORE_FULL' },
+    })
     expect(value(await harness.submit(add, [1, 2]))).toBe(3)
   })
 })
@@ -355,7 +408,9 @@ describe('executor pool, queues', () => {
   it('tells a task by its signal, and by a flag inside of a loop', async () => {
     const harness = await start({ cancelGraceMs: 20_000 })
     const context = 'globalThis[Symbol.for("plimsoll.taskContext")]()'
-    const patient = fromSource(`() => new Promise((resolve) => ${context}.signal.addEventListener('abort', () => resolve(1)))`)
+    const patient = fromSource(
+      `() => new Promise((resolve) => ${context}.signal.addEventListener('abort', () => resolve(1)))`,
+    )
     const running = harness.submit(patient, [], { key: 'patient' })
     await harness.until(() => harness.running('patient'))
     harness.pool.cancel(harness.lastRun, false)
@@ -365,7 +420,13 @@ describe('executor pool, queues', () => {
     await harness.until(() => harness.running('asking'))
     harness.pool.cancel(harness.lastRun, false)
     expect(await loop).toEqual({ kind: 'cancelled' })
-    const described = await harness.submit(fromSource(`() => { const { key, attempt, workerAddress, memory } = ${context}; return { key, attempt, workerAddress, memory } }`), [], { key: 'who' })
+    const described = await harness.submit(
+      fromSource(
+        `() => { const { key, attempt, workerAddress, memory } = ${context}; return { key, attempt, workerAddress, memory } }`,
+      ),
+      [],
+      { key: 'who' },
+    )
     expect(value(described)).toEqual({ key: 'who', attempt: 1, workerAddress: 'tcp://127.0.0.1:1', memory: 0 })
   })
 })
@@ -378,14 +439,19 @@ describe('executor pool, output', () => {
     await harness.until(() => harness.log.length === 60)
     for (let i = 0; i < 20; i++) {
       const lines = harness.log.filter((line) => line.key === `print-${i}`)
-      expect(lines.filter((line) => line.stream === 'stdout').map((line) => line.text)).toEqual([`out ${i}`, `and ${i}`])
+      expect(lines.filter((line) => line.stream === 'stdout').map((line) => line.text)).toEqual([
+        `out ${i}`,
+        `and ${i}`,
+      ])
       expect(lines.filter((line) => line.stream === 'stderr').map((line) => line.text)).toEqual([`err ${i}`])
     }
   })
 
   it('drains a flood and says how much it dropped', async () => {
     const harness = await start()
-    const flood = fromSource('function flood() { const line = "x".repeat(1000); for (let i = 0; i < 20000; i++) console.log(line); return 1 }')
+    const flood = fromSource(
+      'function flood() { const line = "x".repeat(1000); for (let i = 0; i < 20000; i++) console.log(line); return 1 }',
+    )
     expect(value(await harness.submit(flood))).toBe(1)
     process.kill(harness.pids[0] as number, 'SIGKILL')
     await harness.until(() => harness.log.some((line) => line.text.includes('lines were dropped')))
@@ -402,7 +468,9 @@ describe('executor pool, io tasks', () => {
       return [context().key, process.pid]
     }`)
     const begun = performance.now()
-    const endings = await Promise.all(Array.from({ length: 30 }, (_, i) => harness.submit(io, [], { key: `io-${i}`, options: { io: true } })))
+    const endings = await Promise.all(
+      Array.from({ length: 30 }, (_, i) => harness.submit(io, [], { key: `io-${i}`, options: { io: true } })),
+    )
     expect(performance.now() - begun).toBeLessThan(3000)
     const values = endings.map(value) as [string, number][]
     expect(values.map(([key]) => key)).toEqual(Array.from({ length: 30 }, (_, i) => `io-${i}`))
@@ -412,7 +480,9 @@ describe('executor pool, io tasks', () => {
 
   it('abandons one that ignores its signal, and lets the others finish', async () => {
     const harness = await start({ cancelGraceMs: 200 })
-    const io = fromSource('async function io(ms) { await new Promise((resolve) => setTimeout(resolve, ms)); return ms }')
+    const io = fromSource(
+      'async function io(ms) { await new Promise((resolve) => setTimeout(resolve, ms)); return ms }',
+    )
     const stuck = harness.submit(io, [60_000], { options: { io: true, timeoutMs: 100 } })
     const other = harness.submit(io, [1000], { options: { io: true } })
     expect(await stuck).toMatchObject({ kind: 'erred', failure: 'timeout' })
@@ -423,7 +493,9 @@ describe('executor pool, io tasks', () => {
 
   it('finds the one that kills its company', async () => {
     const harness = await start()
-    const io = fromSource('async function io(n) { await new Promise((resolve) => setTimeout(resolve, 20)); if (n === 3) process.exit(9); return n }')
+    const io = fromSource(
+      'async function io(n) { await new Promise((resolve) => setTimeout(resolve, 20)); if (n === 3) process.exit(9); return n }',
+    )
     const run = async (n: number): Promise<Ending> => {
       for (let attempt = 0; attempt < 10; attempt++) {
         const ending = await harness.submit(io, [n], { key: `io-${n}`, options: { io: true } })
@@ -432,7 +504,11 @@ describe('executor pool, io tasks', () => {
       throw new Error('returned too often')
     }
     const endings = await Promise.all(Array.from({ length: 8 }, (_, n) => run(n)))
-    expect(endings[3]).toMatchObject({ kind: 'erred', failure: 'crashed', error: { fields: { key: 'io-3', exitCode: 9 } } })
+    expect(endings[3]).toMatchObject({
+      kind: 'erred',
+      failure: 'crashed',
+      error: { fields: { key: 'io-3', exitCode: 9 } },
+    })
     expect(endings.filter((ending) => ending.kind === 'finished')).toHaveLength(7)
   })
 })

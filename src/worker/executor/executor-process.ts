@@ -63,9 +63,8 @@ export class ExecutorProcess {
   placing = false
   /** Its first run takes so long that nothing is to wait behind it. */
   stalled: RunId | null = null
-  /** No collection is asked for before this moment. */
-  collectNotBefore = 0
-  collecting = false
+  /** Its last collection. */
+  collection = { running: false, endedMs: -Infinity, tookMs: 0 }
   onPong: (() => void) | null = null
   lastSample: ExecutorSample | null = null
   idleMemory: ProcessMemory | null = null

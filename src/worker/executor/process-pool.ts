@@ -10,6 +10,7 @@ import { encodeError } from '../../values/error.ts'
 import type { StatusPage, SlotState } from '../../native/status-page.ts'
 import type { ExecutorInfo } from '../../protocol/scheduler-client.ts'
 import type { ExecutorToWorker, RunEnd } from '../../protocol/worker-executor.ts'
+import { Collections } from './collections.ts'
 import { type Certificate, deathCertificate, lostCertificate, timeoutCertificate } from './death-certificate.ts'
 import type {
   ExecutorPool,
@@ -28,13 +29,6 @@ import { type PoolRun, newPoolRun } from './pool-run.ts'
 import { Seats, type SeatsEvents } from './seats.ts'
 import { TaskDurations } from './task-durations.ts'
 
-const MIB = 2 ** 20
-/** Executors with fewer bytes of dead mappings are not interrupted for them. */
-const MIN_DEAD_BYTES = 64 * MIB
-const MIN_DEAD_FRACTION = 0.05
-/** Collections may take this part of an executor's time. */
-const COLLECT_TIME_FRACTION = 0.05
-
 export function createProcessPool(options: ExecutorPoolOptions, events: ExecutorPoolEvents): ExecutorPool {
   return new ProcessPool(options, events)
 }
@@ -47,7 +41,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   readonly #durations = new TaskDurations()
   readonly #suspicion: IoSuspicion
   readonly #dispatcher: Dispatcher
-  #stopCollectTimer: (() => void) | null = null
+  readonly #collections: Collections
   #closed = false
 
   constructor(options: ExecutorPoolOptions, events: ExecutorPoolEvents) {
@@ -55,6 +49,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     this.#events = events
     this.#seats = new Seats(options, this)
     this.#suspicion = new IoSuspicion(options.ioConcurrency ?? 32)
+    this.#collections = new Collections({ memoryLimit: options.memoryLimit, executors: () => this.#seats.executors })
     this.#dispatcher = new Dispatcher({
       seats: this.#seats,
       durations: this.#durations,
@@ -120,22 +115,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   }
 
   collect(): void {
-    this.#stopCollectTimer?.()
-    this.#stopCollectTimer = null
-    const now = performance.now()
-    let next = Infinity
-    for (const executor of this.#seats.executors) {
-      if (executor.state !== 'ready' || executor.collecting || !this.#worthCollecting(executor)) continue
-      if (executor.collectNotBefore > now) next = Math.min(next, executor.collectNotBefore)
-      else {
-        executor.collecting = true
-        executor.send({ op: 'collect' })
-      }
-    }
-    if (next === Infinity || this.#closed) return
-    const timer = setTimeout(() => this.collect(), next - now)
-    timer.unref()
-    this.#stopCollectTimer = () => clearTimeout(timer)
+    this.#collections.request()
   }
 
   killForMemory(pid: number, advice: string): boolean {
@@ -167,7 +147,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   async close(): Promise<void> {
     this.#closed = true
     this.#dispatcher.close()
-    this.#stopCollectTimer?.()
+    this.#collections.close()
     for (const run of this.#runs.values()) run.stopTimer?.()
     this.#runs.clear()
     await this.#seats.close()
@@ -302,8 +282,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
         for (const entry of message.entries) this.#onUnmapped(executor, entry.runId, entry.key)
         return
       case 'collected':
-        executor.collecting = false
-        executor.collectNotBefore = performance.now() + message.durationMs * (1 / COLLECT_TIME_FRACTION - 1)
+        this.#collections.ended(executor, message.durationMs)
         return
       case 'retire':
         executor.hasLeftovers = true
@@ -424,12 +403,6 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     if (maps === undefined || !maps.delete(key)) return
     if (maps.size === 0) executor.mapped.delete(runId)
     this.#events.onUnmapped({ runId, key })
-  }
-
-  #worthCollecting(executor: ExecutorProcess): boolean {
-    const interrupts = executor.outstanding.size > 0 && !executor.placing
-    const least = interrupts ? Math.max(MIN_DEAD_BYTES, MIN_DEAD_FRACTION * this.#options.memoryLimit) : 0
-    return executor.deadMappedBytes > least
   }
 
   // The end of an executor.

@@ -1,0 +1,68 @@
+// When executors are asked for a full collection, which is what gives the memory of freed blobs back that they had mapped.
+// A collection costs from 4 ms to half a second, by the size of the heap, so it is rationed; how much memory is worth one,
+// and that it is wanted at all, comes from the store.
+//
+// G1. An executor that runs something is interrupted for many bytes only, and for 5 % of its time at most.
+// G2. One that is idle, or whose result waits for a place (for this very memory, maybe), may spend half of its time.
+// G3. What was asked for and could not be done at once is done when its time has come, if it is still worth it.
+
+import type { ExecutorProcess } from './executor-process.ts'
+
+const MIN_DEAD_BYTES = 64 * 2 ** 20
+const MIN_DEAD_FRACTION = 0.05
+const BUSY_TIME_FRACTION = 0.05
+const IDLE_TIME_FRACTION = 0.5
+
+export interface CollectionsOptions {
+  /** Bytes; 0 = no limit. */
+  readonly memoryLimit: number
+  readonly executors: () => Iterable<ExecutorProcess>
+}
+
+export class Collections {
+  readonly #options: CollectionsOptions
+  #stopTimer: (() => void) | null = null
+
+  constructor(options: CollectionsOptions) {
+    this.#options = options
+  }
+
+  request(): void {
+    this.close()
+    const now = performance.now()
+    let next = Infinity
+    for (const executor of this.#options.executors()) {
+      if (executor.state !== 'ready' || executor.collection.running || executor.deadMappedBytes === 0) continue
+      const dueMs = this.#dueMs(executor)
+      if (dueMs > now) next = Math.min(next, dueMs)
+      else {
+        executor.collection = { running: true, endedMs: now, tookMs: 0 }
+        executor.send({ op: 'collect' })
+      }
+    }
+    if (next === Infinity) return
+    const timer = setTimeout(() => this.request(), next - now)
+    timer.unref()
+    this.#stopTimer = () => clearTimeout(timer)
+  }
+
+  ended(executor: ExecutorProcess, tookMs: number): void {
+    executor.collection = { running: false, endedMs: performance.now(), tookMs }
+  }
+
+  close(): void {
+    this.#stopTimer?.()
+    this.#stopTimer = null
+  }
+
+  /** When it may collect, as things are now; looked at again then, since it may be idle by that time. */
+  #dueMs(executor: ExecutorProcess): number {
+    const { endedMs, tookMs } = executor.collection
+    const waitMs = (fraction: number): number => tookMs * (1 / fraction - 1)
+    const idleDueMs = endedMs + waitMs(IDLE_TIME_FRACTION)
+    const idle = executor.outstanding.size === 0 || executor.placing
+    if (idle || idleDueMs > performance.now()) return idleDueMs
+    const worthIt = executor.deadMappedBytes > Math.max(MIN_DEAD_BYTES, MIN_DEAD_FRACTION * this.#options.memoryLimit)
+    return worthIt ? endedMs + waitMs(BUSY_TIME_FRACTION) : Infinity
+  }
+}
