@@ -53,6 +53,11 @@ describe('options of LocalCluster', () => {
     expect(plan.config).toMatchObject({ 'worker.memory.target': 0.5, 'logging.level': 'error' })
   })
 
+  it('offer resources, and refuse amounts that are none', () => {
+    expect(resolveOptions({ resources: { GPU: 1 } }).plan.config).toMatchObject({ 'worker.resources': { GPU: 1 } })
+    expect(refusal({ resources: { GPU: 'many' } })).toContain('GPU')
+  })
+
   it('that it does not know are refused with the nearest one', () => {
     expect(refusal({ nworkers: 2 })).toBe('LocalCluster has no option "nworkers"; did you mean "nWorkers"?')
     expect(refusal({ memory_limit: 2 })).toMatch(/did you mean "memoryLimit"/)

@@ -29,6 +29,8 @@ export interface LocalClusterOptions {
   readonly inProcess?: boolean
   /** Environment variables of the worker processes. */
   readonly env?: Readonly<Record<string, string>>
+  /** Abstract counters that each worker offers and tasks may ask for, such as `{ GPU: 1 }`. Default: `worker.resources`. */
+  readonly resources?: Readonly<Record<string, number>>
   /** Configuration keys, dotted or nested; they win over files and environment. */
   readonly config?: Readonly<Record<string, unknown>>
   /** Least severe records that the cluster's processes log to stderr: a level, `true` for "warning", `false` for what is configured. */
@@ -46,6 +48,7 @@ const NAMES = [
   'host',
   'inProcess',
   'env',
+  'resources',
   'config',
   'silenceLogs',
 ] as const satisfies readonly (keyof LocalClusterOptions)[]
@@ -64,9 +67,10 @@ export function resolveOptions(options: LocalClusterOptions): ClusterSettings {
   const nthreads = wholeNumber('nthreads', options.nthreads ?? defaultThreads(nWorkers), 1)
   const limit = resolveMemoryLimit(options.memoryLimit ?? 'auto', { nthreads, nworkers: Math.max(1, nWorkers) })
   const inProcess = boolean('inProcess', options.inProcess ?? false)
-  const config = loadConfig({ overrides: record('config', options.config ?? {}) }).with(
-    logOverrides(options.silenceLogs),
-  )
+  const config = loadConfig({ overrides: record('config', options.config ?? {}) }).with({
+    ...logOverrides(options.silenceLogs),
+    ...(options.resources === undefined ? {} : { 'worker.resources': record('resources', options.resources) }),
+  })
   const localBase = text('localDirectory', options.localDirectory) ?? config.get('worker.local-directory')
   const memoryBase = text('memoryDirectory', options.memoryDirectory) ?? config.get('worker.memory-directory')
   if (options.dashboardAddress !== undefined && options.dashboardAddress !== null) {
