@@ -1,6 +1,7 @@
 // A nanny in a process of its own, with a real worker, a real scheduler and a real client, on the build.
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -155,6 +156,7 @@ describe('a nanny', () => {
     await scheduler.close('the end')
     await eventually('every process has ended', () => pids.every((pid) => !isAlive(pid)))
     expect(directories()).toEqual([])
+    if (nanny.exitCode === null) await once(nanny, 'exit')
     expect(nanny.exitCode).toBe(0)
   })
 })
