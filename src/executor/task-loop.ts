@@ -50,8 +50,8 @@ interface Running {
   state: { readonly kind: 'calling' } | Ended | { readonly kind: 'placing'; readonly result: Large }
 }
 
-/** How long handles that are about to close may take before they count as left behind. */
-const LEFTOVER_GRACE_MS = 20
+/** What is still there after all of these was left behind. */
+const LEFTOVER_DELAYS_MS = [1, 1, 2, 4, 8, 16]
 
 export class TaskLoop {
   readonly #options: TaskLoopOptions
@@ -303,16 +303,21 @@ export class TaskLoop {
   }
 
   #checkLeftovers(): void {
-    const leftovers = this.#leftovers
-    if (leftovers === null || this.#state !== 'open' || leftovers.find() === null) return
+    if (this.#state !== 'open' || this.#leftovers?.find() === null) return
     this.#state = 'checking'
+    this.#checkAgain(0)
+  }
+
+  /** Handles that are about to close get some time to do so. */
+  #checkAgain(attempt: number): void {
     setTimeout(() => {
-      const found = leftovers.find()
       if (this.#state !== 'checking') return
+      const found = this.#leftovers?.find() ?? null
+      if (found !== null && attempt + 1 < LEFTOVER_DELAYS_MS.length) return this.#checkAgain(attempt + 1)
       this.#state = found === null ? 'open' : 'stopped'
       if (found !== null) this.#options.send({ op: 'retire', reason: found })
       this.#schedule()
-    }, LEFTOVER_GRACE_MS).unref()
+    }, LEFTOVER_DELAYS_MS[attempt]).unref()
   }
 
   #setPhase(phase: 'running' | 'encoding' | 'placing' | 'writing'): void {

@@ -1,4 +1,4 @@
-import { openSync, rmSync, statSync, truncateSync, utimesSync, writeSync } from 'node:fs'
+import { closeSync, openSync, rmSync, statSync, truncateSync, utimesSync, writeSync } from 'node:fs'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { PlimsollError } from '../../dist/errors/plimsoll-error.js'
 import { type Ending, Harness, fromSource, groupExists } from './executor-harness.ts'
@@ -334,6 +334,9 @@ describe('executor pool, inputs', () => {
 function overwrite(path: string, position: number): void {
   const fd = openSync(path, 'r+')
   writeSync(fd, Buffer.from([0xee]), 0, 1, position)
+  closeSync(fd)
+  // Written within one tick of the file system's clock, the time might be the same as before.
+  utimesSync(path, 1, 1)
 }
 
 describe('executor pool, places', () => {
@@ -366,6 +369,20 @@ describe('executor pool, places', () => {
     }
     expect(await harness.submit(large)).toMatchObject({ kind: 'finished', via: 'place' })
     expect(seen).toEqual([undefined, 'ENOENT'])
+  })
+
+  it('gives up when no place can be written', async () => {
+    const harness = await start()
+    harness.onPlace = ({ nbytes }) => ({
+      place: { ...harness.newPlace(nbytes), path: `${harness.directory}/absent/x` },
+    })
+    const ending = await harness.submit(large)
+    expect(ending).toMatchObject({
+      kind: 'erred',
+      failure: 'store-full',
+      error: { code: 'STORE_FULL', fields: { code: 'ENOENT' } },
+    })
+    expect(harness.unused).toHaveLength(1)
   })
 
   it('fails the task when there is no place', async () => {

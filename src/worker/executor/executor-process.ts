@@ -70,6 +70,8 @@ export class ExecutorProcess {
   idleMemory: ProcessMemory | null = null
   dataCapBytes = 0
   readonly #child: ChildProcess
+  /** Null when there were no descriptors left to start it with. */
+  readonly #toExecutor: Duplex | null
   readonly #events: ExecutorProcessEvents
   readonly #keys = new Map<RunId, TaskKey>()
   readonly #memory: ProcessMemoryReader
@@ -85,6 +87,7 @@ export class ExecutorProcess {
     events: ExecutorProcessEvents,
   ) {
     this.#child = child
+    this.#toExecutor = ((child.stdio as ChildProcess['stdio'] | undefined)?.[3] as Duplex | null | undefined) ?? null
     this.#events = events
     this.pid = child.pid ?? -1
     this.slot = options.slot
@@ -174,8 +177,10 @@ export class ExecutorProcess {
 
   #listen(): void {
     const child = this.#child
+    child.once('error', (error) => this.#finish({ code: null, signal: null, spawnError: error }))
+    const toExecutor = this.#toExecutor
+    if (toExecutor === null) return
     const fromExecutor = child.stdio[4] as Readable
-    const toExecutor = child.stdio[3] as Duplex
     const parser = new MessageParser<ExecutorToWorker>()
     fromExecutor.on('data', (chunk: Buffer) => {
       const messages: ExecutorToWorker[] = []
@@ -192,7 +197,6 @@ export class ExecutorProcess {
     toExecutor.resume()
     this.output.attach('stdout', child.stdout as Readable)
     this.output.attach('stderr', child.stderr as Readable)
-    child.once('error', (error) => this.#finish({ code: null, signal: null, spawnError: error }))
     child.once('exit', (code, signal) => {
       this.#killGroup()
       const end = { code, signal, spawnError: null }
@@ -210,7 +214,7 @@ export class ExecutorProcess {
     this.state = 'ended'
     this.#memory.close()
     this.output.reportDropped()
-    for (const pipe of this.#child.stdio) pipe?.destroy()
+    if (this.#toExecutor !== null) for (const pipe of this.#child.stdio) pipe?.destroy()
     this.#events.onEnd(this, end)
   }
 
@@ -218,8 +222,8 @@ export class ExecutorProcess {
     this.#flushScheduled = false
     const unsent = this.#unsent
     this.#unsent = []
-    const pipe = this.#child.stdio[3] as Duplex
-    if (pipe.destroyed) return
+    const pipe = this.#toExecutor
+    if (pipe === null || pipe.destroyed) return
     pipe.write(unsent.length === 1 ? (unsent[0] as Buffer) : Buffer.concat(unsent))
   }
 }

@@ -12,7 +12,7 @@ import { type Outcome, type TaskFunction, erred, prepare, produce, thrownBy } fr
 import { encodeError } from '../../values/error.ts'
 import { timeoutCertificate } from './death-certificate.ts'
 import type { ExecutorPool, ExecutorPoolEvents, ExecutorPoolOptions, PlaceAnswer, RunRequest } from './executor-pool.ts'
-import { type PoolRun, newPoolRun } from './pool-run.ts'
+import { type PoolRun, newPoolRun, placeFailed } from './pool-run.ts'
 import { TaskDurations } from './task-durations.ts'
 
 export type InlinePoolOptions = Pick<ExecutorPoolOptions, 'nthreads' | 'inlineLimit' | 'cancelGraceMs'> &
@@ -187,6 +187,8 @@ class InlinePool implements ExecutorPool {
 
   #askForPlace(run: InlineRun, result: Large, durationMs: number, failed: { code: string } | null = null): void {
     run.stopTimer?.()
+    const hopeless = failed === null ? null : placeFailed(run, failed.code)
+    if (hopeless !== null) return this.#noPlace(run, hopeless, durationMs)
     const { runId } = run.request
     const before = run.place
     run.place = null
@@ -203,12 +205,7 @@ class InlinePool implements ExecutorPool {
       if ('place' in answer) this.#events.onPlaceUnused?.(answer.place)
       return
     }
-    if ('error' in answer) {
-      const error = encodeError(answer.error)
-      return this.#end(run, () =>
-        this.#events.onErred({ runId, kind: 'store-full', error, durationMs, stillMapped: [] }),
-      )
-    }
+    if ('error' in answer) return this.#noPlace(run, answer.error, durationMs)
     const { place } = answer
     run.place = place
     try {
@@ -229,6 +226,12 @@ class InlinePool implements ExecutorPool {
         grownBytes: 0,
       }),
     )
+  }
+
+  #noPlace(run: InlineRun, refusal: PlimsollError, durationMs: number): void {
+    const error = encodeError(refusal)
+    const { runId } = run.request
+    this.#end(run, () => this.#events.onErred({ runId, kind: 'store-full', error, durationMs, stillMapped: [] }))
   }
 
   #timeIsUp(run: InlineRun, timeoutMs: number): void {

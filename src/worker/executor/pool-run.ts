@@ -1,4 +1,4 @@
-import type { PlimsollError } from '../../errors/plimsoll-error.ts'
+import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import type { ResultPlace, RunRequest } from './executor-pool.ts'
 import type { ExecutorProcess } from './executor-process.ts'
 
@@ -15,6 +15,8 @@ export interface PoolRun {
   timedOut: boolean
   /** Where its result is being written. */
   place: ResultPlace | null
+  /** Places that could not be written. */
+  failedPlaces: number
   /** Why there is no place for its result. */
   placeError: PlimsollError | null
   /** Stops the timer of its timeout or of its cancellation. */
@@ -30,9 +32,21 @@ export function newPoolRun(request: RunRequest): PoolRun {
     cancelled: false,
     timedOut: false,
     place: null,
+    failedPlaces: 0,
     placeError: null,
     stopTimer: null,
   }
+}
+
+/** A store that keeps on giving places that cannot be written is asked no more. */
+const MAX_FAILED_PLACES = 4
+
+/** Counts a place that could not be written; the error when it was the last one to try. */
+export function placeFailed(run: PoolRun, code: string): PlimsollError | null {
+  if (++run.failedPlaces < MAX_FAILED_PLACES) return null
+  const { key, name } = run.request
+  const message = `The result of task ${key} (${name}) could not be written: ${run.failedPlaces} places failed, the last one with ${code}.`
+  return new PlimsollError('STORE_FULL', message, { key, function: name, code })
 }
 
 function inputBytesOf(request: RunRequest): number {

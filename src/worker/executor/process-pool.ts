@@ -6,6 +6,7 @@
 // P2. A place that was given is either in the result of its run, or given back, exactly once.
 
 import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
+import type { PlimsollError } from '../../errors/plimsoll-error.ts'
 import { encodeError } from '../../values/error.ts'
 import type { StatusPage, SlotState } from '../../native/status-page.ts'
 import type { ExecutorInfo } from '../../protocol/scheduler-client.ts'
@@ -25,7 +26,7 @@ import type { ExecutorEnd, ExecutorProcess, KillCause } from './executor-process
 import { Dispatcher } from './dispatcher.ts'
 import { IoSuspicion } from './io-suspicion.ts'
 import type { OutputStream } from './output-log.ts'
-import { type PoolRun, newPoolRun } from './pool-run.ts'
+import { type PoolRun, newPoolRun, placeFailed } from './pool-run.ts'
 import { Seats, type SeatsEvents } from './seats.ts'
 import { TaskDurations } from './task-durations.ts'
 
@@ -355,6 +356,8 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
       if (run !== undefined) this.#giveBack(run)
       return executor.send({ op: 'place', runId, place: null })
     }
+    const hopeless = failed === undefined ? null : placeFailed(run, failed.code)
+    if (hopeless !== null) return this.#noPlace(executor, run, hopeless)
     // Waiting for a place is not the task's time.
     run.stopTimer?.()
     executor.placing = true
@@ -374,15 +377,22 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
       if ('place' in answer) this.#events.onPlaceUnused?.(answer.place)
       return
     }
-    if ('place' in answer) run.place = answer.place
-    else run.placeError = answer.error
-    executor.send({ op: 'place', runId, place: 'place' in answer ? answer.place : null })
+    if ('error' in answer) return this.#noPlace(executor, run, answer.error)
+    run.place = answer.place
+    executor.send({ op: 'place', runId, place: answer.place })
+  }
+
+  #noPlace(executor: ExecutorProcess, run: PoolRun, error: PlimsollError): void {
+    run.placeError = error
+    this.#giveBack(run)
+    executor.send({ op: 'place', runId: run.request.runId, place: null })
   }
 
   /** It is not to be trusted with anything any more. */
   #onCrashed(executor: ExecutorProcess, message: Extract<ExecutorToWorker, { op: 'crashed' }>): void {
     const run = message.runId === null ? undefined : executor.outstanding.get(message.runId)
     if (run !== undefined && !executor.hasLeftovers) {
+      executor.mapped.delete(run.request.runId)
       if (run.cancelled) this.#endCancelled(run, [])
       else {
         this.#end(run)

@@ -1,15 +1,16 @@
 // The processes of a pool: one seat per thread, each with the executor that sits in it now, and up to two seats for io
 // executors, made when they are needed. Starts them, starts them again when they die, and frees what they had.
 //
-// C1. A dead executor is followed by the next one at once; by a pause that doubles when it died before it was ready.
+// C1. A dead executor is followed by the next one at once; after a pause that doubles when it died before it got a run.
 // C2. A slot of the status page belongs to one process at a time, and is read before it is cleared.
 // C3. After `close` no process of any group is left, and none is started.
 
+import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Deferred, deferred } from '../../base/deferred.ts'
-import { PlimsollError } from '../../errors/plimsoll-error.ts'
+import { PlimsollError, toError } from '../../errors/plimsoll-error.ts'
 import { loadLibc } from '../../native/libc.ts'
 import { readProcessMemory } from '../../native/process-memory.ts'
 import { type SlotState, StatusPage } from '../../native/status-page.ts'
@@ -21,7 +22,7 @@ export interface Seat {
   readonly io: boolean
   heapBytes: number
   executor: ExecutorProcess | null
-  /** Executors that died here before they were ready, in a row. */
+  /** Executors that died here before they got a run, in a row. */
   failures: number
   stopTimer: (() => void) | null
 }
@@ -176,7 +177,13 @@ export class Seats implements ExecutorProcessEvents {
     const slot = this.#freeSlots.pop()
     if (slot === undefined || this.#closing !== null) return
     this.page.clear(slot)
-    const child = launchExecutor({ heapBytes: seat.heapBytes, env: this.#options.env })
+    let child: ChildProcess
+    try {
+      child = launchExecutor({ heapBytes: seat.heapBytes, env: this.#options.env })
+    } catch (error) {
+      this.#freeSlots.push(slot)
+      return this.#failed(seat, startFailure(null, { code: null, signal: null, spawnError: toError(error) }, 0))
+    }
     const concurrency = seat.io ? (this.#options.ioConcurrency ?? 32) : 1
     const executor = new ExecutorProcess(child, { slot, concurrency, heapBytes: seat.heapBytes }, this)
     seat.executor = executor
@@ -198,7 +205,6 @@ export class Seats implements ExecutorProcessEvents {
     if (seat === undefined || executor.state !== 'starting') return
     executor.state = 'ready'
     executor.idleMemory = readProcessMemory(executor.pid)
-    seat.failures = 0
     this.#stopTimer(seat)
     this.capMemory(executor)
     this.#events.onReady(executor)
@@ -207,13 +213,17 @@ export class Seats implements ExecutorProcessEvents {
 
   /** C1. */
   #again(seat: Seat, executor: ExecutorProcess, end: ExecutorEnd): void {
-    if (executor.idleMemory !== null || executor.killCause?.kind === 'replaced') return this.#launch(seat)
+    if (executor.handedOver === 0 && executor.killCause?.kind !== 'replaced') {
+      return this.#failed(seat, startFailure(executor, end, this.#options.startTimeoutMs))
+    }
+    seat.failures = 0
+    this.#launch(seat)
+  }
+
+  #failed(seat: Seat, reason: string): void {
     seat.failures++
-    const reason = startFailure(executor, end, this.#options.startTimeoutMs)
     if (this.#starting?.settled === false && seat.failures >= MAX_FIRST_FAILURES) {
-      this.#starting.reject(
-        new PlimsollError('WORKER_START_FAILED', reason, { exitCode: end.code, signal: end.signal }),
-      )
+      this.#starting.reject(new PlimsollError('WORKER_START_FAILED', reason, { failures: seat.failures }))
       return
     }
     this.#events.onStartFailing(reason)
@@ -243,12 +253,13 @@ function openOrCreate(path: string, slots: number): StatusPage {
   return StatusPage.create(path, slots)
 }
 
-function startFailure(executor: ExecutorProcess, end: ExecutorEnd, timeoutMs: number): string {
-  if (end.spawnError !== null) return `An executor process could not be started: ${end.spawnError.message}.`
+function startFailure(executor: ExecutorProcess | null, end: ExecutorEnd, timeoutMs: number): string {
+  if (executor === null || end.spawnError !== null)
+    return `An executor process could not be started: ${end.spawnError?.message}.`
   const stderr = executor.output.tail(STDERR_LINES)
   const late = executor.killCause?.kind === 'start-timeout'
   const how = late
     ? `was not ready within ${timeoutMs} ms`
-    : `ended while it started (${end.signal ?? `exit code ${end.code}`})`
+    : `ended before it got a task (${end.signal ?? `exit code ${end.code}`})`
   return `An executor process ${how}.${stderr === '' ? '' : ` Last lines of stderr:\n${stderr}`}`
 }
