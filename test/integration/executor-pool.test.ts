@@ -232,6 +232,31 @@ describe('executor pool, failures', () => {
     expect(value(await harness.submit(heap, [], { options: { memory: 480 * MIB } }))).toBeGreaterThan(450 * MIB)
   })
 
+  it('maps inputs beyond the limit, and caps what the task takes besides', async () => {
+    const harness = await start({ memoryLimit: 96 * MIB })
+    const { ref, input } = harness.store('input', new Float64Array(40 * MIB).fill(1))
+    const first = fromSource(
+      'function first(values, own) { return [values.length, new Uint8Array(own).fill(1).length] }',
+    )
+    expect(value(await harness.submit(first, [ref, 8 * MIB], { inputs: [input] }))).toEqual([40 * MIB, 8 * MIB])
+    expect(await harness.submit(first, [ref, 400 * MIB], { inputs: [input] })).toMatchObject({
+      failure: 'out-of-memory',
+    })
+  })
+
+  it('collects the garbage of a task before the next one', async () => {
+    const harness = await start({ memoryLimit: 512 * MIB })
+    await harness.submit(add, [1, 2])
+    const waste = fromSource(`function waste() {
+      for (let i = 0; i < 6; i++) new Uint8Array(32 * 2 ** 20).fill(1)
+      return Array.from({ length: 400_000 }, (_, i) => ({ i })).length
+    }`)
+    expect(value(await harness.submit(waste))).toBe(400_000)
+    expect(value(await harness.submit(add, [1, 2]))).toBe(3)
+    const [sample] = harness.pool.sample()
+    expect((sample?.privateBytes ?? Infinity) - (sample?.baselineBytes ?? 0)).toBeLessThan(100 * MIB)
+  })
+
   it('replaces an executor in which a task left something running', async () => {
     const harness = await start()
     const [before] = harness.pids

@@ -245,7 +245,11 @@ function newSeat(io: boolean, heapBytes: number): Seat {
 function openOrCreate(path: string, slots: number): StatusPage {
   try {
     const page = StatusPage.open(path)
-    if (page.slots >= slots) return page
+    if (page.slots >= slots) {
+      // What an earlier process of this worker left in it was read by its nanny.
+      for (let slot = 0; slot < page.slots; slot++) page.clear(slot)
+      return page
+    }
     page.close()
   } catch {
     // Absent, or of another version.
