@@ -60,7 +60,10 @@ export class ErrorEncoder {
 
   onWire(message: ClientMessage): SchedulerToClient {
     if (message.op !== 'task-erred') return message
-    return { op: 'task-erred', key: message.key, error: this.#encode(message.failure) }
+    const { key, failure } = message
+    const error = this.#encode(failure)
+    const { origin, worker } = failure
+    return { op: 'task-erred', key, error, origin, ...(worker !== null && { worker }) }
   }
 
   #encode(failure: TaskFailure): Uint8Array {

@@ -21,7 +21,7 @@ export function afterError(
   kind: TaskFailureKind,
   bytes: Uint8Array,
 ): TaskFailure | null {
-  const failure: TaskFailure = { origin: task.key, error: { kind: 'encoded', bytes } }
+  const failure: TaskFailure = { origin: task.key, worker: worker.info.address, error: { kind: 'encoded', bytes } }
   if (task.group.options.idempotent === false) return failure
   switch (kind) {
     case 'user':
@@ -50,11 +50,8 @@ export function afterWorkerDeath(
   const message =
     `task ${task.key} was running on ${task.trouble?.crashes} workers or executors when they died; the last was ${worker.info.address}. ` +
     `See the log of that worker's nanny; raise scheduler.allowed-failures (${state.options.allowedFailures}) if the deaths had another cause.`
-  return raised(task, 'WORKER_LOST', message, {
-    key: task.key,
-    deaths: task.trouble?.crashes,
-    worker: worker.info.address,
-  })
+  const fields = { key: task.key, deaths: task.trouble?.crashes, worker: worker.info.address }
+  return raised(task, 'WORKER_LOST', message, fields, worker)
 }
 
 /** A task that must not run twice and has been given to a worker before. */
@@ -105,7 +102,7 @@ function lostWithWorker(task: TaskRecord, worker: WorkerRecord): TaskFailure {
   const message =
     `task ${task.key} is marked idempotent: false and its worker ${worker.info.address} died while it had the task; ` +
     'it may have run, so it is not run again. Check its side effects, then submit it under a new key.'
-  return raised(task, 'WORKER_LOST', message, { key: task.key, worker: worker.info.address })
+  return raised(task, 'WORKER_LOST', message, { key: task.key, worker: worker.info.address }, worker)
 }
 
 function raised(
@@ -113,6 +110,7 @@ function raised(
   code: 'WORKER_LOST' | 'INPUTS_EXCEED_LIMIT' | 'NO_WORKERS',
   message: string,
   fields: Readonly<Record<string, unknown>>,
+  worker?: WorkerRecord,
 ): TaskFailure {
-  return { origin: task.key, error: { kind: 'raised', code, message, fields } }
+  return { origin: task.key, worker: worker?.info.address ?? null, error: { kind: 'raised', code, message, fields } }
 }

@@ -32,6 +32,8 @@ export function isActive(state: TaskState): boolean {
 export interface TaskFailure {
   /** The task that failed first. */
   readonly origin: TaskKey
+  /** Address of the worker it failed on; null when it failed before it reached one. */
+  readonly worker: string | null
   readonly error:
     | { readonly kind: 'encoded'; readonly bytes: Uint8Array }
     | { readonly kind: 'raised'; readonly code: ErrorCode; readonly message: string; readonly fields: ErrorFields }
