@@ -62,10 +62,13 @@ export class Harness {
   readonly directory: string
   readonly log: LogLine[] = []
   readonly unmapped: string[] = []
+  /** Inputs that were said to stay mapped after their run. */
+  announced = 0
   readonly unused: ResultPlace[] = []
   readonly troubles: string[] = []
   /** Answers place requests; replaced by tests. */
   onPlace: (request: PlaceRequest) => PlaceAnswer | null = (request) => ({ place: this.newPlace(request.nbytes) })
+  placeDelayMs = 0
   pids: readonly number[] = []
   #nextRun = 0
   #nextPlace = 0
@@ -183,23 +186,37 @@ export class Harness {
   }
 
   #events(): ExecutorPoolEvents {
+    const announce = (stillMapped: readonly string[]): void => {
+      this.announced += stillMapped.length
+    }
     return {
       onFinished: ({ runId, result, stillMapped }) => {
+        announce(stillMapped)
         const blob = result.via === 'inline' ? result.blob : readFileSync(result.place.path)
         this.#end(runId, { kind: 'finished', value: decodeBlob(blob).value, via: result.via, stillMapped })
       },
-      onErred: ({ runId, kind, error }) =>
-        this.#end(runId, { kind: 'erred', failure: kind, error: decodeError(error) as PlimsollError }),
+      onErred: ({ runId, kind, error, stillMapped }) => {
+        announce(stillMapped)
+        this.#end(runId, { kind: 'erred', failure: kind, error: decodeError(error) as PlimsollError })
+      },
       onReturned: ({ runId, reason }) => this.#end(runId, { kind: 'returned', reason }),
-      onInputBad: ({ runId, key, reason }) => this.#end(runId, { kind: 'input-bad', key, reason }),
-      onCancelled: ({ runId }) => this.#end(runId, { kind: 'cancelled' }),
+      onInputBad: ({ runId, key, reason, stillMapped }) => {
+        announce(stillMapped)
+        this.#end(runId, { kind: 'input-bad', key, reason })
+      },
+      onCancelled: ({ runId, stillMapped }) => {
+        announce(stillMapped)
+        this.#end(runId, { kind: 'cancelled' })
+      },
       onUnmapped: ({ key }) => {
         this.unmapped.push(key)
         this.#notify()
       },
       onPlaceRequest: (request, answer) => {
         const reply = this.onPlace(request)
-        if (reply !== null) answer(reply)
+        if (reply === null) return
+        if (this.placeDelayMs === 0) answer(reply)
+        else setTimeout(() => answer(reply), this.placeDelayMs)
       },
       onPlaceUnused: (place) => this.unused.push(place),
       onExecutorsChanged: (pids) => {
