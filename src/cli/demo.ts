@@ -1,9 +1,7 @@
 import type { Command } from 'commander'
-import { parseMemoryLimit } from '../config/index.ts'
-import { runFlights } from '../demo/flights/flights.ts'
-import { prepare, wholeNumber } from './shared-options.ts'
+import { wholeNumber } from './shared-options.ts'
 
-interface FlightsCliOptions {
+export interface FlightsCliOptions {
   readonly workers: number
   readonly nthreads: number
   readonly memoryLimit: string
@@ -22,20 +20,8 @@ export function addDemoCommand(program: Command): void {
     .option('--memory-limit <size>', 'memory limit of each worker', '448 MiB')
     .option('--keep', 'stay up when done, to look around')
   flights.action(async (options: FlightsCliOptions) => {
-    const config = prepare(flights, 'warning')
-    const interrupt = new AbortController()
-    const onSignal = (): void => interrupt.abort()
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
-    const target = config.get('worker.memory.target')
-    process.exitCode = await runFlights({
-      workers: options.workers,
-      nthreads: options.nthreads,
-      memoryLimit: parseMemoryLimit(options.memoryLimit, { nthreads: options.nthreads, nworkers: options.workers }),
-      target: target === false ? 1 : target,
-      keep: options.keep === true,
-      signal: interrupt.signal,
-      output: process.stdout,
-    })
+    const { demoFlights } = await import('./actions/demo.ts')
+    await demoFlights(flights, options)
   })
   for (const sub of demo.commands) sub.exitOverride()
 }

@@ -32,7 +32,17 @@ function createProgram(): Command {
   ])
     add(program)
   for (const command of program.commands) command.exitOverride()
+  // A reader that has seen enough (`plimsoll config | head`) is no error. A program under `run` decides for itself.
+  process.stdout.on('error', onOutputError)
+  program.hook('preAction', (_program, command) => {
+    if (command.name() === 'run') process.stdout.off('error', onOutputError)
+  })
   return program
+}
+
+function onOutputError(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error
+  process.exit()
 }
 
 async function main(): Promise<void> {

@@ -1,10 +1,6 @@
-// Options and set-up that several commands have in common.
+// Options that several commands have in common. Nothing here loads what a command needs to run: `--help` stays quick.
 
 import type { Command } from 'commander'
-import type { Credentials } from '../comm/comm.ts'
-import { readOrCreateToken, readToken } from '../comm/token.ts'
-import { loadConfig, type Config } from '../config/index.ts'
-import { configureLoggingFrom } from '../diagnostics/logging.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 
 export interface SecurityOptions {
@@ -24,47 +20,25 @@ export function addSecurityOptions(command: Command): Command {
     .option('--insecure-plaintext', 'do not encrypt tcp:// beyond this machine (must be given on both ends)')
 }
 
-/** `create`: make the token when there is none yet (a scheduler does; everybody else needs the scheduler's). */
-export async function credentialsOf(options: SecurityOptions, how: { readonly create: boolean }): Promise<Credentials> {
-  const { tlsCaFile, tlsCert, tlsKey } = options
-  const given = [tlsCaFile, tlsCert, tlsKey].filter((file) => file !== undefined).length
-  if (given !== 0 && given !== 3) {
-    throw new PlimsollError(
-      'INVALID_ARGUMENT',
-      '--tls-ca-file, --tls-cert and --tls-key belong together: give all three or none',
-    )
-  }
-  const token = how.create ? await readOrCreateToken(options.tokenFile) : await readToken(options.tokenFile)
-  const tls =
-    tlsCaFile !== undefined && tlsCert !== undefined && tlsKey !== undefined
-      ? { caFile: tlsCaFile, certFile: tlsCert, keyFile: tlsKey }
-      : null
-  return { token, tls, insecurePlaintext: options.insecurePlaintext === true }
-}
-
-/** Reads the configuration and sets logging up for a command. `level` is what the command wants unless configured otherwise. */
-export function prepare(command: Command, level: 'info' | 'warning'): Config {
-  const config = loadConfig()
-  const verbose = command.optsWithGlobals<{ verbose?: boolean }>().verbose === true
-  const wanted = config.source('logging.level') === 'default' ? level : config.get('logging.level')
-  configureLoggingFrom(config.with({ 'logging.level': verbose ? 'debug' : wanted }))
-  return config
-}
-
-/** Resolves with the name of the first signal that asks this process to end. */
-export function endSignal(): Promise<string> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve(signal))
-  })
+export function addPreloadOption(command: Command): Command {
+  const collect = (value: string, all: readonly string[]): string[] => [...all, value]
+  return command.option('--preload <module>', 'import this module first (may be repeated)', collect, [])
 }
 
 /** A whole number of at least `minimum`, for commander. */
-export function wholeNumber(name: string, minimum: number): (text: string) => number {
+export function wholeNumber(
+  name: string,
+  minimum: number,
+  maximum = Number.MAX_SAFE_INTEGER,
+): (text: string) => number {
   return (text) => {
     const value = Number(text)
-    if (!Number.isInteger(value) || value < minimum) {
-      throw new PlimsollError('INVALID_ARGUMENT', `${name} takes a whole number of at least ${minimum}, not "${text}"`)
+    if (text.trim() === '' || !Number.isSafeInteger(value) || value < minimum || value > maximum) {
+      const range = maximum === Number.MAX_SAFE_INTEGER ? `of at least ${minimum}` : `from ${minimum} to ${maximum}`
+      throw new PlimsollError('INVALID_ARGUMENT', `${name} takes a whole number ${range}, not "${text}"`)
     }
     return value
   }
 }
+
+export const portNumber = (name: string): ((text: string) => number) => wholeNumber(name, 0, 65_535)

@@ -83,6 +83,7 @@ export class Nanny {
   #peaks = { processPeak: 0, spilledTotal: 0 }
   /** Why the scheduler refused the nanny, with its code. */
   #refusal: Error | null = null
+  #failed = false
 
   constructor(options: NannyOptions, hooks: NannyHooks = {}) {
     this.#options = options
@@ -129,6 +130,11 @@ export class Nanny {
   /** How often the worker was started again after a death. */
   get restarts(): number {
     return this.#state.restarts
+  }
+
+  /** Whether the worker was given up, rather than ended because somebody asked. */
+  get failed(): boolean {
+    return this.#failed
   }
 
   /** Resolves with the reason when the worker is gone for good and everything of it is removed. Never rejects. */
@@ -343,6 +349,7 @@ export class Nanny {
   }
 
   async #finish(reason: string, failed: boolean): Promise<void> {
+    this.#failed = failed
     // Before the first start whoever waits for it is told.
     if (failed && this.#started.settled)
       this.#log.error('worker {name} is given up: {reason}', { name: this.name, reason })

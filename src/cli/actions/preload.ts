@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { PlimsollError, toError } from '../../errors/plimsoll-error.ts'
 
 /** Imports modules named on the command line: paths (from the working directory) or packages. */
 export async function preload(modules: readonly string[]): Promise<void> {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { PlimsollError } from '../../errors/plimsoll-error.ts'
 
 const POLL_MS = 100
 
