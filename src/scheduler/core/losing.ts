@@ -7,13 +7,13 @@ import type { WorkerLink } from './records.ts'
 import { abandon } from './transitions/abandon.ts'
 import { transition } from './transitions/table.ts'
 
-/** This worker does not have the value any more. The last replica takes the value with it. */
+/** This worker does not have the value any more (and is not told so). The last replica takes the value with it. */
 export function loseReplica(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
   if (!worker.replicas.has(task)) return
-  if (task.holders.length === 1) return loseValue(state, task)
   const before = isAvailable(task)
   removeReplica(state, task, worker)
   if (before && !isAvailable(task)) availabilityChanged(state, task, false)
+  if (task.holders.length === 0) loseValue(state, task)
 }
 
 /** Every replica is gone or given up: it is computed again when somebody needs it, or lost for good without a recipe. */

@@ -48,6 +48,8 @@ export interface TaskTrouble {
   avoid: WorkerId | null
   /** Not placed before this time (`now` of events); 0 = at once. */
   heldUntilMs: number
+  /** Workers that were told to compute the value anew, under which run: they have dropped, or will drop, older ones. */
+  reruns: Map<WorkerId, number> | null
 }
 
 /** A captured function. Kept while a task group uses it or a connected client believes that the scheduler has it. */

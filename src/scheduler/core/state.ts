@@ -227,7 +227,7 @@ export function prefixOf(state: SchedulerState, name: string): PrefixRecord {
 }
 
 export function troubleOf(task: TaskRecord): TaskTrouble {
-  task.trouble ??= { crashes: 0, outOfMemory: 0, storeFull: 0, avoid: null, heldUntilMs: 0 }
+  task.trouble ??= { crashes: 0, outOfMemory: 0, storeFull: 0, avoid: null, heldUntilMs: 0, reruns: null }
   return task.trouble
 }
 

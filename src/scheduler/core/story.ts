@@ -11,9 +11,9 @@ const STATE_NUMBERS = Object.fromEntries(TASK_STATES.map((state, index) => [stat
 const CAPACITY = 65_536
 
 export class Story {
-  readonly #keys: (TaskKey | undefined)[]
-  readonly #workers: (string | undefined)[]
-  readonly #causes: string[]
+  readonly #keys: TaskKey[] = []
+  readonly #workers: (string | undefined)[] = []
+  readonly #causes: string[] = []
   readonly #from: Uint8Array
   readonly #to: Uint8Array
   readonly #at: Float64Array
@@ -24,9 +24,6 @@ export class Story {
 
   constructor(capacity = CAPACITY) {
     this.#capacity = capacity
-    this.#keys = Array.from<TaskKey | undefined>({ length: capacity })
-    this.#workers = Array.from<string | undefined>({ length: capacity })
-    this.#causes = Array.from({ length: capacity }, () => '')
     this.#from = new Uint8Array(capacity)
     this.#to = new Uint8Array(capacity)
     this.#at = new Float64Array(capacity)
@@ -41,7 +38,7 @@ export class Story {
     this.#from[index] = STATE_NUMBERS[from]
     this.#to[index] = STATE_NUMBERS[task.state]
     this.#at[index] = at
-    this.#runs[index] = task.runId
+    this.#runs[index] = task.state === 'memory' ? task.acceptedRunId : task.runId
   }
 
   /** What is remembered of this key, oldest first. */

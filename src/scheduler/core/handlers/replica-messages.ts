@@ -36,13 +36,26 @@ function acceptReplica(
   run: RunId,
   durable: boolean,
 ): void {
+  // The news may have crossed the order to compute the value anew, which makes the worker drop its copy.
+  const crossed = (task.trouble?.reruns?.get(worker.id) ?? 0) > run
   if (task.state === 'memory') {
     const before = isAvailable(task)
     addReplica(state, task, worker, durable)
     if (!before) availabilityChanged(state, task, true)
-  } else if (task.isNeeded && task.state !== 'erred') {
+    // Whether it did or not: after this it has one.
+    if (crossed) copyTo(state, task, worker)
+  } else if (task.processingOn === worker) {
+    // It will drop the copy, if it has not yet, when it finds the new order.
+  } else if (!crossed && task.isNeeded && task.state !== 'erred') {
     transition(state, task, 'memory', { worker, run, nbytes: task.nbytes, type: task.type, durable })
   } else dropUnwanted(state, worker, task.key)
+}
+
+/** Asks the worker to fetch a value from its holders. */
+export function copyTo(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
+  const holders = fetchableHolders(task).filter((holder) => holder.id !== worker.id)
+  const input = { key: task.key, runId: task.acceptedRunId as RunId, nbytes: task.nbytes, holders }
+  state.outbox.toWorker(worker, { op: 'acquire-replicas', inputs: [input] })
 }
 
 /** Tells the worker to drop what it has under this key, unless the books know of a value or a run of it there. */

@@ -3,8 +3,8 @@
 
 import type { EventOf, RequestNumber } from '../events.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
-import { fetchableHolders, settleRunning, type PendingRequest, type SchedulerState } from '../state.ts'
-import type { RunId } from '../../../base/ids.ts'
+import { settleRunning, type PendingRequest, type SchedulerState } from '../state.ts'
+import { copyTo } from './replica-messages.ts'
 import { removeWorker } from './worker-loss.ts'
 
 type PendingRetirement = Extract<PendingRequest, { readonly kind: 'retire' }>
@@ -79,13 +79,7 @@ function copyAway(state: SchedulerState, task: TaskRecord, pending: PendingRetir
   const taker = roomiest(state, task.nbytes)
   if (taker === undefined) return false
   pending.copying.set(task, state.now)
-  const input = {
-    key: task.key,
-    runId: task.acceptedRunId as RunId,
-    nbytes: task.nbytes,
-    holders: fetchableHolders(task),
-  }
-  state.outbox.toWorker(taker, { op: 'acquire-replicas', inputs: [input] })
+  copyTo(state, task, taker)
   return true
 }
 

@@ -6,6 +6,7 @@ import { isActive, type TaskRecord } from '../records.ts'
 import { become, recommend, removeWant, reportTo, type Arrival, type SchedulerState } from '../state.ts'
 
 export function enterMemory(state: SchedulerState, task: TaskRecord, arrival: Arrival): void {
+  if (task.trouble !== null && arrival.run !== task.acceptedRunId) task.trouble.reruns = null
   task.acceptedRunId = arrival.run
   task.nbytes = arrival.nbytes
   task.type = arrival.type

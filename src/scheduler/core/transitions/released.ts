@@ -1,9 +1,9 @@
 // From `released`: known, not in memory, not on its way there.
 
+import { FIRE_AND_FORGET } from '../names.ts'
 import { isAvailable } from '../replicas.ts'
-import type { TaskFailure, TaskRecord } from '../records.ts'
-import { recommend, reportTo, become, type Arrival, type SchedulerState } from '../state.ts'
-import { isActive } from '../records.ts'
+import { isActive, type TaskFailure, type TaskRecord } from '../records.ts'
+import { become, recommend, removeWant, reportTo, type Arrival, type SchedulerState } from '../state.ts'
 import { abandon } from './abandon.ts'
 import { enterMemory } from './memory.ts'
 import { neverRunsAgain } from '../failures.ts'
@@ -25,8 +25,7 @@ export function releasedToWaiting(state: SchedulerState, task: TaskRecord): void
     input.waiters++
     if (isAvailable(input)) continue
     missing++
-    if (input.state === 'released') recommend(state, input, 'waiting')
-    else if (input.state === 'memory') recommend(state, input, 'settled')
+    recommend(state, input, 'settled')
   }
   task.waitingOn = missing
   if (missing === 0) recommend(state, task, 'settled')
@@ -36,7 +35,10 @@ export function releasedToErred(state: SchedulerState, task: TaskRecord): void {
   task.failure ??= failureOfInputs(task)
   if (task.failure === null) return
   become(state, task, 'erred')
-  for (const client of task.wantedBy) reportTo(state, client, task)
+  for (const client of task.wantedBy) {
+    reportTo(state, client, task)
+    if (client.id === FIRE_AND_FORGET) removeWant(client, task)
+  }
   for (const dependent of task.dependents ?? []) if (isActive(dependent.state)) recommend(state, dependent, 'erred')
   if (!task.isNeeded) recommend(state, task, 'settled')
 }
@@ -57,6 +59,9 @@ export function releasedToForgotten(state: SchedulerState, task: TaskRecord): vo
     if (!input.hasDependents && !input.isNeeded) recommend(state, input, 'settled')
   }
   leaveGroup(state, task)
+  // Some may have started to wait for it after it was given up, and before this was followed.
+  const stranded = [...(task.dependents ?? [])].filter((dependent) => isActive(dependent.state))
+  if (stranded.length > 0) abandon(state, stranded, { reason: 'lost dependencies', code: 'DATA_LOST' })
 }
 
 function leaveGroup(state: SchedulerState, task: TaskRecord): void {

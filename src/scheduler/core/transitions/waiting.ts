@@ -5,7 +5,7 @@ import { addLoad } from '../occupancy.ts'
 import { decide } from '../placement.ts'
 import { transferUs } from '../transfer-cost.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
-import { become, fetchableHolders, nextRun, recommend, type SchedulerState } from '../state.ts'
+import { become, fetchableHolders, nextRun, recommend, troubleOf, type SchedulerState } from '../state.ts'
 import type { InputWire } from '../../../protocol/tasks.ts'
 import { leaveActive } from './active.ts'
 
@@ -51,6 +51,7 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
   const run = nextRun(state)
   task.runId = run
   task.attempts++
+  if (task.acceptedRunId > 0) (troubleOf(task).reruns ??= new Map()).set(worker.id, run)
   addLoad(state, task, worker, transferUs(state, task, worker))
   become(state, task, 'processing')
   const message = {

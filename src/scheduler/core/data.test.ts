@@ -1,0 +1,422 @@
+// Scattered data, replicas, cancelling, clients that go, restart, retirement, idleness.
+
+import { describe, expect, it } from 'vitest'
+import { clientId, taskKey, workerId, type RunId, type WorkerId } from '../../base/ids.ts'
+import { cluster, CoreFixture, type WorkerSetup } from './fixture.conformance.ts'
+import type { SchedulerRequests } from '../../protocol/scheduler-client.ts'
+
+type Placed = SchedulerRequests['scatter-place'][1]['placed']
+
+function place(
+  sim: CoreFixture,
+  keys: readonly string[],
+  options: {
+    readonly client?: string
+    readonly workers?: readonly string[]
+    readonly broadcast?: boolean | number
+    readonly timeoutMs?: number
+  } = {},
+): number {
+  const { client = 'c', workers, broadcast = false, timeoutMs = 1000 } = options
+  const entries = keys.map((key) => ({ key: taskKey(key), nbytes: 10, type: 'array' }))
+  return sim.request((request) => ({
+    kind: 'ScatterRequested',
+    request,
+    client: clientId(client),
+    question: { entries, broadcast, timeoutMs, ...(workers && { workers }) },
+  }))
+}
+
+function placedIn(sim: CoreFixture, request: number): Placed {
+  const effect = sim.answer(request)
+  if (effect?.kind !== 'Answer') throw new Error(`not answered: ${JSON.stringify(effect)}`)
+  return (effect.answer as { placed: Placed }).placed
+}
+
+function scatter(
+  sim: CoreFixture,
+  key: string,
+  workers: readonly string[],
+  options: Parameters<typeof place>[2] = {},
+): void {
+  const [placed] = placedIn(sim, place(sim, [key], { workers, ...options }))
+  arrive(sim, key, placed?.runId as RunId, placed?.workers.map((holder) => holder.id) ?? [])
+}
+
+function arrive(sim: CoreFixture, key: string, runId: RunId, workers: readonly WorkerId[]): void {
+  sim.says('c', { op: 'update-data', entries: [{ key: taskKey(key), runId, nbytes: 10, type: 'array', workers }] })
+}
+
+describe('scattered data', () => {
+  it('is placed round robin under fresh runs and is in memory when it has arrived', () => {
+    const sim = cluster({ a: {}, b: {} })
+    const placed = placedIn(sim, place(sim, ['x', 'y', 'z']))
+    expect(placed.map((each) => [each.runId, each.workers.map((holder) => holder.id)])).toEqual([
+      [1, ['a']],
+      [2, ['b']],
+      [3, ['a']],
+    ])
+    sim.graph({ use: ['x'] })
+    expect(sim.stateOf('use')).toBe('waiting')
+    sim.take()
+    arrive(sim, 'x', 1 as RunId, [workerId('a')])
+    expect(sim.told('c')).toEqual([{ op: 'key-in-memory', key: 'x', nbytes: 10, type: 'array' }])
+    expect(sim.on('use')).toBe('a')
+    expect(sim.workerRecord('a').replicas.get(sim.task('x'))).toBe(true)
+  })
+
+  it('goes to the named workers, to several, or to all', () => {
+    const sim = cluster({ a: {}, b: {}, c1: {} })
+    const targets = (options: Parameters<typeof place>[2], key: string) =>
+      placedIn(sim, place(sim, [key], options))[0]?.workers.map((holder) => holder.id)
+    expect(targets({ workers: ['b'] }, 'x')).toEqual(['b'])
+    expect(targets({ broadcast: true }, 'y')?.toSorted()).toEqual(['a', 'b', 'c1'])
+    expect(targets({ broadcast: 2 }, 'z')).toHaveLength(2)
+    arrive(sim, 'y', 2 as RunId, [workerId('a'), workerId('b'), workerId('c1')])
+    expect(sim.task('y').holders).toHaveLength(3)
+  })
+
+  it('that is known need not be sent; on its way it may go to another worker too', () => {
+    const sim = cluster({ a: {}, b: {} })
+    scatter(sim, 'x', ['a'])
+    sim.client('d')
+    expect(placedIn(sim, place(sim, ['x'], { client: 'd' }))).toEqual([{ key: 'x', runId: null, workers: [] }])
+    expect(sim.told('d')).toMatchObject([{ op: 'key-in-memory', key: 'x' }])
+    const [first] = placedIn(sim, place(sim, ['y']))
+    const [second] = placedIn(sim, place(sim, ['y'], { client: 'd' }))
+    expect(second?.runId).toBe(first?.runId)
+    expect(second?.workers[0]?.id).not.toBe(first?.workers[0]?.id)
+  })
+
+  it('waits for a worker, and times out with what was asked for', () => {
+    const sim = cluster({})
+    const soon = place(sim, ['x'])
+    const late = place(sim, ['y'], { workers: ['nobody'] })
+    sim.worker('a')
+    expect(placedIn(sim, soon)).toMatchObject([{ key: 'x', runId: 1 }])
+    sim.advance(1000)
+    expect(sim.answer(late)).toMatchObject({
+      kind: 'Refuse',
+      code: 'TIMEOUT',
+      message: expect.stringContaining('nobody') as string,
+    })
+    expect(sim.timers).toEqual([])
+  })
+
+  it('that is lost takes its dependents with it; values that are there stay', () => {
+    const sim = cluster({ a: {}, b: {} })
+    scatter(sim, 'x', ['a'])
+    sim.graph({ done: ['x'], run: ['x'], then: ['run'] }, { options: { workers: ['b'] } })
+    sim.finish('done')
+    sim.take()
+    sim.workerLost('a')
+    sim.advance(6000)
+    const told = sim.told('c')
+    expect(told).toMatchObject([{ op: 'cancelled-keys', code: 'DATA_LOST' }])
+    expect(new Set((told[0] as { readonly keys?: readonly string[] }).keys)).toEqual(new Set(['x', 'run', 'then']))
+    expect(sim.sent('b')).toMatchObject([{ op: 'remove-worker' }, { op: 'free-keys', keys: ['run'] }])
+    expect([...sim.state.tasks.keys()]).toEqual(['done'])
+    sim.workerSays('b', {
+      op: 'release-worker-data',
+      keys: [{ key: taskKey('done'), runId: sim.task('done').acceptedRunId as RunId }],
+    })
+    expect(sim.told('c')).toMatchObject([
+      { op: 'lost-data' },
+      { op: 'cancelled-keys', keys: ['done'], reason: 'lost dependencies', code: 'DATA_LOST' },
+    ])
+    expect(sim.state.tasks.size).toBe(0)
+  })
+
+  it('that arrives after its client gave it up is freed', () => {
+    const sim = cluster({ a: {} })
+    placedIn(sim, place(sim, ['x']))
+    sim.release('x')
+    expect(sim.state.tasks.size).toBe(0)
+    sim.take()
+    arrive(sim, 'x', 1 as RunId, [workerId('a')])
+    expect(sim.sent('a')).toEqual([{ op: 'free-keys', keys: ['x'] }])
+  })
+
+  it('whose arrival was told to nobody is found in the inventory', () => {
+    const sim = cluster({ a: {} })
+    placedIn(sim, place(sim, ['x']))
+    sim.workerLost('a')
+    const inventory = {
+      keys: [{ key: taskKey('x'), runId: 1 as RunId, nbytes: 10, type: 'array', durable: true }],
+      tasks: [],
+    }
+    sim.worker('a', { inventory })
+    expect(sim.stateOf('x')).toBe('memory')
+    arrive(sim, 'x', 1 as RunId, [workerId('a')])
+    expect(sim.task('x').holders).toHaveLength(1)
+  })
+})
+
+describe('replicas', () => {
+  it('of the accepted run are booked; others are dropped again', () => {
+    const sim = cluster({ a: {}, b: {} })
+    scatter(sim, 'x', ['a'])
+    sim.take()
+    sim.workerSays('b', {
+      op: 'add-keys',
+      keys: [
+        { key: taskKey('x'), runId: 1 as RunId, durable: false },
+        { key: taskKey('unknown'), runId: 9 as RunId, durable: false },
+      ],
+    })
+    expect(sim.take()).toEqual([
+      { kind: 'SendToWorker', worker: 'b', messages: [{ op: 'free-keys', keys: ['unknown'] }] },
+    ])
+    expect(sim.task('x').holders).toHaveLength(2)
+    expect(sim.workerRecord('b').nbytes).toBe(10)
+  })
+
+  it('become durable, and are named to workers that ask', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.graph({ x: [] }, { options: { workers: ['a'] } })
+    sim.finish('x')
+    sim.workerSays('a', { op: 'keys-durable', keys: [{ key: taskKey('x'), runId: 1 as RunId }] })
+    expect(sim.workerRecord('a').replicas.get(sim.task('x'))).toBe(true)
+    sim.take()
+    sim.workerSays('b', { op: 'request-refresh-who-has', keys: [taskKey('x'), taskKey('no')] })
+    expect(sim.sent('b')).toEqual([
+      {
+        op: 'refresh-who-has',
+        keys: [
+          { key: 'x', runId: 1, nbytes: 100, holders: [{ id: 'a', address: 'tcp://a' }] },
+          { key: 'no', runId: 0, nbytes: 0, holders: [] },
+        ],
+      },
+    ])
+  })
+
+  it('reported missing are removed and dropped; the last one is recomputed', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.graph({ x: [] }, { options: { workers: ['a'] } })
+    sim.finish('x')
+    sim.workerSays('b', { op: 'add-keys', keys: [{ key: taskKey('x'), runId: 1 as RunId, durable: false }] })
+    sim.take()
+    sim.says('c', {
+      op: 'report-missing',
+      key: taskKey('x'),
+      runId: 1 as RunId,
+      workers: [workerId('b'), workerId('nobody')],
+    })
+    expect(sim.take()).toEqual([
+      { kind: 'SendToWorker', worker: 'b', messages: [{ op: 'remove-replicas', keys: ['x'] }] },
+    ])
+    sim.says('c', { op: 'report-missing', key: taskKey('x'), runId: 1 as RunId, workers: [workerId('a')] })
+    expect(sim.told('c')).toEqual([{ op: 'lost-data', key: 'x' }])
+    expect(sim.stateOf('x')).toBe('processing')
+  })
+
+  it('announced while the value is being recomputed end the recomputation', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.graph({ x: [] }, { options: { workers: ['a'] } })
+    sim.finish('x')
+    sim.workerSays('a', { op: 'release-worker-data', keys: [{ key: taskKey('x'), runId: 1 as RunId }] })
+    sim.take()
+    sim.workerSays('b', { op: 'add-keys', keys: [{ key: taskKey('x'), runId: 1 as RunId, durable: false }] })
+    expect(sim.sent('a')).toEqual([{ op: 'free-keys', keys: ['x'] }])
+    expect(sim.told('c')).toMatchObject([{ op: 'key-in-memory', key: 'x' }])
+  })
+})
+
+describe('cancelling', () => {
+  const cancel = (sim: CoreFixture, client: string, keys: readonly string[], force = false): void =>
+    sim.says(client, { op: 'cancel-keys', keys: keys.map(taskKey), force, reason: 'enough' })
+
+  it('ends a running task and all unfinished dependents, and tells the client', () => {
+    const sim = cluster({ a: { nthreads: 4 } })
+    sim.graph({ x: [], y: ['x'], other: [] })
+    sim.take()
+    cancel(sim, 'c', ['x'])
+    expect(sim.told('c')).toEqual([
+      { op: 'cancelled-keys', keys: ['x', 'y'], reason: 'enough', code: 'TASK_CANCELLED' },
+    ])
+    expect(sim.sent('a')).toEqual([
+      { op: 'cancel-task', key: 'x', runId: 1, force: false },
+      { op: 'free-keys', keys: ['x'] },
+    ])
+    expect([...sim.state.tasks.keys()]).toEqual(['other'])
+    sim.graph({ x: [] })
+    expect(sim.stateOf('x')).toBe('processing')
+  })
+
+  it('ends only the own interest when another client wants the task, unless forced', () => {
+    const sim = cluster({ a: {} })
+    sim.client('d')
+    sim.graph({ x: [] })
+    sim.graph({ x: [], y: ['x'] }, { client: 'd' })
+    sim.take()
+    cancel(sim, 'c', ['x'])
+    expect(sim.take()).toEqual([])
+    expect(sim.stateOf('x')).toBe('processing')
+    sim.says('c', { op: 'client-desires-keys', keys: [taskKey('x')] })
+    cancel(sim, 'c', ['x'], true)
+    expect(sim.told('c')).toMatchObject([{ op: 'cancelled-keys', keys: ['x'] }])
+    expect(sim.told('d')).toMatchObject([{ op: 'cancelled-keys', keys: ['x', 'y'] }])
+    expect(sim.state.tasks.size).toBe(0)
+  })
+
+  it('spares what another client still computes with', () => {
+    const sim = cluster({ a: {} })
+    sim.client('d')
+    sim.graph({ x: [] })
+    sim.graph({ y: ['x'] }, { client: 'd' })
+    cancel(sim, 'c', ['x'])
+    sim.finish('x')
+    sim.finish('y')
+    expect(sim.told('d')).toMatchObject([{ op: 'key-in-memory', key: 'y' }])
+  })
+
+  it('a finished or unknown task is safe', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [] })
+    sim.finish('x')
+    cancel(sim, 'c', ['x', 'never'])
+    expect(sim.state.tasks.size).toBe(0)
+  })
+})
+
+describe('clients', () => {
+  it('that lose their connection keep their futures for client-grace', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [], y: [] })
+    sim.clientLost('c')
+    sim.finish('x')
+    sim.advance(29_999)
+    expect(sim.state.tasks.size).toBe(2)
+    sim.client('c')
+    sim.take()
+    sim.says('c', { op: 'client-desires-keys', keys: [taskKey('x'), taskKey('y')] })
+    expect(sim.told('c')).toMatchObject([{ op: 'key-in-memory', key: 'x' }])
+    sim.clientLost('c')
+    sim.advance(30_000)
+    expect(sim.state.tasks.size).toBe(0)
+    expect(sim.state.clients.size).toBe(0)
+    expect(sim.state.functions.size).toBe(0)
+  })
+
+  it('that close release everything at once', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [], y: ['x'] })
+    sim.says('c', { op: 'close-client' })
+    expect([sim.state.tasks.size, sim.state.clients.size]).toEqual([0, 0])
+  })
+
+  it('may forget: fired tasks are done once, then dropped', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [], bad: [] })
+    sim.says('c', { op: 'fire-and-forget', keys: [taskKey('x'), taskKey('bad')] })
+    sim.says('c', { op: 'close-client' })
+    expect(sim.state.tasks.size).toBe(2)
+    sim.finish('x')
+    sim.fail('bad')
+    expect(sim.state.tasks.size).toBe(0)
+  })
+})
+
+describe('restart', () => {
+  const restart = (sim: CoreFixture, waitForWorkers = true): number =>
+    sim.request((request) => ({ kind: 'RestartRequested', request, timeoutMs: 5000, waitForWorkers }))
+
+  it('forgets everything, wipes workers without a nanny and renews the others', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.nanny('a')
+    sim.graph({ x: [], y: [], z: ['x'] })
+    sim.finish('x')
+    sim.take()
+    const request = restart(sim)
+    expect(sim.told('c')).toEqual([{ op: 'restart', generation: 2 }])
+    expect(sim.sent('b')).toEqual([{ op: 'wipe', generation: 2 }])
+    expect(sim.take()).toEqual([{ kind: 'SendToNanny', worker: 'a', message: { op: 'restart-worker', generation: 2 } }])
+    expect([sim.state.tasks.size, sim.state.generation]).toEqual([0, 2])
+    sim.exited('a')
+    expect(sim.answer(request)).toBeUndefined()
+    sim.worker('a', { incarnation: 2 })
+    expect(sim.answer(request)).toEqual({ kind: 'Answer', request, answer: { generation: 2, workers: 2 } })
+    sim.graph({ x: [] })
+    sim.finish('x')
+    expect(sim.stateOf('x')).toBe('memory')
+    expect(sim.timers).toEqual([])
+  })
+
+  it('times out naming who did not come back', () => {
+    const sim = cluster({ a: {} })
+    sim.nanny('a')
+    const request = restart(sim)
+    sim.advance(5000)
+    expect(sim.answer(request)).toMatchObject({ kind: 'Refuse', code: 'TIMEOUT', fields: { missing: ['a'] } })
+  })
+
+  it('makes results of older runs strangers', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [] })
+    restart(sim)
+    sim.take()
+    sim.workerSays('a', {
+      op: 'task-finished',
+      key: taskKey('x'),
+      runId: 1 as RunId,
+      nbytes: 1,
+      type: 't',
+      durable: false,
+      durationMs: 1,
+    })
+    expect(sim.sent('a')).toEqual([{ op: 'free-keys', keys: ['x'] }])
+  })
+})
+
+describe('retirement', () => {
+  const retire = (sim: CoreFixture, workers: readonly string[]): number =>
+    sim.request((request) => ({ kind: 'RetireRequested', request, workers, closeWorkers: true }))
+
+  it('moves what only the worker holds, waits for its tasks, then closes it', () => {
+    const sim = cluster({ a: {}, b: {} })
+    scatter(sim, 'x', ['a'])
+    sim.graph({ t: [] }, { options: { workers: ['a'] } })
+    sim.take()
+    const request = retire(sim, ['a'])
+    expect(sim.sent('a')).toEqual([{ op: 'set-status', status: 'retiring' }])
+    expect(sim.sent('b')).toMatchObject([{ op: 'acquire-replicas', inputs: [{ key: 'x', holders: [{ id: 'a' }] }] }])
+    sim.workerSays('b', { op: 'add-keys', keys: [{ key: taskKey('x'), runId: 1 as RunId, durable: true }] })
+    sim.advance(200)
+    expect(sim.answer(request)).toBeUndefined()
+    sim.finish('t')
+    sim.advance(100)
+    sim.workerSays('b', {
+      op: 'add-keys',
+      keys: [{ key: taskKey('t'), runId: sim.task('t').acceptedRunId as RunId, durable: false }],
+    })
+    sim.advance(100)
+    expect(sim.answer(request)).toEqual({ kind: 'Answer', request, answer: { retired: ['tcp://a'] } })
+    expect(sim.sent('a').at(-1)).toEqual({ op: 'close', reason: 'retired' })
+    expect([...sim.state.workers.keys()]).toEqual(['b'])
+    expect(sim.told('c').filter((message) => message.op === 'lost-data')).toEqual([])
+  })
+
+  it('is called off when nobody has room: the worker goes on', () => {
+    const small: WorkerSetup = { memoryLimit: 8 }
+    const sim = cluster({ a: {}, b: small })
+    scatter(sim, 'x', ['a'])
+    sim.take()
+    const request = retire(sim, ['a'])
+    expect(sim.answer(request)).toEqual({ kind: 'Answer', request, answer: { retired: [] } })
+    expect(sim.workerRecord('a').status).toBe('running')
+  })
+})
+
+describe('idle-timeout', () => {
+  it('closes the scheduler when nothing happens, stored data or not', () => {
+    const sim = cluster({ a: {} }, { idleTimeoutMs: 1000 })
+    sim.graph({ x: [] })
+    sim.advance(5000)
+    expect(sim.take().some((effect) => effect.kind === 'CloseScheduler')).toBe(false)
+    sim.finish('x')
+    sim.advance(1000)
+    expect(sim.take().some((effect) => effect.kind === 'CloseScheduler')).toBe(false)
+    sim.advance(500)
+    expect(sim.take().some((effect) => effect.kind === 'CloseScheduler')).toBe(true)
+  })
+})

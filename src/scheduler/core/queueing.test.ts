@@ -1,0 +1,131 @@
+// Data producers are held back, consumers are not, and trivial tasks flow.
+
+import { describe, expect, it } from 'vitest'
+import { cluster, CoreFixture, range } from './fixture.conformance.ts'
+
+const assigned = (sim: CoreFixture, worker: string): number => sim.workerRecord(worker).processing.size
+
+describe('data producers', () => {
+  it.each([
+    [1, 2],
+    [2, 3],
+    [4, 5],
+    [10, 11],
+    [16, 18],
+  ])('a worker with %i threads gets %i of them', (nthreads, slots) => {
+    const sim = cluster({ a: { nthreads } })
+    sim.graph(range(100))
+    expect(assigned(sim, 'a')).toBe(slots)
+    expect(sim.state.queue.size).toBe(100 - slots)
+  })
+
+  it('go out one by one as slots open, in order', () => {
+    const sim = cluster({ a: {} })
+    sim.graph(range(10))
+    sim.take()
+    sim.finish('t-0', { nbytes: 1e9 })
+    expect(CoreFixture.assigned(sim.sent('a'))).toEqual(['t-2'])
+    sim.fail('t-1')
+    expect(CoreFixture.assigned(sim.sent('a'))).toEqual(['t-3'])
+    sim.release('t-2')
+    expect(CoreFixture.assigned(sim.sent('a'))).toEqual(['t-4'])
+  })
+
+  it('wait behind their consumers: stored bytes stay near the slots, not the number of tasks', () => {
+    const sim = cluster({ a: {} })
+    const graph: Record<string, readonly string[]> = {}
+    for (let n = 0; n < 50; n++) {
+      graph[`load-${n}`] = []
+      graph[`use-${n}`] = [`load-${n}`]
+    }
+    sim.graph(graph, { wanted: Object.keys(graph).filter((key) => key.startsWith('use')), name: 'both' })
+    let peak = 0
+    for (let left = 100; left > 0; left--) {
+      const running = [...sim.workerRecord('a').processing].sort((x, y) => x.order - y.order)[0]
+      sim.finish(running?.key as string, { nbytes: running?.key.startsWith('load') === true ? 1e6 : 1 })
+      peak = Math.max(peak, sim.workerRecord('a').nbytes)
+    }
+    expect(sim.state.queue.size).toBe(0)
+    expect(peak).toBeLessThanOrEqual(3e6)
+  })
+
+  it('are not those with restrictions, nor small groups, nor groups that lean on many inputs', () => {
+    const sim = cluster({ a: {} })
+    sim.graph(range(20, 'r'), { options: { workers: ['a'] }, fn: 'r' })
+    expect(sim.state.queue.size).toBe(0)
+    sim.graph(range(2, 's'), { fn: 's' })
+    expect(sim.state.queue.size).toBe(0)
+    sim.graph(Object.fromEntries(Object.keys(range(20, 'r')).map((key) => [`on-${key}`, [key]])), { fn: 'on' })
+    for (const key of Object.keys(range(20, 'r'))) sim.finish(key)
+    expect(sim.state.queue.size).toBe(0)
+  })
+
+  it('that share one input are producers still', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [] }, { fn: 'x' })
+    sim.finish('x')
+    sim.graph(Object.fromEntries(Object.keys(range(20)).map((key) => [key, ['x']])), { fn: 'on' })
+    expect(sim.state.queue.size).toBe(18)
+  })
+
+  it('submitted one by one are one family', () => {
+    const sim = cluster({ a: {} })
+    for (const key of Object.keys(range(20))) sim.graph({ [key]: [] })
+    expect(assigned(sim, 'a')).toBeLessThanOrEqual(3)
+    expect(sim.task('t-5').group).toBe(sim.task('t-6').group)
+  })
+
+  it('all go out with infinite saturation', () => {
+    const sim = cluster({ a: {} }, { saturation: Infinity })
+    sim.graph(range(20))
+    expect(assigned(sim, 'a')).toBe(20)
+  })
+})
+
+describe('slots count work', () => {
+  it('quick tasks with small results get as many slots as make 20 ms of work, at most 64 per thread', () => {
+    const sim = cluster({ a: { nthreads: 2 } })
+    sim.graph(range(500))
+    sim.finish('t-0', { durationMs: 1, nbytes: 10 })
+    expect(assigned(sim, 'a')).toBe(40)
+    sim.finish('t-1', { durationMs: 0.01, nbytes: 10 })
+    expect(assigned(sim, 'a')).toBeGreaterThan(70)
+    for (let n = 2; n < 12; n++) sim.finish(`t-${n}`, { durationMs: 0.01, nbytes: 10 })
+    expect(assigned(sim, 'a')).toBe(128)
+  })
+
+  it('quick tasks with large results do not, nor slow ones', () => {
+    const sim = cluster({ a: {} })
+    sim.graph(range(50))
+    sim.finish('t-0', { durationMs: 0.01, nbytes: 100_000 })
+    expect(assigned(sim, 'a')).toBe(2)
+    sim.graph(range(50, 'slow'), { fn: 'slow' })
+    sim.finish('t-1', { durationMs: 30, nbytes: 100_000 })
+    expect(assigned(sim, 'a')).toBe(2)
+  })
+})
+
+describe('queued tasks', () => {
+  it('go to a worker that comes, and wait again when an input is lost', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [] }, { fn: 'x' })
+    sim.finish('x')
+    sim.graph(Object.fromEntries(Object.keys(range(20)).map((key) => [key, ['x']])), { fn: 'on' })
+    sim.worker('b')
+    expect(assigned(sim, 'b')).toBe(2)
+    sim.workerSays('a', {
+      op: 'release-worker-data',
+      keys: [{ key: sim.task('x').key, runId: sim.task('x').acceptedRunId as never }],
+    })
+    expect(sim.state.queue.size).toBe(0)
+    expect(sim.stateOf('t-19')).toBe('waiting')
+    sim.finish('x')
+    expect(sim.state.queue.size).toBe(16)
+  })
+
+  it('spread over workers by tasks per thread', () => {
+    const sim = cluster({ a: { nthreads: 1 }, b: { nthreads: 3 } })
+    sim.graph(range(100))
+    expect([assigned(sim, 'a'), assigned(sim, 'b')]).toEqual([2, 4])
+  })
+})

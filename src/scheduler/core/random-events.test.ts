@@ -1,0 +1,24 @@
+// Random histories: invariants hold after every step; when the trouble ends, every wanted task ends as well, books and
+// workers agree, and when everybody lets go nothing is left.
+
+import { describe, it } from 'vitest'
+import { ModelCluster } from './model-cluster.conformance.ts'
+
+describe('random histories', () => {
+  it.each(Array.from({ length: 60 }, (_, seed) => seed))('with faults, seed %i', (seed) => {
+    const model = new ModelCluster(seed, true)
+    model.run(250)
+    model.check()
+    model.forgetAll()
+  })
+
+  it.each(Array.from({ length: 15 }, (_, seed) => 1000 + seed))(
+    'without faults, seed %i: nothing runs twice',
+    (seed) => {
+      const model = new ModelCluster(seed, false)
+      model.run(200)
+      model.check()
+      model.forgetAll()
+    },
+  )
+})
