@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { clientId, taskKey, workerId, type RunId, type WorkerId } from '../../base/ids.ts'
-import { cluster, CoreFixture, type WorkerSetup } from './fixture.conformance.ts'
+import { cluster, type CoreFixture, type WorkerSetup } from './fixture.conformance.ts'
 import type { SchedulerRequests } from '../../protocol/scheduler-client.ts'
 
 type Placed = SchedulerRequests['scatter-place'][1]['placed']
@@ -106,14 +106,14 @@ describe('scattered data', () => {
   it('that is lost takes its dependents with it; values that are there stay', () => {
     const sim = cluster({ a: {}, b: {} })
     scatter(sim, 'x', ['a'])
-    sim.graph({ done: ['x'], run: ['x'], then: ['run'] }, { options: { workers: ['b'] } })
+    sim.graph({ done: ['x'], run: ['x'], after: ['run'] }, { options: { workers: ['b'] } })
     sim.finish('done')
     sim.take()
     sim.workerLost('a')
     sim.advance(6000)
     const told = sim.told('c')
     expect(told).toMatchObject([{ op: 'cancelled-keys', code: 'DATA_LOST' }])
-    expect(new Set((told[0] as { readonly keys?: readonly string[] }).keys)).toEqual(new Set(['x', 'run', 'then']))
+    expect(new Set((told[0] as { readonly keys?: readonly string[] }).keys)).toEqual(new Set(['x', 'run', 'after']))
     expect(sim.sent('b')).toMatchObject([{ op: 'remove-worker' }, { op: 'free-keys', keys: ['run'] }])
     expect([...sim.state.tasks.keys()]).toEqual(['done'])
     sim.workerSays('b', {
