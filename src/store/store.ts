@@ -141,6 +141,8 @@ export interface StoreTotals {
   readonly reservedDisk: number
   /** Part of `memory` that is unlinked and held only by mappings of readers that are done. */
   readonly deadMapped: number
+  /** The same of `disk`. */
+  readonly deadMappedDisk: number
   /** What the memory tier takes from RAM: files rounded up to pages, `.part` files and dead mappings included. */
   readonly memoryTierFileBytes: number
   /** Bytes ever spilled to or placed on disk by this process. */

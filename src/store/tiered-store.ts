@@ -332,6 +332,7 @@ export class TieredStore {
       reserved: this.#memory.reserved,
       reservedDisk: Math.max(0, this.#disk.reserved - spilling),
       deadMapped: this.#memory.deadMapped,
+      deadMappedDisk: this.#disk.deadMapped,
       memoryTierFileBytes: this.#memory.pageBytes,
       spilledTotal: this.#spiller.spilledTotal,
       spilling,

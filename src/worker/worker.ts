@@ -284,6 +284,8 @@ export class Worker {
         onPause: () => this.#driver.dispatch({ kind: 'MemoryPaused' }),
         onResume: () => this.#driver.dispatch({ kind: 'MemoryResumed' }),
         running: () => this.#state?.running ?? 0,
+        deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,
+        collect: () => pool?.collect(),
         relieve: () => this.#relieve(),
       },
       start.processPeak,

@@ -8,7 +8,7 @@ function start(overrides: { limit?: number } = {}) {
   const clock = new VirtualClock()
   const events: string[] = []
   const orders: { below: number; done: Deferred<void> }[] = []
-  const now = { privateBytes: 100, tierBytes: 0, managed: 0, spilled: 0, running: 1 }
+  const now = { privateBytes: 100, tierBytes: 0, managed: 0, spilled: 0, running: 1, dead: 0 }
   const manager = new MemoryManager(
     {
       clock,
@@ -26,6 +26,8 @@ function start(overrides: { limit?: number } = {}) {
       onPause: () => events.push('pause'),
       onResume: () => events.push('resume'),
       running: () => now.running,
+      deadMapped: () => now.dead,
+      collect: () => events.push('collect'),
       relieve: () => events.push('relieve'),
     },
     50,
@@ -33,6 +35,32 @@ function start(overrides: { limit?: number } = {}) {
   manager.start()
   return { clock, events, orders, now, manager }
 }
+
+describe('freed values that are still mapped', () => {
+  it('are collected when the worker has been idle for a while, and again when that helped', () => {
+    const { clock, events, now } = start()
+    now.dead = 100
+    clock.advance(2000)
+    expect(events).toEqual([])
+    now.running = 0
+    clock.advance(500)
+    expect(events).toEqual([])
+    clock.advance(100)
+    expect(events).toEqual(['collect'])
+    clock.advance(5000)
+    expect(events).toEqual(['collect'])
+    now.dead = 50
+    clock.advance(1000)
+    expect(events).toEqual(['collect', 'collect'])
+  })
+
+  it('are collected without a memory limit too', () => {
+    const { clock, events, now } = start({ limit: 0 })
+    Object.assign(now, { dead: 100, running: 0 })
+    clock.advance(1000)
+    expect(events).toEqual(['collect'])
+  })
+})
 
 describe('the memory ladder', () => {
   it('pauses above the rung and resumes only well below it', () => {

@@ -5,7 +5,9 @@
 //     order at a time; one that freed nothing is not repeated for a second.
 // L2. pause: above the rung the core is told to pause, below `resume` to go on. Between the two nothing changes.
 // L3. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced.
-// L4. Without a limit nothing is done; the measures are taken all the same.
+// L4. Idle, values that were freed but are still mapped are given back soon: once per amount, since what a collection does
+//     not give back is held by something else. (A busy worker collects when the store needs the room.)
+// L5. Without a limit only L4 is done; the measures are taken all the same.
 
 import type { Clock } from '../../base/clock.ts'
 import type { MemoryMeasures } from '../../protocol/scheduler-client.ts'
@@ -29,6 +31,10 @@ export interface MemoryManagerParts {
   onResume(): void
   /** Executions under way. */
   running(): number
+  /** Bytes of freed values that only mappings in executors hold. */
+  deadMapped(): number
+  /** Asks executors for a full garbage collection. */
+  collect(): void
   /** Collect and replace executors that run nothing. */
   relieve(): void
 }
@@ -36,13 +42,18 @@ export interface MemoryManagerParts {
 const FRUITLESS_REST_MS = 1000
 /** Paused and idle for this long: L3. */
 const RELIEVE_AFTER_MS = 5000
+/** Idle for this long: L4. */
+const COLLECT_AFTER_MS = 500
 
 export class MemoryManager {
   readonly #parts: MemoryManagerParts
   readonly #oldUnmanaged: SlidingMinimum
   #privateBytes = 0
   #paused = false
+  #pausedIdleSince: number | null = null
   #idleSince: number | null = null
+  /** What was dead when a collection was last asked for. */
+  #collectedFor = 0
   #making = false
   #restUntil = Number.NEGATIVE_INFINITY
   #peak: number
@@ -87,6 +98,7 @@ export class MemoryManager {
     const process = processMemory(sample)
     this.#oldUnmanaged.add(now, process - sample.managed)
     this.#peak = Math.max(this.#peak, process)
+    this.#collectWhenIdle(now)
     if (limit === 0) return
     if (process > rungs.spill) this.#spill(process, sample.managed, now)
     this.#pauseOrResume(process, now)
@@ -111,16 +123,30 @@ export class MemoryManager {
       this.#parts.onPause()
     } else if (this.#paused && process < rungs.resume) {
       this.#paused = false
-      this.#idleSince = null
+      this.#pausedIdleSince = null
       this.#parts.onResume()
     }
     if (!this.#paused || this.#parts.running() > 0) {
+      this.#pausedIdleSince = null
+      return
+    }
+    this.#pausedIdleSince ??= now
+    if (now - this.#pausedIdleSince < RELIEVE_AFTER_MS) return
+    this.#pausedIdleSince = now
+    this.#parts.relieve()
+  }
+
+  #collectWhenIdle(now: number): void {
+    const dead = this.#parts.deadMapped()
+    if (dead === 0) this.#collectedFor = 0
+    if (dead === 0 || this.#parts.running() > 0) {
       this.#idleSince = null
       return
     }
     this.#idleSince ??= now
-    if (now - this.#idleSince < RELIEVE_AFTER_MS) return
+    if (dead === this.#collectedFor || now - this.#idleSince < COLLECT_AFTER_MS) return
+    this.#collectedFor = dead
     this.#idleSince = now
-    this.#parts.relieve()
+    this.#parts.collect()
   }
 }
