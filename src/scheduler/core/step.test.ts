@@ -81,6 +81,15 @@ describe('a task', () => {
     expect(sim.state.tasks.size).toBe(0)
   })
 
+  it('is one of very many that are released at once', () => {
+    const sim = cluster({ a: {} }, { validate: false })
+    const keys = Object.keys(range(30_000))
+    sim.graph(range(30_000))
+    for (let n = 0; n < 500; n++) sim.finish(keys[n] as string, { durationMs: 0.1 })
+    sim.release(...keys)
+    expect(sim.state.tasks.size).toBe(0)
+  })
+
   it('that is known is not submitted again: done, failed and under way', () => {
     const sim = cluster({ a: { nthreads: 4 } })
     sim.graph({ done: [], bad: [], slow: [] })
