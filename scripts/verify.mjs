@@ -4,8 +4,8 @@
 import { spawnSync } from 'node:child_process'
 
 const STEPS = [
-  ['format', 'oxfmt', ['--check', 'src', 'test', 'examples', 'scripts', 'bench']],
-  ['lint', 'oxlint', ['--type-aware', '--deny-warnings', 'src', 'test', 'examples']],
+  ['format', 'oxfmt', ['--check', 'src', 'test', 'examples', 'scripts']],
+  ['lint', 'oxlint', ['--type-aware', '--deny-warnings', 'src', 'test', 'examples', 'scripts']],
   ['types', 'tsc', ['-p', 'tsconfig.json']],
   ['unit, integration and end-to-end tests', 'vitest', ['run']],
   ['package', 'publint', ['--strict']],

@@ -1,4 +1,4 @@
-import { inspect, type InspectOptions } from 'node:util'
+import { inspect } from 'node:util'
 import { formatBytes } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { FutureState, FutureStatus } from './future-state.ts'
@@ -38,6 +38,9 @@ class Claim {
     this.owner.release(this.state)
   }
 }
+
+/** `inspect.custom`, by its name: the types of this module need nothing of Node's. */
+const INSPECT: unique symbol = Symbol.for('nodejs.util.inspect.custom')
 
 // Not unregistered at `release()`: a token would double the cost of every future, and `drop` is idempotent.
 const collected = new FinalizationRegistry<Claim>((claim) => claim.drop())
@@ -162,7 +165,7 @@ export class Future<out T = unknown> {
     return 'Future'
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  [INSPECT](_depth: number, options: object): string {
     const details = this.nbytes === undefined ? '' : ` ${this.type} ${formatBytes(this.nbytes)}`
     return `Future { ${this.status}${details} ${inspect(this.key, options)} }`
   }

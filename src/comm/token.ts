@@ -6,6 +6,8 @@ import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 
+type Environment = Readonly<Record<string, string | undefined>>
+
 const TOKEN_BYTES = 32
 const TOKEN_FORM = /^[\x21-\x7e]{16,256}$/
 
@@ -15,7 +17,7 @@ export function createToken(): string {
 }
 
 /** `$XDG_CONFIG_HOME/plimsoll/token`, else `~/.config/plimsoll/token`. */
-export function defaultTokenFile(env: NodeJS.ProcessEnv = process.env): string {
+export function defaultTokenFile(env: Environment = process.env): string {
   return join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'plimsoll', 'token')
 }
 
@@ -24,7 +26,7 @@ export function defaultTokenFile(env: NodeJS.ProcessEnv = process.env): string {
  * default file. Null when none of them exists; a file that was named but does not exist is an error.
  * @throws PlimsollError AUTH_FAILED for a file that others may read, another user's, or one without a token in it.
  */
-export async function readToken(file?: string, env: NodeJS.ProcessEnv = process.env): Promise<string | null> {
+export async function readToken(file?: string, env: Environment = process.env): Promise<string | null> {
   const fromEnv = env['PLIMSOLL_TOKEN']
   if (file === undefined && fromEnv !== undefined && fromEnv !== '') return checkedToken(fromEnv, 'PLIMSOLL_TOKEN')
   const named = file ?? (env['PLIMSOLL_TOKEN_FILE'] || undefined)
@@ -43,7 +45,7 @@ export async function readToken(file?: string, env: NodeJS.ProcessEnv = process.
  * As `readToken`, but makes the file (mode 0600, its directory 0700) when it does not exist. Of several processes that
  * start at once, all end up with the same token.
  */
-export async function readOrCreateToken(file?: string, env: NodeJS.ProcessEnv = process.env): Promise<string> {
+export async function readOrCreateToken(file?: string, env: Environment = process.env): Promise<string> {
   if (file === undefined && env['PLIMSOLL_TOKEN']) return checkedToken(env['PLIMSOLL_TOKEN'], 'PLIMSOLL_TOKEN')
   const path = file ?? (env['PLIMSOLL_TOKEN_FILE'] || defaultTokenFile(env))
   const found = await readTokenFile(path)

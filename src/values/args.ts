@@ -3,7 +3,8 @@
 
 import { Decoder, decoding } from './decoder.ts'
 import { locate } from './encode.ts'
-import { Encoder, type EncoderOptions } from './encoder.ts'
+import { Encoder } from './encoder.ts'
+import type { EncoderOptions } from './encoder-options.ts'
 import { corrupt } from './body-reader.ts'
 
 /** Stands for the result of another task among arguments. */

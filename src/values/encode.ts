@@ -3,7 +3,8 @@
 
 import type { EncodedValue } from './encoded-value.ts'
 import { FAMILY } from './encoded-value.ts'
-import { Encoder, type EncoderOptions } from './encoder.ts'
+import { Encoder } from './encoder.ts'
+import type { EncoderOptions } from './encoder-options.ts'
 import { notSerializable, pathText } from './not-serializable.ts'
 import { typeNameOf } from './refusals.ts'
 

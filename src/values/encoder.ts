@@ -12,18 +12,10 @@ import {
   viewCodeOf,
 } from './body-format.ts'
 import { BodyWriter } from './body-writer.ts'
+import type { EncoderOptions } from './encoder-options.ts'
 import { MAX_CAUSES, describeError } from './error-parts.ts'
 import { Refusal, instanceRefusalOf, isBuiltinInstance, refusalOf } from './refusals.ts'
 import { registeredByPrototype } from './registry.ts'
-
-export interface EncoderOptions {
-  /** Large buffers become frames instead of parts of the body. */
-  readonly outOfBand: boolean
-  /** The key of a task when `value` stands for its result. */
-  readonly refOf?: (value: object) => string | undefined
-  /** Keep track of where the encoder is. Only for a second attempt after a failure: it is not free. */
-  readonly trackPath?: boolean
-}
 
 /** Where in a value: keys of objects and indices of arrays, or text such as `.get(key)` for members of maps and sets. */
 export type PathStep = string | number | { readonly text: string }

@@ -1,5 +1,14 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { cli, descendantsOf, eventually, installPackage, isAlive, runCli, type Project } from './installed.ts'
+import {
+  cli,
+  commandOf,
+  descendantsOf,
+  eventually,
+  installPackage,
+  isAlive,
+  runCli,
+  type Project,
+} from './installed.ts'
 
 let project: Project
 beforeAll(async () => {
@@ -14,13 +23,13 @@ it(
     const { code, stdout, stderr } = await runCli(project, ['demo', 'flights'])
     expect([code, stderr]).toEqual([0, ''])
     for (const stage of [1, 2, 3, 4, 5, 6, 7]) expect(stdout).toMatch(new RegExp(`^${stage}\\. .* in `, 'm'))
-    const ratio = /kept as futures, ([\d.]+) times what the workers keep in memory/.exec(stdout)?.[1]
+    const ratio = /kept, ([\d.]+) times the workers’ memory target/.exec(stdout)?.[1]
     expect(Number(ratio)).toBeGreaterThanOrEqual(4)
     expect(stdout).toContain('all answers agree')
     expect(stdout).toMatch(/Features \(3000000 flights/)
     const report = stdout.slice(stdout.indexOf('peak process memory')).split('\n').slice(2, 4)
     for (const row of report) {
-      const [, limit, peak, , spilled, restarts] = row.split(/ {2,}/)
+      const [, limit, peak, , spilled, restarts] = row.trim().split(/ {2,}/)
       expect(Number.parseFloat(peak as string)).toBeLessThanOrEqual(Number.parseFloat(limit as string))
       expect(Number.parseFloat(spilled as string)).toBeGreaterThan(0)
       expect(restarts).toBe('0')
@@ -42,10 +51,20 @@ it('ends at once on Ctrl-C, with exit code 130, and leaves nothing behind', { ti
   await eventually('every directory is removed', () => project.scratch().length === 0)
 })
 
-it('stays up with --keep until it is told to end', { timeout: 180_000 }, async () => {
+it('survives kill -9 of a worker, and stays up with --keep until it is told to end', { timeout: 180_000 }, async () => {
   const demo = cli(project, ['demo', 'flights', '--keep'])
-  const [, token, address] = await demo.printed(/PLIMSOLL_TOKEN=(\S+) plimsoll status (\S+)/, 170_000)
+  await demo.printed(/^1\. read the records/m, 60_000)
+  const [victim] = descendantsOf(demo.pid).filter((pid) => /^plimsoll worker/.test(commandOf(pid)))
+  process.kill(victim as number, 'SIGKILL')
+  const [, token, address] = await demo.printed(/PLIMSOLL_TOKEN=(\S+) \S.* status (\S+) --watch/, 170_000)
+  expect(demo.stdout).toContain('all answers agree')
   const status = await runCli(project, ['status', address as string, '--json'], { PLIMSOLL_TOKEN: token as string })
-  expect(Object.keys((JSON.parse(status.stdout) as { workers: object }).workers)).toHaveLength(2)
+  const { workers } = JSON.parse(status.stdout) as { workers: Record<string, { restarts: number }> }
+  expect(
+    Object.values(workers)
+      .map(({ restarts }) => restarts)
+      .toSorted(),
+  ).toEqual([0, 1])
   expect((await demo.stop('SIGINT')).code).toBe(0)
+  await eventually('every directory is removed', () => project.scratch().length === 0)
 })

@@ -182,6 +182,9 @@ export function descendantsOf(pid: number): number[] {
   return found
 }
 
+/** What a process calls itself. */
+export const commandOf = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+
 export function isAlive(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -14,6 +14,8 @@ import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import type { RunCliOptions } from '../run.ts'
 import { credentialsOf, prepare } from './prepare.ts'
 
+const EXIT_UNSETTLED = 13
+
 export async function runScript(
   command: Command,
   script: string,
@@ -28,11 +30,20 @@ export async function runScript(
     throw new PlimsollError('INVALID_ARGUMENT', `there is no program at ${path}`, { path })
   const client = await openClient(path, options)
   // The program is done when nothing of it keeps the event loop alive. Ended otherwise, it takes the cluster along.
-  process.once('beforeExit', () => void client.close())
+  let finished = false
+  process.once('beforeExit', () => {
+    // As Node has it when a top-level await never ends.
+    if (!finished) process.exitCode ??= EXIT_UNSETTLED
+    void client.close()
+  })
   process.argv = [process.argv[0] ?? 'node', path, ...(args[0] === '--' ? args.slice(1) : args)]
   if (/\.[cm]?tsx?$/.test(path)) await loadTypeScript()
   // Not awaited here: what it throws is nobody's to catch.
-  setImmediate(() => void import(pathToFileURL(path).href))
+  const load = async (): Promise<void> => {
+    await import(pathToFileURL(path).href)
+    finished = true
+  }
+  setImmediate(() => void load())
 }
 
 async function openClient(path: string, options: RunCliOptions): Promise<Client> {

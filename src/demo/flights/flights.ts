@@ -1,6 +1,7 @@
 // The README's example: real flight records, far more intermediate data than the workers may keep in memory, and answers
 // that are checked. Everything a reader should learn from is in `computeAnswers`.
 
+import { relative } from 'node:path'
 import { Client } from '../../cluster/local-client.ts'
 import { LocalCluster } from '../../cluster/local-cluster.ts'
 import type { Future } from '../../client/future.ts'
@@ -108,7 +109,7 @@ async function computeAnswers(
 function blockNote(blocks: readonly Future<Tasks.FeatureBlock>[], options: FlightsOptions): string {
   const bytes = blocks.reduce((sum, block) => sum + (block.nbytes ?? 0), 0)
   const room = options.workers * options.memoryLimit * options.target
-  return `${formatBytes(bytes)} kept as futures, ${(bytes / room).toFixed(1)} times what the workers keep in memory`
+  return `${formatBytes(bytes)} kept, ${(bytes / room).toFixed(1)} times the workers’ memory target`
 }
 
 async function checkAnswers(
@@ -135,35 +136,47 @@ export async function runFlights(options: FlightsOptions): Promise<number> {
   const startedAt = performance.now()
   const path = findFlightRecords()
   const groups = await rowGroupSizes(path)
-  const interrupted = new Promise<'interrupted'>((resolve) =>
-    options.signal.addEventListener('abort', () => resolve('interrupted'), { once: true }),
-  )
   const cluster = new LocalCluster({
     nWorkers: options.workers,
     nthreads: options.nthreads,
     memoryLimit: options.memoryLimit,
   })
   try {
-    const job = runOnCluster(cluster, path, groups, options, startedAt)
-    job.catch(() => {}) // After Ctrl-C nobody awaits it; the cluster below it is being closed.
-    const outcome = await Promise.race([job, interrupted])
-    return outcome === 'interrupted' ? 130 : outcome
+    const job = Client.connect(cluster).then((client) => runOn(client, path, groups, options, startedAt))
+    const agreed = await unlessAborted(job, options.signal)
+    if (agreed === null) {
+      options.output.write(options.output.isTTY ? '\r\u001B[KInterrupted.\n' : 'Interrupted.\n')
+      return 130
+    }
+    if (options.keep) await stayUp(cluster, options.signal, options.output)
+    return agreed ? 0 : 1
   } finally {
     await cluster.close()
   }
 }
 
-async function runOnCluster(
-  cluster: LocalCluster,
+/** Null when the signal came first; the promise is nobody's then. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  promise.catch(() => {})
+  const aborted = new Promise<null>((resolve) => {
+    if (signal.aborted) resolve(null)
+    signal.addEventListener('abort', () => resolve(null), { once: true })
+  })
+  return await Promise.race([aborted, promise])
+}
+
+/** Whether the answers agree with those of a single process. */
+async function runOn(
+  client: Client,
   path: string,
   groups: readonly number[],
   options: FlightsOptions,
   startedAt: number,
-): Promise<number> {
-  const { output, signal } = options
-  await using client = await Client.connect(cluster)
+): Promise<boolean> {
+  const { output } = options
+  const { address } = await client.schedulerInfo()
   output.write(
-    `${options.workers} workers with ${options.nthreads} ${options.nthreads === 1 ? 'thread' : 'threads'} and ${formatBytes(options.memoryLimit)} each, scheduler at ${cluster.address}\n\n`,
+    `${options.workers} workers with ${options.nthreads} ${options.nthreads === 1 ? 'thread' : 'threads'} and ${formatBytes(options.memoryLimit)} each, scheduler at ${address}\n\n`,
   )
   const answers = await computeAnswers(client, path, groups, options)
   const report = formatMemoryReport(await client.schedulerInfo())
@@ -171,17 +184,20 @@ async function runOnCluster(
   output.write(
     `\n${formatAnswers(answers)}\n\n${report}\n\nDone in ${formatDurationMs(performance.now() - startedAt)}.\n`,
   )
-  if (options.keep) await stayUp(cluster, signal, output)
-  return agreed ? 0 : 1
+  return agreed
 }
 
 async function stayUp(cluster: LocalCluster, signal: AbortSignal, output: NodeJS.WriteStream): Promise<void> {
   output.write(
-    `\nThe cluster stays up: look around with\n  PLIMSOLL_TOKEN=${cluster.token} plimsoll status ${cluster.address} --watch\nCtrl-C ends it.\n`,
+    `\nThe cluster stays up: look around with\n  PLIMSOLL_TOKEN=${cluster.token} ${ownCommand()} status ${cluster.address} --watch\nCtrl-C ends it.\n`,
   )
   const alive = setInterval(() => {}, 60_000)
-  await new Promise<void>((resolve) =>
-    signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve(), { once: true }),
-  )
+  await unlessAborted(new Promise<never>(() => {}), signal)
   clearInterval(alive)
+}
+
+/** How this command was called, for another one like it: a checkout has no `plimsoll` on the PATH. */
+function ownCommand(): string {
+  const script = process.argv[1] ?? ''
+  return script.endsWith('.js') ? `node ${relative(process.cwd(), script)}` : 'plimsoll'
 }

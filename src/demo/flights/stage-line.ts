@@ -4,6 +4,7 @@ import { formatDurationMs } from '../../base/units.ts'
 
 const BAR_WIDTH = 24
 const REDRAW_MS = 100
+const COLUMNS_DEFAULT = 80
 
 /** Where a stage is reported: one line that is redrawn on a terminal, and a line when it is done anywhere else. */
 export class StageLine {
@@ -27,7 +28,9 @@ export class StageLine {
     this.#drawnAt = performance.now()
     const filled = Math.round((BAR_WIDTH * done) / Math.max(1, this.#total))
     const bar = '#'.repeat(filled) + '.'.repeat(BAR_WIDTH - filled)
-    this.#output.write(`\r\x1b[K${this.#title.padEnd(34)} [${bar}] ${done} of ${this.#total} ${this.#unit}`)
+    const line = `${this.#title.padEnd(34)} [${bar}] ${done} of ${this.#total} ${this.#unit}`
+    // A wrapped line could not be drawn over. A terminal that was never told its width says 0.
+    this.#output.write(`\r\x1b[K${line.slice(0, (this.#output.columns || COLUMNS_DEFAULT) - 1)}`)
   }
 
   finish(note = ''): void {
