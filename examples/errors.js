@@ -12,7 +12,14 @@ console.log(error.name, error.message, error.cause, error.plimsoll.key)
 const crashes = client.submit(task(() => process.exit(3), { pure: false }))
 await crashes.result().catch((failure) => console.log(failure.code, failure.fields.exitCode))
 
-const tooLong = client.submit(task(() => { for (;;); }, { timeout: '500ms' }))
+const tooLong = client.submit(
+  task(
+    () => {
+      for (;;);
+    },
+    { timeout: '500ms' },
+  ),
+)
 await tooLong.result().catch((failure) => console.log(isErrorCode(failure, 'TASK_TIMEOUT')))
 
 console.log(await client.submit(() => 'still here').result())

@@ -83,7 +83,7 @@ function sources(folder) {
   return entries.flatMap((entry) => {
     const path = `${folder}/${entry.name}`
     if (entry.isDirectory()) return sources(path)
-    return /\.ts$/.test(path) && !/\.(test|conformance)\.ts$/.test(path) ? [path] : []
+    return path.endsWith('.ts') && !/\.(test|conformance)\.ts$/.test(path) ? [path] : []
   })
 }
 

@@ -3,6 +3,7 @@
 
 import { spawnSync } from 'node:child_process'
 
+/** @type {[name: string, command: string, args: string[]][]} */
 const STEPS = [
   ['format', 'oxfmt', ['--check', 'src', 'test', 'examples', 'scripts']],
   ['lint', 'oxlint', ['--type-aware', '--deny-warnings', 'src', 'test', 'examples', 'scripts']],

@@ -174,7 +174,7 @@ describe('files', () => {
 describe('documents', () => {
   it('docs/errors.md has one heading per code of the registry, and no other', () => {
     const headings = [...readFileSync(join(ROOT, 'docs/errors.md'), 'utf8').matchAll(/^### `?([A-Z_]+)`?$/gm)].map(
-      (match) => match[1],
+      (match) => match[1] as string,
     )
     expect(headings.toSorted()).toEqual(Object.keys(ERROR_CODES).toSorted())
   })

@@ -29,7 +29,10 @@ export const ERROR_CODES = {
     reaction: 'retry',
     summary: 'Neither the memory tier nor the disk tier of a worker could take a value.',
   },
-  STORE_CLOSED: { reaction: 'retry', summary: 'The store of a worker was closed or emptied while something was to be stored in it.' },
+  STORE_CLOSED: {
+    reaction: 'retry',
+    summary: 'The store of a worker was closed or emptied while something was to be stored in it.',
+  },
   BLOB_CORRUPT: {
     reaction: 'retry',
     summary: 'A stored value failed its checks; it counts as lost and is never returned.',

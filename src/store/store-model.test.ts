@@ -178,7 +178,7 @@ class World {
     expect((await this.store.recount()).differences).toEqual([])
     expect(this.store.totals).toMatchObject({ reserved: 0, reservedDisk: 0, spilling: 0, deadMapped: 0 })
     this.compare()
-    for (const key of [...this.model.keys()]) expect(await this.store.check(key), `${key} is whole`).toBe(true)
+    for (const key of this.model.keys()) expect(await this.store.check(key), `${key} is whole`).toBe(true)
   }
 }
 

@@ -54,17 +54,13 @@ it('ends at once on Ctrl-C, with exit code 130, and leaves nothing behind', { ti
 it('survives kill -9 of a worker, and stays up with --keep until it is told to end', { timeout: 180_000 }, async () => {
   const demo = cli(project, ['demo', 'flights', '--keep'])
   await demo.printed(/^1\. read the records/m, 60_000)
-  const [victim] = descendantsOf(demo.pid).filter((pid) => /^plimsoll worker/.test(commandOf(pid)))
+  const [victim] = descendantsOf(demo.pid).filter((pid) => commandOf(pid).startsWith('plimsoll worker'))
   process.kill(victim as number, 'SIGKILL')
   const [, token, address] = await demo.printed(/PLIMSOLL_TOKEN=(\S+) \S.* status (\S+) --watch/, 170_000)
   expect(demo.stdout).toContain('all answers agree')
   const status = await runCli(project, ['status', address as string, '--json'], { PLIMSOLL_TOKEN: token as string })
   const { workers } = JSON.parse(status.stdout) as { workers: Record<string, { restarts: number }> }
-  expect(
-    Object.values(workers)
-      .map(({ restarts }) => restarts)
-      .toSorted(),
-  ).toEqual([0, 1])
+  expect(Object.values(workers).reduce((sum, { restarts }) => sum + restarts, 0)).toBe(1)
   expect((await demo.stop('SIGINT')).code).toBe(0)
   await eventually('every directory is removed', () => project.scratch().length === 0)
 })
