@@ -76,8 +76,8 @@ describe('adoption', () => {
       await before.store.putInline(entryOf(`k${i}`), blobOf(`k${i}`, 1, 1000), { durable: true })
     }
     const [segment] = fs.paths('/shm/w/blobs') as [string]
-    fs.contents(segment)[3 * 1024 + 900] = 99
-    fs.truncate(segment, 9 * 1024 + 500)
+    fs.contents(segment)[64 + 3 * 1024 + 900] = 99
+    fs.truncate(segment, 64 + 9 * 1024 + 500)
     const after = await openStore({ incarnation: 2 }, fs)
     expect(names(after.adopted)).toEqual(['k0', 'k1', 'k2', 'k4', 'k5', 'k6', 'k7', 'k8'])
     expect((await after.store.recount()).differences).toEqual([])

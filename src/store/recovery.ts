@@ -15,7 +15,7 @@ import { type BlobHeader, parseBlobHeader, verifyFrames } from '../values/blob.t
 import { readBlobHeader } from './file-ops.ts'
 import type { FileTier } from './file-tier.ts'
 import { BlobRecord } from './records.ts'
-import { type Segment, segmentAligned } from './segments.ts'
+import { type Segment, SEGMENT_PREAMBLE, segmentAligned } from './segments.ts'
 import type { StoreIdentity } from './store.ts'
 
 const BLOB_NAME = /^[0-9a-f]{24}-(\d+)([fb]?)$/
@@ -109,9 +109,12 @@ async function adoptSegment(tier: FileTier, path: string, identity: StoreIdentit
   const { fs } = tier.context
   const { size } = await fs.stat(path)
   const bytes = await fs.read(path, 0, size)
+  if (Buffer.compare(bytes.subarray(0, SEGMENT_PREAMBLE.byteLength), SEGMENT_PREAMBLE) !== 0) {
+    throw new Error('not a segment')
+  }
   const segment = tier.segments.adopt(path, size)
   const records: BlobRecord[] = []
-  for (let offset = 0; offset < bytes.byteLength;) {
+  for (let offset = SEGMENT_PREAMBLE.byteLength; offset < bytes.byteLength;) {
     const length = adoptBlob(tier, segment, bytes, offset, identity, records)
     if (length === null) break
     offset += segmentAligned(length)

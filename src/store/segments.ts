@@ -1,7 +1,8 @@
 // Packed files for small blobs that must be in a file: spilled inline values (disk tier) and small values without a recipe
 // (memory tier). A million 1 KiB results must not become a million files.
 //
-// A segment is written front to back, every blob at a multiple of 64 bytes. Blobs describe themselves (header, lengths,
+// A segment is written front to back: a preamble, then every blob at a multiple of 64 bytes. The preamble keeps offset 0
+// free, so that a blob at offset 0 always is a whole file, which may be linked. Blobs describe themselves (header, lengths,
 // checksums), so a segment needs no index: after a crash it is scanned (recovery.ts).
 //
 // G1. One write per set is under way at a time; blobs that arrive meanwhile go together into the next one.
@@ -23,6 +24,10 @@ const ALIGNMENT = 64
 /** A current segment smaller than this is not closed for being half dead: it will be written on. */
 const COMPACT_BYTES = 2 ** 20
 const PADDING = new Uint8Array(ALIGNMENT)
+
+/** First bytes of every segment, padded to the alignment. */
+const PREAMBLE_TEXT = 'plimsoll segment 1\n'
+export const SEGMENT_PREAMBLE: Uint8Array = new TextEncoder().encode(PREAMBLE_TEXT.padEnd(ALIGNMENT, '\0'))
 
 export const segmentAligned = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT
 
@@ -183,9 +188,9 @@ export class SegmentSet {
   async #write(blobs: readonly Uint8Array[]): Promise<SegmentSlot[]> {
     const segment = await this.#writable()
     const start = segment.size
-    const parts: Uint8Array[] = []
+    const parts: Uint8Array[] = start === 0 ? [SEGMENT_PREAMBLE] : []
     const offsets: number[] = []
-    let at = start
+    let at = start === 0 ? SEGMENT_PREAMBLE.byteLength : start
     for (const blob of blobs) {
       offsets.push(at)
       const padding = segmentAligned(blob.byteLength) - blob.byteLength
