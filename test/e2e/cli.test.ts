@@ -137,7 +137,7 @@ describe('a scheduler and workers started by hand', () => {
       const [info] = Object.values(status.workers)
       expect(info?.name).toBe('alice')
       expect(info?.memory.process).toBeGreaterThan(0)
-      expect((await runCli(project, ['status', address])).stdout).toMatch(/alice +tcp:\/\/127\.0\.0\.1/)
+      expect((await runCli(project, ['status', address])).stdout).toMatch(/alice .*tcp:\/\/127\.0\.0\.1/)
     } finally {
       const ends = [await worker.stop('SIGTERM'), await scheduler.stop('SIGINT')]
       expect(ends.map((end) => end.code)).toEqual([0, 0])

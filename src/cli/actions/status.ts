@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { formatBytes, parseDurationMs } from '../../base/units.ts'
 import { connect } from '../../comm/index.ts'
 import { formatTable } from '../../diagnostics/table.ts'
+import { isErrorCode, PlimsollError } from '../../errors/plimsoll-error.ts'
 import { PROTOCOL_VERSION } from '../../protocol/version.ts'
 import type {
   PrefixCounts,
@@ -41,6 +42,9 @@ export async function showStatus(
   try {
     if (options.watch === true) await watch(probe, timeoutMs, intervalMs, options)
     else process.stdout.write(`${textOf(await ask(probe, timeoutMs), options)}\n`)
+  } catch (error) {
+    if (!isErrorCode(error, 'COMM_CLOSED')) throw error
+    throw new PlimsollError('COMM_CLOSED', `the scheduler at ${address} has gone`, { address }, { cause: error })
   } finally {
     await probe.close()
   }
@@ -88,10 +92,10 @@ function formatStatus({ info, prefixes }: Status): string {
 
 const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`
 
+/** The address comes last: a narrow terminal may cut it off. */
 function workerTable(info: SchedulerInfo): string {
   const headers = [
     'worker',
-    'address',
     'status',
     'threads',
     'tasks',
@@ -103,10 +107,10 @@ function workerTable(info: SchedulerInfo): string {
     'recent',
     'spilled',
     'restarts',
+    'address',
   ]
   const rows = Object.values(info.workers).map((worker) => [
     worker.name,
-    worker.address,
     worker.status,
     String(worker.nthreads),
     String(worker.processing),
@@ -118,6 +122,7 @@ function workerTable(info: SchedulerInfo): string {
     formatBytes(worker.memory.unmanagedRecent),
     formatBytes(worker.memory.spilled),
     String(worker.restarts),
+    worker.address,
   ])
   return formatTable(headers, rows)
 }
