@@ -47,7 +47,7 @@ export function deathCertificate(
     return { kind: 'out-of-memory', error: new PlimsollError('TASK_OUT_OF_MEMORY', message, fields) }
   }
   const lines = stderrTail === '' ? '' : ` Last lines of stderr:\n${stderrTail}`
-  const message = `Task ${key} (${name}) ended its executor process: ${how} in attempt ${attempt}. Neither process.exit nor a crash of native code is contained in one task.${lines}`
+  const message = `Task ${key} (${name}) ended its executor process: ${how} in attempt ${attempt}. The worker and its other tasks go on. A task must not end its process; look for process.exit, unhandled rejections and native crashes.${lines}`
   return { kind: 'crashed', error: new PlimsollError('TASK_CRASHED', message, fields) }
 }
 

@@ -72,7 +72,7 @@ export function endProcess(state: SchedulerState, worker: WorkerRecord, running:
 export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason: string): void {
   setLink(state, worker, 'lost')
   endRuns(state, worker, NONE)
-  const lost = worker.replicas.size
+  logLosses(state, worker, reason)
   for (const task of worker.replicas.keys()) loseReplica(state, task, worker)
   state.workers.delete(worker.id)
   worker.host.workers.delete(worker)
@@ -80,12 +80,34 @@ export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason
   settleRunning(state, worker)
   tellPeers(state, worker)
   state.outbox.clearTimer({ kind: 'worker-grace', worker: worker.id })
-  state.outbox.log('info', `worker ${worker.info.address} is removed: ${reason}`, { worker: worker.id, replicas: lost })
 }
 
 export function tellPeers(state: SchedulerState, gone: WorkerRecord): void {
   for (const peer of state.workers.values()) {
     if (peer !== gone) state.outbox.toWorker(peer, { op: 'remove-worker', id: gone.id, address: gone.info.address })
+  }
+}
+
+/** What goes with the worker, counted before it does. */
+function logLosses(state: SchedulerState, worker: WorkerRecord, reason: string): void {
+  let recomputed = 0
+  const gone: string[] = []
+  for (const task of worker.replicas.keys()) {
+    if (task.holders.length > 1) continue
+    if (!task.hasRecipe) gone.push(task.key)
+    else if (task.isNeeded) recomputed++
+  }
+  const fields = { worker: worker.id, name: worker.info.name, recomputed, lost: gone.length }
+  state.outbox.log('info', `worker ${worker.info.address} is removed: ${reason}`, fields)
+  if (recomputed > 0)
+    state.outbox.log('warning', `${recomputed} values that only ${worker.info.address} had are computed again`, fields)
+  if (gone.length > 0) {
+    const keys = gone.slice(0, 10).join(', ')
+    state.outbox.log(
+      'error',
+      `${gone.length} scattered values that only ${worker.info.address} had are lost: ${keys}`,
+      fields,
+    )
   }
 }
 
@@ -103,7 +125,9 @@ function workerExited(
     })
   }
   const { code, signal, running, restarting } = message
-  state.outbox.log('warning', `worker process of ${worker.info.address} died`, {
+  // After a restart that was asked for, the death of the old process is no news.
+  const level = state.restarting.has(worker.id) ? 'info' : 'warning'
+  state.outbox.log(level, `worker process of ${worker.info.address} died`, {
     worker: worker.id,
     code,
     signal,
