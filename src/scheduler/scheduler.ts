@@ -99,6 +99,8 @@ export class Scheduler implements RequestHost {
 
   /** Hands an event to the core; `from` is the connection that caused it. */
   dispatch(event: Untimed<SchedulerEvent>, from: number | null = null): void {
+    // Peers that leave a closing scheduler are no loss, and nothing is to be computed again for them.
+    if (this.#closing !== null) return
     this.#events.push({ event, from })
     if (this.#busy) return
     this.#busy = true

@@ -31,7 +31,7 @@ export function groupFor(state: SchedulerState, client: ClientRecord, wire: Task
   const family = familyOf(fn, client.graphGeneration)
   const plain = wire.tasks.length === 1 && Object.keys(wire.options).length === 0
   const last = client.lastGroup
-  if (plain && last !== null && last.family === family && last.prefix.name === wire.name) return last
+  if (plain && last !== null && last.family === family && last.prefix === state.prefixes.get(wire.name)) return last
   const { options } = wire
   const group: TaskGroup = {
     fn,

@@ -47,9 +47,9 @@ function chooseFreely(state: SchedulerState, task: TaskRecord, inputBytes: numbe
 
 /** Data stays where it is until waiting for its holder costs clearly more than moving it. */
 function leavesHolder(state: SchedulerState, task: TaskRecord, holder: WorkerRecord, outsider: WorkerRecord): boolean {
-  const aheadUs = holder.occupancyUs / holder.info.nthreads
+  const aheadUs = holder.occupancyUs / holder.nthreads
   if (aheadUs < TASKS_AHEAD_MIN * 1000 * expectedMs(state, task)) return false
-  const elsewhereUs = outsider.occupancyUs / outsider.info.nthreads + transferUs(state, task, outsider)
+  const elsewhereUs = outsider.occupancyUs / outsider.nthreads + transferUs(state, task, outsider)
   return elsewhereUs < aheadUs / 2 + transferUs(state, task, holder)
 }
 
@@ -110,7 +110,7 @@ function bestHolder(
     if (pool !== null && !isInPool(task.group, pool, worker)) continue
     const nearBytes = worker.host.localBytes - worker.localBytes
     const us =
-      worker.occupancyUs / worker.info.nthreads + transferTimeUs(state, inputBytes - worker.host.localBytes, nearBytes)
+      worker.occupancyUs / worker.nthreads + transferTimeUs(state, inputBytes - worker.host.localBytes, nearBytes)
     if (best !== undefined && compare(task, inputBytes, worker, us, best, bestUs) >= 0) continue
     best = worker
     bestUs = us
@@ -152,7 +152,7 @@ function countOnHost(host: HostRecord, stamp: number, input: number, nbytes: num
 }
 
 function startUs(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): number {
-  return worker.occupancyUs / worker.info.nthreads + transferUs(state, task, worker)
+  return worker.occupancyUs / worker.nthreads + transferUs(state, task, worker)
 }
 
 /** Negative when `a` is the better place. */

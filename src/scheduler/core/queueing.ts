@@ -49,5 +49,5 @@ function slotsOf(state: SchedulerState, worker: WorkerRecord, task: TaskRecord):
   if (measured !== undefined && measured.meanMs >= 0 && measured.meanBytes < SMALL_RESULT_BYTES) {
     perThread = Math.max(perThread, Math.min(SLOTS_PER_THREAD_MAX, SLOT_WORK_MS / measured.meanMs))
   }
-  return Math.ceil(perThread * worker.info.nthreads)
+  return Math.ceil(perThread * worker.nthreads)
 }

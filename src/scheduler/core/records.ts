@@ -207,6 +207,7 @@ export class WorkerRecord {
   /** The last registration, without its inventory. */
   info: Omit<RegisterWorker, 'inventory'>
   host: HostRecord
+  nthreads: number
   /** Names under which restrictions find it. */
   labels: readonly string[]
   status: WorkerStatus
@@ -245,6 +246,7 @@ export class WorkerRecord {
     this.holder = { id: registration.workerId, address: registration.address }
     this.info = registration
     this.host = host
+    this.nthreads = registration.nthreads
     this.labels = []
     this.status = registration.status
     this.connection = connection

@@ -216,14 +216,24 @@ export function nextRun(state: SchedulerState): RunId {
   return runId(++state.runCounter)
 }
 
+/** Names are few, but a program may make them up: beyond this many, those without tasks are forgotten. */
+const PREFIXES_MAX = 5000
+
 export function prefixOf(state: SchedulerState, name: string): PrefixRecord {
   let prefix = state.prefixes.get(name)
   if (prefix === undefined) {
+    if (state.prefixes.size >= PREFIXES_MAX) dropUnusedPrefixes(state)
     const counts = Object.fromEntries(TASK_STATES.map((each) => [each, 0])) as Record<TaskState, number>
     prefix = { name, counts, runs: 0, nbytes: 0, measured: { meanMs: -1, meanBytes: -1 }, guessed: null }
     state.prefixes.set(name, prefix)
   }
   return prefix
+}
+
+function dropUnusedPrefixes(state: SchedulerState): void {
+  for (const prefix of state.prefixes.values()) {
+    if (TASK_STATES.every((each) => prefix.counts[each] === 0)) state.prefixes.delete(prefix.name)
+  }
 }
 
 export function troubleOf(task: TaskRecord): TaskTrouble {
@@ -255,7 +265,7 @@ function summarizeRunning(state: SchedulerState): void {
   state.poolVersion++
   state.runningThreads = 0
   state.largestLimit = 0
-  for (const worker of state.byLoad) state.runningThreads += worker.info.nthreads
+  for (const worker of state.byLoad) state.runningThreads += worker.nthreads
   for (const { info } of state.workers.values())
     state.largestLimit = Math.max(state.largestLimit, info.memoryLimit === 0 ? Infinity : info.memoryLimit)
   if (state.workers.size === 0) state.largestLimit = Infinity

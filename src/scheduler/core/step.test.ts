@@ -1,8 +1,9 @@
 // The whole life of tasks, as effects: what each event makes the scheduler say, and nothing else.
 
 import { describe, expect, it } from 'vitest'
-import { functionId, type RunId, taskKey } from '../../base/ids.ts'
+import { clientId, functionId, type RunId, taskKey } from '../../base/ids.ts'
 import { cluster, CoreFixture, range } from './fixture.conformance.ts'
+import { recover, step } from './step.ts'
 
 const bytes = (...values: number[]): Uint8Array => new Uint8Array(values)
 
@@ -324,6 +325,32 @@ describe('an unstarted task handed back', () => {
     const other = first === 'a' ? 'b' : 'a'
     expect(sim.sent(other)).toMatchObject([{ op: 'compute-task', key: 'x', runId: 2, attempt: 1 }])
     expect(sim.task('x').trouble).toBeNull()
+  })
+})
+
+describe('a message that cannot be handled', () => {
+  it('throws, and what was decided before it is not lost', () => {
+    const sim = cluster({ a: {} })
+    const task = (fn: string, key: string) => ({
+      fn: functionId(fn),
+      name: fn,
+      options: {},
+      tasks: [[taskKey(key), bytes(), []]] as const,
+    })
+    const connection = sim.state.clients.get(clientId('c'))?.connection as number
+    const messages = [
+      {
+        op: 'update-graph' as const,
+        groups: [task('f', 'x')],
+        functions: [{ id: functionId('f'), bytes: bytes() }],
+        wanted: [taskKey('x')],
+      },
+      { op: 'update-graph' as const, groups: [task('unknown', 'y')], functions: [], wanted: [taskKey('y')] },
+    ]
+    const event = { kind: 'ClientMessages' as const, client: clientId('c'), connection, messages, now: sim.now, at: 0 }
+    expect(() => step(sim.state, event)).toThrow()
+    expect(recover(sim.state)).toMatchObject([{ kind: 'SendToWorker', messages: [{ op: 'compute-task', key: 'x' }] }])
+    expect(recover(sim.state)).toEqual([])
   })
 })
 

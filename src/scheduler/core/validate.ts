@@ -160,7 +160,7 @@ function checkCollections(state: SchedulerState, found: Violations): void {
   found.expect(state.todo.tasks.length === 0, () => `${state.todo.tasks.length} recommendations were not followed`)
   let threads = 0
   for (const worker of state.byLoad) {
-    threads += worker.info.nthreads
+    threads += worker.nthreads
     found.expect(state.workers.get(worker.id) === worker, () => `worker ${worker.id} is in a heap but removed`)
   }
   found.expect(
@@ -170,7 +170,7 @@ function checkCollections(state: SchedulerState, found: Violations): void {
   const head = state.queue.peek()
   const least = state.byLoad.best
   if (head === undefined || least === undefined) return
-  const slots = Math.ceil(state.options.saturation * least.info.nthreads)
+  const slots = Math.ceil(state.options.saturation * least.nthreads)
   found.expect(
     least.processing.size >= slots,
     () => `${head.key} is queued while worker ${least.id} has a free slot`,
@@ -180,7 +180,7 @@ function checkCollections(state: SchedulerState, found: Violations): void {
     const better =
       Number(worker.crowded) < Number(least.crowded) ||
       (worker.crowded === least.crowded &&
-        worker.processing.size / worker.info.nthreads < least.processing.size / least.info.nthreads)
+        worker.processing.size / worker.nthreads < least.processing.size / least.nthreads)
     found.expect(!better, () => `worker ${worker.id} is less loaded than ${least.id}, the best of the heap`)
   }
 }

@@ -5,20 +5,14 @@ import type { WorkerRecord } from './records.ts'
 
 /** By tasks per thread: the least loaded worker is full exactly when all are (queueing.ts). */
 export function compareLoad(a: WorkerRecord, b: WorkerRecord): number {
-  return (
-    Number(a.crowded) - Number(b.crowded) ||
-    a.processing.size / a.info.nthreads - b.processing.size / b.info.nthreads ||
-    compareSpare(a, b)
-  )
+  if (a.crowded !== b.crowded) return a.crowded ? 1 : -1
+  return a.processing.size * b.nthreads - b.processing.size * a.nthreads || compareSpare(a, b)
 }
 
 /** By the time at which a new task would start. */
 export function compareStart(a: WorkerRecord, b: WorkerRecord): number {
-  return (
-    Number(a.crowded) - Number(b.crowded) ||
-    a.occupancyUs / a.info.nthreads - b.occupancyUs / b.info.nthreads ||
-    compareSpare(a, b)
-  )
+  if (a.crowded !== b.crowded) return a.crowded ? 1 : -1
+  return a.occupancyUs * b.nthreads - b.occupancyUs * a.nthreads || compareSpare(a, b)
 }
 
 /** The tie-break of every choice: fewer stored and expected bytes, then round robin. */

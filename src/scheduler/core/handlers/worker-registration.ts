@@ -110,6 +110,7 @@ function describe(state: SchedulerState, worker: WorkerRecord, registration: Reg
   worker.info = info
   worker.holder = { id: info.workerId, address: info.address }
   worker.labels = [info.name, info.address, info.host, info.workerId]
+  worker.nthreads = info.nthreads
   worker.status = info.status
   worker.lastSeenMs = state.now
   worker.memory = { ...worker.memory, limit: info.memoryLimit }
