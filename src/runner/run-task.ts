@@ -7,7 +7,7 @@ import { PlimsollError, isErrorCode } from '../errors/plimsoll-error.ts'
 import type { TaskFailureKind } from '../protocol/tasks.ts'
 import type { ExecutorInput } from '../protocol/worker-executor.ts'
 import { decodeArgs } from '../values/args.ts'
-import { type BlobMeta, blobToBytes, encodedBlobBytes, layoutBlob } from '../values/blob.ts'
+import { type BlobMeta, layoutBlob, smallBlobToBytes } from '../values/blob.ts'
 import { encodeValue } from '../values/encode.ts'
 import { encodeError } from '../values/error.ts'
 import { BadInput, type InputReader } from './input-reader.ts'
@@ -82,10 +82,8 @@ export function produce(attempt: TaskAttempt, value: unknown, inlineLimit: numbe
       key: attempt.key,
       runId: attempt.runId,
     }
-    // The size of frames alone is a lower bound: large results skip the exact count, which packs a header.
-    if (encoded.nbytes <= inlineLimit && encodedBlobBytes(meta, encoded) <= inlineLimit) {
-      return { kind: 'inline', type: encoded.type, blob: blobToBytes(meta, encoded) }
-    }
+    const blob = smallBlobToBytes(meta, encoded, inlineLimit)
+    if (blob !== null) return { kind: 'inline', type: encoded.type, blob }
     const { totalBytes, parts } = layoutBlob(meta, encoded)
     return { kind: 'large', type: encoded.type, nbytes: totalBytes, parts }
   } catch (thrown) {

@@ -12,11 +12,12 @@
 //     checked when asked to, since reading them may cost more than using them.
 // L3. The header's length depends on nothing that needs the frames' content, so sizes are known before anything is summed.
 
-import { crc32 } from 'node:zlib'
-import { Packr } from 'msgpackr'
+import { Unpackr } from 'msgpackr'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { MAX_FRAME_BYTES } from './body-format.ts'
+import { type DraftHeader, draftHeader } from './blob-header.ts'
 import { corrupt } from './body-reader.ts'
+import { checksum } from './checksum.ts'
 import type { EncodedValue } from './encoded-value.ts'
 
 export interface BlobMeta {
@@ -53,10 +54,9 @@ const VERSION = 1
 const ALIGNMENT = 64
 /** A header has up to 13 bytes per frame; this is room for MAX_FRAMES of them. */
 const MAX_HEADER_BYTES = 64 * 1024 * 1024
-const CHECKSUM_CHUNK_BYTES = 2 ** 30
 const PADDING = new Uint8Array(ALIGNMENT)
 
-const packr = new Packr({ useRecords: false, int64AsType: 'number', encodeUndefinedAsNil: true })
+const unpackr = new Unpackr({ useRecords: false, int64AsType: 'number' })
 
 /** Bytes from the start of the blob to the end of the header. `prefix`: at least BLOB_PREFIX_BYTES of it. */
 export function blobHeaderLength(prefix: Uint8Array): number {
@@ -80,10 +80,10 @@ export function parseBlobHeader(bytes: Uint8Array): BlobHeader {
   if (bytes.length < end) throw corrupt(`its header has ${end} bytes, of which ${bytes.length} are there`)
   const packed = bytes.subarray(BLOB_PREFIX_BYTES, end)
   const sum = new DataView(bytes.buffer, bytes.byteOffset, BLOB_PREFIX_BYTES).getUint32(12, true)
-  if (crc32(packed) !== sum) throw corrupt('the checksum of its header is wrong')
+  if (checksum(packed) !== sum) throw corrupt('the checksum of its header is wrong')
   let row: unknown
   try {
-    row = packr.unpack(packed)
+    row = unpackr.unpack(packed)
   } catch (cause) {
     throw new PlimsollError('BLOB_CORRUPT', 'a stored value cannot be read: its header is malformed', {}, { cause })
   }
@@ -127,40 +127,31 @@ function headerOf(row: unknown, headerEnd: number): BlobHeader {
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 const align = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT
 
-function packHeader(meta: BlobMeta, value: EncodedValue, sums: Uint8Array): Uint8Array {
-  const lengths: number[] = []
-  for (const frame of value.frames) lengths.push(frame.byteLength)
-  return packr.pack([meta.clusterId, meta.generation, meta.key, meta.runId, value.family, value.type, lengths, sums])
+/** A whole blob starts at byte 0 of `blob`: prefix and header are written, with all checksums. Returns where the body begins. */
+function writeHead(blob: Uint8Array, draft: DraftHeader, value: EncodedValue): number {
+  const end = BLOB_PREFIX_BYTES + draft.length
+  for (let at = 0; at < draft.length; at++) blob[BLOB_PREFIX_BYTES + at] = draft.bytes[at] as number
+  let at = BLOB_PREFIX_BYTES + draft.sumsAt
+  for (const frame of value.frames) at = writeUint32(blob, at, checksum(frame))
+  writeUint32(blob, 0, MAGIC)
+  writeUint32(blob, 4, VERSION)
+  writeUint32(blob, 8, draft.length)
+  writeUint32(blob, 12, checksum(blob, BLOB_PREFIX_BYTES, end))
+  return end
 }
 
-function sumsOf(value: EncodedValue): Uint8Array {
-  const sums = Buffer.allocUnsafe(4 * value.frames.length)
-  let at = 0
-  for (const frame of value.frames) at = sums.writeUInt32LE(checksum(frame), at)
-  return sums
+/** Little-endian; returns the end. */
+function writeUint32(target: Uint8Array, at: number, value: number): number {
+  target[at] = value
+  target[at + 1] = value >>> 8
+  target[at + 2] = value >>> 16
+  target[at + 3] = value >>> 24
+  return at + 4
 }
 
-/** In pieces: zlib counts in 32 bits. */
-function checksum(bytes: Uint8Array): number {
-  if (bytes.length <= CHECKSUM_CHUNK_BYTES) return crc32(bytes)
-  let sum = 0
-  for (let at = 0; at < bytes.length; at += CHECKSUM_CHUNK_BYTES) {
-    sum = crc32(bytes.subarray(at, at + CHECKSUM_CHUNK_BYTES), sum)
-  }
-  return sum
-}
-
-function writePrefix(blob: Uint8Array, packedHeader: Uint8Array): void {
-  const view = new DataView(blob.buffer, blob.byteOffset, BLOB_PREFIX_BYTES)
-  view.setUint32(0, MAGIC, true)
-  view.setUint32(4, VERSION, true)
-  view.setUint32(8, packedHeader.length, true)
-  view.setUint32(12, crc32(packedHeader), true)
-}
-
-/** The end of the blob whose head ends at `headEnd`. */
-function endOf(value: EncodedValue, headEnd: number): number {
-  let end = headEnd
+/** The end of the blob whose header has `headerLength` bytes. */
+function endOf(value: EncodedValue, headerLength: number): number {
+  let end = BLOB_PREFIX_BYTES + headerLength
   let index = 0
   for (const frame of value.frames) end = (index++ > 0 ? align(end) : end) + frame.byteLength
   return end
@@ -168,8 +159,7 @@ function endOf(value: EncodedValue, headEnd: number): number {
 
 /** The blob's exact size in bytes, without reading the frames. */
 export function encodedBlobBytes(meta: BlobMeta, value: EncodedValue): number {
-  const packed = packHeader(meta, value, new Uint8Array(4 * value.frames.length))
-  return endOf(value, BLOB_PREFIX_BYTES + packed.length)
+  return endOf(value, draftHeader(meta, value).length)
 }
 
 /** The blob in pieces, to be written one after the other; frames are not copied. */
@@ -177,12 +167,10 @@ export function layoutBlob(
   meta: BlobMeta,
   value: EncodedValue,
 ): { readonly totalBytes: number; readonly parts: readonly Uint8Array[] } {
-  const packed = packHeader(meta, value, sumsOf(value))
-  const head = Buffer.allocUnsafe(BLOB_PREFIX_BYTES + packed.length)
-  writePrefix(head, packed)
-  head.set(packed, BLOB_PREFIX_BYTES)
+  const draft = draftHeader(meta, value)
+  const head = Buffer.allocUnsafe(BLOB_PREFIX_BYTES + draft.length)
+  let at = writeHead(head, draft, value)
   const parts: Uint8Array[] = [head]
-  let at = head.length
   for (const [index, frame] of value.frames.entries()) {
     const gap = index > 0 ? align(at) - at : 0
     if (gap > 0) parts.push(PADDING.subarray(0, gap))
@@ -192,13 +180,29 @@ export function layoutBlob(
   return { totalBytes: at, parts }
 }
 
-/** The blob as one buffer of its own. Small results take this way, so it makes nothing that it does not need. */
+/** The blob as one buffer of its own. */
 export function blobToBytes(meta: BlobMeta, value: EncodedValue): Uint8Array {
-  const packed = packHeader(meta, value, sumsOf(value))
-  let at = BLOB_PREFIX_BYTES + packed.length
-  const bytes = new Uint8Array(endOf(value, at))
-  writePrefix(bytes, packed)
-  bytes.set(packed, BLOB_PREFIX_BYTES)
+  const draft = draftHeader(meta, value)
+  return filled(new Uint8Array(endOf(value, draft.length)), draft, value)
+}
+
+/**
+ * The blob as bytes that are soon copied or written (they share a buffer with others), if it has at most `limit` bytes.
+ * The way of every small result.
+ */
+export function smallBlobToBytes(meta: BlobMeta, value: EncodedValue, limit: number): Uint8Array | null {
+  // The size of the frames alone is a lower bound.
+  if (value.nbytes > limit) return null
+  const draft = draftHeader(meta, value)
+  const totalBytes = endOf(value, draft.length)
+  if (totalBytes > limit) return null
+  const padded = value.frames.length > 1
+  return filled(padded ? Buffer.alloc(totalBytes) : Buffer.allocUnsafe(totalBytes), draft, value)
+}
+
+/** `bytes`: zero where there is padding. */
+function filled(bytes: Uint8Array, draft: DraftHeader, value: EncodedValue): Uint8Array {
+  let at = writeHead(bytes, draft, value)
   let index = 0
   for (const frame of value.frames) {
     if (index++ > 0) at = align(at)
