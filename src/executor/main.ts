@@ -12,7 +12,7 @@ import { loadLibc } from '../native/libc.ts'
 import { StatusPage } from '../native/status-page.ts'
 import type { ExecutorStart, ExecutorToWorker, WorkerToExecutor } from '../protocol/worker-executor.ts'
 import { outputMarker } from '../runner/output-marker.ts'
-import { MessageParser, frameMessage } from '../runner/pipe-framing.ts'
+import { MessageParser, MessageWriter } from '../runner/pipe-framing.ts'
 import { FunctionCache } from '../runner/function-cache.ts'
 import { dieWithParent, endGroup } from './lifeline.ts'
 import { TaskLoop } from './task-loop.ts'
@@ -22,10 +22,11 @@ const TO_WORKER = 4
 
 const collectGarbage = takeGc()
 const functions = new FunctionCache()
+const writer = new MessageWriter<ExecutorToWorker>()
 let loop: TaskLoop | null = null
 
 function send(message: ExecutorToWorker): void {
-  const bytes = frameMessage(message)
+  const bytes = writer.frame([message])
   let done = 0
   while (done < bytes.byteLength) {
     try {

@@ -93,7 +93,7 @@ export class TaskLoop {
   }
 
   add(run: ExecutorRun): void {
-    if (run.fnBytes !== undefined) this.#options.functions.learn(run.fn, run.fnBytes)
+    if (run.fnBytes !== undefined) this.#options.functions.learn(run.fn, Uint8Array.from(run.fnBytes))
     this.#queue.push(run)
     this.#schedule()
   }
@@ -205,7 +205,7 @@ export class TaskLoop {
       run,
       context,
       startedAt: performance.now(),
-      usedBefore: this.#garbage.used(),
+      usedBefore: this.#garbage.used,
       mapped: [],
       durationMs: 0,
       state: { kind: 'calling' },
@@ -289,7 +289,8 @@ export class TaskLoop {
   }
 
   #runEnd(running: Running): { runId: RunId; durationMs: number; stillMapped: readonly TaskKey[]; grownBytes: number } {
-    const grownBytes = Math.max(0, this.#garbage.used() - running.usedBefore)
+    this.#garbage.taskEnds()
+    const grownBytes = Math.max(0, this.#garbage.used - running.usedBefore)
     return { runId: running.run.runId, durationMs: running.durationMs, stillMapped: running.mapped, grownBytes }
   }
 

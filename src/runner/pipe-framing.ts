@@ -1,8 +1,9 @@
-// Messages between a worker and an executor as bytes: a 32-bit length, then msgpack. One message per frame, so that each
-// can be written on its own, at once. A sans-IO parser: it is fed chunks as they come.
+// Messages between a worker and an executor as bytes: a 32-bit length, then a msgpack list of messages, the frequent ones as
+// rows (pipe-rows.ts). What is said in one turn travels as one list. A sans-IO parser: it is fed chunks as they come.
 
 import { Packr, Unpackr } from 'msgpackr'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { type PipeMessage, RowReader, RowWriter } from './pipe-rows.ts'
 
 const PREFIX_BYTES = 4
 /** A longer message is a bug: values beyond the inline limit travel in files, functions are source text. */
@@ -10,22 +11,33 @@ const MAX_MESSAGE_BYTES = 2 ** 31 - 1
 const RESERVE_START_SPACE = 2048
 
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
-// Small binaries are copied out, or each would keep the whole chunk it came in.
-const unpackr = new Unpackr({ useRecords: false, copyBuffers: true })
+const unpackr = new Unpackr({ useRecords: false, copyBuffers: false })
 
-/** The bytes of one message, valid until they are written or copied. */
-export function frameMessage(message: object): Buffer {
-  const bytes = packr.pack(message, RESERVE_START_SPACE + PREFIX_BYTES)
-  bytes.writeUInt32LE(bytes.byteLength - PREFIX_BYTES, 0)
-  return bytes
+/** One end of one pipe, writing. */
+export class MessageWriter<Message extends PipeMessage = PipeMessage> {
+  readonly #rows = new RowWriter()
+
+  /** The bytes of these messages; every frame has to be written, in order. */
+  frame(messages: readonly Message[]): Buffer {
+    const rows: object[] = []
+    for (const message of messages) rows.push(this.#rows.rowOf(message))
+    const bytes = packr.pack(rows, RESERVE_START_SPACE + PREFIX_BYTES)
+    bytes.writeUInt32LE(bytes.byteLength - PREFIX_BYTES, 0)
+    return bytes
+  }
 }
 
-export class MessageParser<Message> {
+/** One end of one pipe, reading. */
+export class MessageParser<Message extends PipeMessage = PipeMessage> {
+  readonly #rows = new RowReader()
   #pending: Buffer[] = []
   #pendingBytes = 0
   #needed = PREFIX_BYTES
 
-  /** Hands over every message that is complete now. Throws PROTOCOL_ERROR for what cannot be one. */
+  /**
+   * Hands over every message that is complete now. Binaries are views of the chunk: whoever keeps one for longer copies it.
+   * @throws PlimsollError PROTOCOL_ERROR for a length that cannot be one; other errors for what is not a list of messages.
+   */
   push(chunk: Buffer, onMessage: (message: Message) => void): void {
     this.#pending.push(chunk)
     this.#pendingBytes += chunk.byteLength
@@ -37,9 +49,9 @@ export class MessageParser<Message> {
       this.#needed = left < PREFIX_BYTES ? PREFIX_BYTES : PREFIX_BYTES + lengthAt(bytes, start)
       if (left < this.#needed) break
       const end = start + this.#needed
-      const message = unpackr.unpack(bytes.subarray(start + PREFIX_BYTES, end)) as Message
+      const rows = unpackr.unpack(bytes.subarray(start + PREFIX_BYTES, end)) as readonly object[]
       start = end
-      onMessage(message)
+      for (const row of rows) onMessage(this.#rows.messageOf(row) as Message)
     }
     this.#pendingBytes = bytes.byteLength - start
     this.#pending = this.#pendingBytes === 0 ? [] : [bytes.subarray(start)]

@@ -11,7 +11,7 @@ import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
 import { RingLog } from '../../base/ring-log.ts'
 import { type ProcessMemory, ProcessMemoryReader, descendants, readProcessMemory } from '../../native/process-memory.ts'
 import type { ExecutorStart, ExecutorToWorker, WorkerToExecutor } from '../../protocol/worker-executor.ts'
-import { MessageParser, frameMessage } from '../../runner/pipe-framing.ts'
+import { MessageParser, MessageWriter } from '../../runner/pipe-framing.ts'
 import type { ExecutorSample } from './executor-pool.ts'
 import { OutputLog, type OutputStream } from './output-log.ts'
 import type { PoolRun } from './pool-run.ts'
@@ -77,7 +77,8 @@ export class ExecutorProcess {
   readonly #memory: ProcessMemoryReader
   #children: readonly number[] = []
   #childrenAtMs = -Infinity
-  #unsent: Buffer[] = []
+  readonly #writer = new MessageWriter<WorkerToExecutor>()
+  #unsent: WorkerToExecutor[] = []
   #flushScheduled = false
   #ended = false
 
@@ -104,7 +105,7 @@ export class ExecutorProcess {
 
   send(message: WorkerToExecutor): void {
     if (this.#ended) return
-    this.#unsent.push(frameMessage(message))
+    this.#unsent.push(message)
     if (this.#flushScheduled) return
     this.#flushScheduled = true
     process.nextTick(this.#flush)
@@ -224,6 +225,6 @@ export class ExecutorProcess {
     this.#unsent = []
     const pipe = this.#toExecutor
     if (pipe === null || pipe.destroyed) return
-    pipe.write(unsent.length === 1 ? (unsent[0] as Buffer) : Buffer.concat(unsent))
+    pipe.write(this.#writer.frame(unsent))
   }
 }
