@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
-import { addPreloadOption, addSecurityOptions, portNumber, type SecurityOptions } from './shared-options.ts'
+import { addPreloadOption, addSecurityOptions, duration, portNumber, type SecurityOptions } from './shared-options.ts'
 
 export interface SchedulerCliOptions extends SecurityOptions {
   readonly host: string
   readonly port: number
   readonly schedulerFile?: string
-  readonly idleTimeout?: string
+  readonly idleTimeout?: number
   readonly preload: readonly string[]
 }
 
@@ -16,7 +16,11 @@ export function addSchedulerCommand(program: Command): void {
     .option('--host <host>', 'interface to listen on; beyond 127.0.0.1 every connection is encrypted', '127.0.0.1')
     .option('--port <port>', 'port to listen on, 0 for any', portNumber('--port'), 8786)
     .option('--scheduler-file <file>', 'write the address here, for workers and clients to find')
-    .option('--idle-timeout <duration>', 'close after this long without anything to do, such as "10 min"')
+    .option(
+      '--idle-timeout <duration>',
+      'close after this long without anything to do, such as "10 min"',
+      duration('--idle-timeout'),
+    )
   addPreloadOption(command)
   addSecurityOptions(command).action(async (options: SchedulerCliOptions) => {
     const { runScheduler } = await import('./actions/scheduler.ts')

@@ -1,6 +1,7 @@
 // Options that several commands have in common. Nothing here loads what a command needs to run: `--help` stays quick.
 
 import type { Command } from 'commander'
+import { parseDurationMs } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 
 export interface SecurityOptions {
@@ -38,6 +39,17 @@ export function wholeNumber(
       throw new PlimsollError('INVALID_ARGUMENT', `${name} takes a whole number ${range}, not "${text}"`)
     }
     return value
+  }
+}
+
+/** A duration in milliseconds from text such as "30s", for commander. */
+export function duration(name: string): (text: string) => number {
+  return (text) => {
+    try {
+      return parseDurationMs(text)
+    } catch {
+      throw new PlimsollError('INVALID_ARGUMENT', `${name} takes a duration such as "30s" or "10 min", not "${text}"`)
+    }
   }
 }
 

@@ -1,11 +1,11 @@
-import type { Command } from 'commander'
-import { addSecurityOptions, type SecurityOptions } from './shared-options.ts'
+import { type Command, Option } from 'commander'
+import { addSecurityOptions, duration, type SecurityOptions } from './shared-options.ts'
 
 export interface StatusCliOptions extends SecurityOptions {
   readonly watch?: boolean
   readonly json?: boolean
-  readonly interval: string
-  readonly timeout: string
+  readonly interval: number
+  readonly timeout: number
   readonly schedulerFile?: string
 }
 
@@ -15,9 +15,17 @@ export function addStatusCommand(program: Command): void {
     .description('show the workers, tasks and memory of a cluster')
     .argument('[address]', 'address of the scheduler, such as tcp://127.0.0.1:8786')
     .option('--watch', 'show it again and again until Ctrl-C')
-    .option('--interval <duration>', 'how often with --watch', '1s')
+    .addOption(
+      new Option('--interval <duration>', 'how often with --watch')
+        .argParser(duration('--interval'))
+        .default(1000, '1s'),
+    )
     .option('--json', 'as one JSON object (one per line with --watch)')
-    .option('--timeout <duration>', 'how long to try to reach the scheduler', '5s')
+    .addOption(
+      new Option('--timeout <duration>', 'how long to try to reach the scheduler')
+        .argParser(duration('--timeout'))
+        .default(5000, '5s'),
+    )
     .option('--scheduler-file <file>', 'read the address from here')
   addSecurityOptions(command).action(async (address: string | undefined, options: StatusCliOptions) => {
     const { showStatus } = await import('./actions/status.ts')

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import {
   addPreloadOption,
   addSecurityOptions,
+  duration,
   portNumber,
   type SecurityOptions,
   wholeNumber,
@@ -16,7 +17,7 @@ export interface WorkerCliOptions extends SecurityOptions {
   readonly name?: string
   readonly resources?: string
   readonly nanny: boolean
-  readonly deathTimeout?: string
+  readonly deathTimeout?: number
   readonly preload: readonly string[]
   readonly host?: string
   readonly workerPort: number
@@ -40,7 +41,11 @@ export function addWorkerCommand(program: Command): void {
     .option('--name <name>', 'name of the worker, for people and for `workers:` of tasks')
     .option('--resources <list>', 'abstract resources, such as "GPU=1,licences=2"')
     .option('--no-nanny', 'run the worker in this process: nothing restarts it')
-    .option('--death-timeout <duration>', 'end when no scheduler was reached for this long')
+    .option(
+      '--death-timeout <duration>',
+      'end when no scheduler was reached for this long, such as 60s',
+      duration('--death-timeout'),
+    )
     .option('--host <host>', 'interface to listen on (default: the one that reaches the scheduler)')
     .option('--worker-port <port>', 'port to listen on, 0 for any', portNumber('--worker-port'), 0)
     .option('--scheduler-file <file>', 'read the address from here, waiting until it appears')

@@ -39,11 +39,11 @@ export async function runScript(
   process.argv = [process.argv[0] ?? 'node', path, ...(args[0] === '--' ? args.slice(1) : args)]
   if (/\.[cm]?tsx?$/.test(path)) await loadTypeScript()
   // Not awaited here: what it throws is nobody's to catch.
-  const load = async (): Promise<void> => {
-    await import(pathToFileURL(path).href)
-    finished = true
-  }
-  setImmediate(() => void load())
+  setImmediate(() => {
+    void import(pathToFileURL(path).href).then(() => {
+      finished = true
+    })
+  })
 }
 
 async function openClient(path: string, options: RunCliOptions): Promise<Client> {

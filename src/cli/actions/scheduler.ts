@@ -1,6 +1,5 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { parseDurationMs } from '../../base/units.ts'
 import { defaultTokenFile, isLoopback, parseAddress } from '../../comm/index.ts'
 import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import { Scheduler } from '../../scheduler/index.ts'
@@ -13,7 +12,7 @@ export async function runScheduler(command: Command, options: SchedulerCliOption
   const config = prepare(command, 'info')
   await preload(options.preload)
   const credentials = await credentialsOf(options, { create: true })
-  const idleTimeoutMs = options.idleTimeout === undefined ? undefined : parseDurationMs(options.idleTimeout)
+  const { idleTimeout: idleTimeoutMs } = options
   const scheduler = new Scheduler({
     host: options.host,
     port: options.port,

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Command } from 'commander'
-import { formatBytes, parseDurationMs } from '../../base/units.ts'
+import { formatBytes } from '../../base/units.ts'
 import { connect } from '../../comm/index.ts'
 import { formatTable } from '../../diagnostics/table.ts'
 import { isErrorCode, PlimsollError } from '../../errors/plimsoll-error.ts'
@@ -33,8 +33,7 @@ export async function showStatus(
   options: StatusCliOptions,
 ): Promise<void> {
   prepare(command, 'warning')
-  const timeoutMs = parseDurationMs(options.timeout)
-  const intervalMs = parseDurationMs(options.interval)
+  const { timeout: timeoutMs, interval: intervalMs } = options
   const address = await schedulerAddress(givenAddress, options.schedulerFile, timeoutMs)
   const credentials = await credentialsOf(options, { create: false })
   const comm = await connect(address, { role: 'probe', credentials, protocolVersion: PROTOCOL_VERSION, timeoutMs })

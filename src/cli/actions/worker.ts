@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { availableParallelism, hostname } from 'node:os'
 import type { Command } from 'commander'
 import { workerId } from '../../base/ids.ts'
-import { formatBytes, parseDurationMs } from '../../base/units.ts'
+import { formatBytes } from '../../base/units.ts'
 import { type Config, resolveMemoryLimit } from '../../config/index.ts'
 import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import { Nanny, type NannyOptions } from '../../nanny/index.ts'
@@ -111,8 +111,7 @@ async function sharedOptions(
   const limit = resolveMemoryLimit(options.memoryLimit, { nthreads, nworkers: options.nworkers })
   if (limit.warning !== null) process.stderr.write(`plimsoll: ${limit.warning}\n`)
   const credentials = await credentialsOf(options, { create: false })
-  const deathTimeoutMs =
-    options.deathTimeout === undefined ? config.get('worker.death-timeout') : parseDurationMs(options.deathTimeout)
+  const deathTimeoutMs = options.deathTimeout ?? config.get('worker.death-timeout')
   const localBase = options.localDirectory ?? config.get('worker.local-directory')
   const memoryBase = options.memoryDirectory ?? config.get('worker.memory-directory')
   const resources = options.resources === undefined ? config.get('worker.resources') : parseResources(options.resources)
