@@ -180,7 +180,11 @@ describe('documents', () => {
   })
 
   it('docs/protocol.md names every message and request of the wire, and no other', () => {
-    const ops = listFiles(join(ROOT, 'src/protocol')).flatMap((path) => [
+    // message-rows.ts says how messages are packed, not which there are.
+    const vocabulary = listFiles(join(ROOT, 'src/protocol')).filter(
+      (path) => !isTest(path) && !path.endsWith('message-rows.ts'),
+    )
+    const ops = vocabulary.flatMap((path) => [
       ...[...read(path).text.matchAll(/readonly op: '([a-z-]+)'/g)].map((match) => match[1] as string),
       ...[...read(path).text.matchAll(/^ {2}'?([a-z-]+)'?: \[/gm)].map((match) => match[1] as string),
     ])
