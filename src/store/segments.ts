@@ -9,7 +9,8 @@
 // G2. A segment takes no more writes once it is large enough, half dead, or a write to it failed; what a failed write left
 //     behind is dead space.
 // G3. Dead space counts like live space. A closed segment more than half dead is compacted: its live blobs are copied to the
-//     current one, and it is unlinked when its last slot is given up. One without live blobs is unlinked at once.
+//     current one, and it is unlinked when its last slot is given up. One without live blobs is unlinked at once, also the
+//     current one when nothing is being written.
 
 import { invariant } from '../base/invariant.ts'
 import { type Deferred, deferred } from '../base/deferred.ts'
@@ -172,6 +173,7 @@ export class SegmentSet {
       }
     }
     this.#draining = false
+    if (this.#current !== null) this.#review(this.#current)
   }
 
   #nextBatch(): Append[] {
@@ -256,7 +258,7 @@ export class SegmentSet {
 
   #review(segment: Segment): void {
     if (segment.writing || segment.removed || segment.compacting) return
-    if (segment.slots.size === 0 && (segment.size >= COMPACT_BYTES || segment !== this.#current)) {
+    if (segment.slots.size === 0 && (segment !== this.#current || !this.#draining)) {
       this.#home.context.track(this.#remove(segment))
       return
     }

@@ -84,8 +84,25 @@ describe('spilling at target', () => {
     moved.release()
     store.free(names.map(key))
     await clean(fixture)
-    expect(store.totals.managed).toBe(0)
-    expect(store.totals.disk).toBeLessThan(1 * MiB)
+    expect(store.totals).toMatchObject({ managed: 0, disk: 0 })
+    expect(fs.paths('/disk/w/disk/blobs')).toEqual([])
+  })
+
+  it('keeps no file for small values that are all gone, and writes a new one afterwards', async () => {
+    const fixture = await openStore()
+    const { store, fs } = fixture
+    for (const name of ['a', 'b']) {
+      const puts = [name, `${name}${name}`].map((each) =>
+        store.putInline(entryOf(each), blobOf(each, 1, 1000), { durable: true }),
+      )
+      await Promise.all(puts)
+      expect(fs.paths('/shm/w/blobs')).toHaveLength(1)
+      store.free([key(name)])
+      store.free([key(`${name}${name}`)])
+      await clean(fixture)
+      expect(fs.paths('/shm/w/blobs')).toEqual([])
+      expect(store.totals).toMatchObject({ managed: 0, memory: 0 })
+    }
   })
 
   it('gives up the inline half of a durable value first, then moves its file half to disk', async () => {
@@ -280,6 +297,33 @@ describe('when there is no room', () => {
     expect(recorded.spillFailing.at(-1)).toBeNull()
     expect(store.totals.managed).toBeLessThanOrEqual(20 * MiB)
     expect(recorded.lost).toEqual([])
+  })
+
+  it('tries again after the last of several failures, not only after the first', async () => {
+    const fixture = await openStore({ target: 20 * MiB })
+    const { store, fs, clock } = fixture
+    await store1(fixture, 'a', 10 * MiB)
+    await store1(fixture, 'b', 10 * MiB)
+    let copies = 0
+    let open = (): void => {}
+    const gate = new Promise<void>((resolve) => (open = resolve))
+    fs.delay = (operation) => (operation === 'copy' && ++copies === 2 ? gate : undefined)
+    fs.fault = (operation) => (operation === 'copy' ? 'EIO' : null)
+    const room = store.makeRoom(0)
+    while (copies < 2) await new Promise((resolve) => setTimeout(resolve, 1))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    clock.advance(500)
+    open()
+    await room
+    fs.fault = () => null
+    store.putInlineNow(entryOf('c'), blobOf('c', 1, 1000))
+    await store.settled()
+    for (let ms = 0; ms < 3000; ms += 500) {
+      clock.advance(500)
+      await store.settled()
+    }
+    await clean(fixture)
+    expect(store.totals.managed).toBeLessThanOrEqual(20 * MiB)
   })
 
   it('counts a half-written segment as dead space and loses nothing', async () => {
