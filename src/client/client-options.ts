@@ -1,3 +1,5 @@
+import { nearestName } from '../base/nearest-name.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { TlsFiles } from '../protocol/nanny.ts'
 
 /** What a client needs to know of a cluster that this program started. */
@@ -26,4 +28,25 @@ export interface ClientOptions {
   readonly heartbeat?: number | string
   /** Values always travel straight between client and workers; `false` is refused. */
   readonly directToWorkers?: boolean
+}
+
+const NAMES = [
+  'name',
+  'timeout',
+  'token',
+  'tls',
+  'insecurePlaintext',
+  'setAsDefault',
+  'heartbeat',
+  'directToWorkers',
+] as const satisfies readonly (keyof ClientOptions)[]
+
+/** A misspelt option would be one that is silently not there. Throws `INVALID_ARGUMENT`. */
+export function refuseUnknownOptions(options: ClientOptions): void {
+  for (const option of Object.keys(options)) {
+    if ((NAMES as readonly string[]).includes(option)) continue
+    const nearest = nearestName(option, NAMES)
+    const hint = nearest === undefined ? `it knows ${NAMES.join(', ')}` : `did you mean "${nearest}"?`
+    throw new PlimsollError('INVALID_ARGUMENT', `A client has no option "${option}"; ${hint}`, { option })
+  }
 }

@@ -6,7 +6,7 @@ import { connect, readToken, type Credentials } from '../comm/index.ts'
 import { loadConfig } from '../config/index.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import { Connection } from '../rpc/connection.ts'
-import type { ClientOptions, ClusterLike } from './client-options.ts'
+import { type ClientOptions, type ClusterLike, refuseUnknownOptions } from './client-options.ts'
 import { ClientSession, type SchedulerConnection, type SessionSettings } from './client-session.ts'
 import { notDirect } from './gather.ts'
 import { createPeers } from './peers.ts'
@@ -16,6 +16,7 @@ const log = getLogger(['plimsoll', 'client'])
 
 /** Connects to a scheduler and registers there. Throws `CONNECT_FAILED`, `AUTH_FAILED`, `VERSION_MISMATCH`, `CONFIG_INVALID`. */
 export async function openSession(target: string | ClusterLike, options: ClientOptions): Promise<ClientSession> {
+  refuseUnknownOptions(options)
   if (options.directToWorkers === false) throw notDirect()
   if (typeof target !== 'string') await target.ready
   const address = typeof target === 'string' ? target : target.address

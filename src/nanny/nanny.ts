@@ -301,10 +301,12 @@ export class Nanny {
 
   #onRefused(error: Error): void {
     this.#refusal = error
-    this.#log.error('the scheduler at {address} refuses this worker: {error}', {
-      address: this.#options.schedulerAddress,
-      error,
-    })
+    // Before the first start whoever waits for it is told.
+    if (this.#started.settled)
+      this.#log.error('the scheduler at {address} refuses this worker: {error}', {
+        address: this.#options.schedulerAddress,
+        error,
+      })
     this.#put({ kind: 'SchedulerRefused', message: error.message })
   }
 
