@@ -243,7 +243,10 @@ export class Spiller {
     const { victims, limits, disk } = this.#parts
     if (victims.own.oldest === null) return false
     const view = this.view()
-    if (view.diskBlocked) return false
+    if (view.diskBlocked) {
+      this.#later(this.#diskRestsUntilMs - this.#parts.context.clock.now())
+      return false
+    }
     let looked = 0
     for (const record of victims.own) {
       if (record.inline !== null && record.stored !== null) {
@@ -478,9 +481,10 @@ export class Spiller {
     const threshold = Math.max(DEAD_MAPPINGS_BYTES, DEAD_MAPPINGS_FRACTION * limits.memoryLimit)
     if (memory.deadMapped <= threshold) return
     const now = context.clock.now()
-    if (now - this.#deadMappingsToldMs < DEAD_MAPPINGS_EVERY_MS) return
+    const dueMs = this.#deadMappingsToldMs + DEAD_MAPPINGS_EVERY_MS
+    this.#later(now < dueMs ? dueMs - now : DEAD_MAPPINGS_EVERY_MS)
+    if (now < dueMs) return
     this.#deadMappingsToldMs = now
-    this.#later(DEAD_MAPPINGS_EVERY_MS)
     events.onDeadMappings(memory.deadMapped)
   }
 
@@ -502,7 +506,7 @@ export class Spiller {
     this.#parts.events.onEvicted(values)
   }
 
-  /** Another pass after a while; one timer, the earliest. */
+  /** Another pass after a while; one timer, the earliest. Every pass that ends waiting for time must ask for it again. */
   #later(delayMs: number): void {
     const { context } = this.#parts
     const dueMs = context.clock.now() + delayMs

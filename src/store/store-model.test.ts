@@ -35,6 +35,7 @@ class World {
   pending: Promise<void>[] = []
   run = 0
   incarnation = 1
+  failing: string | null = null
 
   constructor(seed: number) {
     this.prng = new Prng(seed)
@@ -50,6 +51,7 @@ class World {
     const { events } = recorder()
     const process = { alive: true }
     this.process = process
+    this.failing = null
     const forget = (key: TaskKey, run: number): void => {
       if (process.alive && this.model.get(key)?.run === run) this.model.delete(key)
     }
@@ -70,6 +72,9 @@ class World {
       {
         ...events,
         onEvicted: (values) => values.forEach((value) => forget(value.key, value.runId)),
+        onSpillFailing: (reason) => {
+          if (process.alive) this.failing = reason
+        },
         onLost: (value) => forget(value.key, value.runId),
         onDurable: (values) => {
           for (const { key, runId, nbytes } of values) {
