@@ -1,5 +1,5 @@
 // One comm as a program uses it: an ordered stream of messages each way, batched per turn of the event loop, and
-// requests with answers on top (envelope.ts has the vocabulary). Knows no op; the types say what may be sent.
+// requests with answers on top (envelope.ts has the vocabulary). Treats all ops alike; the types say what may be sent.
 //
 // R1. Everything sent on a connection arrives in the order it was sent: stream messages, questions, answers and chunks.
 // R2. A request ends exactly once: answer, error, timeout, cancel or COMM_CLOSED. Late words about it are ignored.

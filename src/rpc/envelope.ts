@@ -16,6 +16,7 @@
 
 import { Packr } from 'msgpackr'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { packMessages, unpackMessages } from '../protocol/message-rows.ts'
 import type { WireError } from './remote-error.ts'
 
 export type Envelope =
@@ -39,7 +40,7 @@ const packr = new Packr({ useRecords: false, copyBuffers: true, int64AsType: 'au
 const POOL_BYTES = 256 * 1024
 
 export function encodeEnvelopes(envelopes: readonly Envelope[]): Uint8Array {
-  const bytes = packr.pack(envelopes)
+  const bytes = packr.pack(envelopes.map(packed))
   // A buffer that grew for one large message would serve, and be kept alive by, all small ones after it.
   if (bytes.buffer.byteLength > POOL_BYTES) packr.useBuffer(Buffer.allocUnsafeSlow(POOL_BYTES))
   return bytes
@@ -56,8 +57,22 @@ export function decodeEnvelopes(frame: Uint8Array): readonly Envelope[] {
   if (!Array.isArray(data)) throw malformed('not a list of envelopes')
   for (const envelope of data as unknown[]) {
     if (!Array.isArray(envelope) || !isWellFormed(envelope)) throw malformed('an unknown or incomplete envelope')
+    if (envelope[0] === 'batch') envelope[1] = unpackBatch(envelope[1] as readonly unknown[])
   }
   return data as readonly Envelope[]
+}
+
+/** Frequent messages travel as rows (protocol/message-rows.ts). */
+function packed(envelope: Envelope): readonly unknown[] {
+  return envelope[0] === 'batch' ? ['batch', packMessages(envelope[1])] : envelope
+}
+
+function unpackBatch(messages: readonly unknown[]): readonly unknown[] {
+  try {
+    return unpackMessages(messages)
+  } catch (error) {
+    throw malformed(toError(error).message)
+  }
 }
 
 export function malformed(what: string): PlimsollError {
