@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import type { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../dist/config/index.js'
@@ -32,8 +33,11 @@ beforeEach(async () => {
   })
   await scheduler.start()
   nanny = startNanny()
+  // The scheduler knows the worker a moment before its nanny does.
+  const started = once(nanny.stdout as Readable, 'data')
   client = await Client.connect(scheduler.address, { token })
   await client.waitForWorkers(1, { timeout: 15_000 })
+  await started
 })
 afterEach(async () => {
   const pids = [nanny.pid as number, ...descendantsOf(nanny.pid as number)]
@@ -64,8 +68,11 @@ function startNanny(): ChildProcess {
     memoryBase: memory,
   }
   const index = JSON.stringify(pathToFileURL(resolve('dist/nanny/index.js')).href)
-  writeFileSync(path, `import { Nanny } from ${index}\nawait new Nanny(${JSON.stringify(options)}).start()\n`)
-  return spawn(process.execPath, [path], { stdio: ['ignore', 'ignore', 'inherit'] })
+  writeFileSync(
+    path,
+    `import { Nanny } from ${index}\nawait new Nanny(${JSON.stringify(options)}).start()\nconsole.log('started')\n`,
+  )
+  return spawn(process.execPath, [path], { stdio: ['ignore', 'pipe', 'inherit'] })
 }
 
 const directories = (): string[] =>
