@@ -300,7 +300,7 @@ async function perform(world: World, { action, key: index, size, outcome }: Step
 
 describe('the store against a model', () => {
   it('shows exactly what it was given, whatever happens, and counts it right', async () => {
-    const runs = Number(process.env['PLIMSOLL_STORE_RUNS'] ?? 60)
+    const runs = Number(process.env['PLIMSOLL_STORE_RUNS'] ?? 30)
     const history = fc.array(step, { minLength: 20, maxLength: 150, size: 'max' })
     await fc.assert(
       fc.asyncProperty(fc.integer(), history, async (seed, steps) => {
@@ -331,5 +331,5 @@ describe('the store against a model', () => {
           : { seed: Number(process.env['PLIMSOLL_STORE_SEED']) }),
       },
     )
-  }, 120_000)
+  }, 180_000)
 })
