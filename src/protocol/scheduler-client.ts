@@ -52,6 +52,7 @@ export type SchedulerToClient =
     }
   /** The value is gone and is being made again: the future waits once more. */
   | { readonly op: 'lost-data'; readonly key: TaskKey }
+  /** Not sent for keys that the client itself named in `cancel-keys`. */
   | {
       readonly op: 'cancelled-keys'
       readonly keys: readonly TaskKey[]

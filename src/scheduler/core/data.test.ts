@@ -231,9 +231,7 @@ describe('cancelling', () => {
     sim.graph({ x: [], y: ['x'], other: [] })
     sim.take()
     cancel(sim, 'c', ['x'])
-    expect(sim.told('c')).toEqual([
-      { op: 'cancelled-keys', keys: ['x', 'y'], reason: 'enough', code: 'TASK_CANCELLED' },
-    ])
+    expect(sim.told('c')).toEqual([{ op: 'cancelled-keys', keys: ['y'], reason: 'enough', code: 'TASK_CANCELLED' }])
     expect(sim.sent('a')).toEqual([
       { op: 'cancel-task', key: 'x', runId: 1, force: false },
       { op: 'free-keys', keys: ['x'] },
@@ -254,7 +252,7 @@ describe('cancelling', () => {
     expect(sim.stateOf('x')).toBe('processing')
     sim.says('c', { op: 'client-desires-keys', keys: [taskKey('x')] })
     cancel(sim, 'c', ['x'], true)
-    expect(sim.told('c')).toMatchObject([{ op: 'cancelled-keys', keys: ['x'] }])
+    expect(sim.told('c')).toEqual([])
     expect(sim.told('d')).toMatchObject([{ op: 'cancelled-keys', keys: ['x', 'y'] }])
     expect(sim.state.tasks.size).toBe(0)
   })

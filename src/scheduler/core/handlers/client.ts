@@ -137,7 +137,8 @@ function fireAndForget(state: SchedulerState, keys: readonly TaskKey[]): void {
 
 /**
  * Ends this client's interest. Where it was the last one, or with `force`, the task itself ends, with all unfinished
- * dependents that nobody else wants; every client that loses one is told.
+ * dependents that nobody else wants; every client that loses one is told. This client is not told of the keys that it named:
+ * it may have asked for them anew by the time it hears that.
  */
 function cancelKeys(
   state: SchedulerState,
@@ -151,6 +152,10 @@ function cancelKeys(
     if (task !== undefined) collectDoomed(task, client, force, doomed)
   }
   spareNeeded(doomed)
+  for (const key of message.keys) {
+    const task = state.tasks.get(key)
+    if (task !== undefined) removeWant(client, task)
+  }
   tellCancelled(state, doomed, { reason: message.reason, code: 'TASK_CANCELLED' })
   for (const task of doomed) {
     if (task.processingOn !== null) {
