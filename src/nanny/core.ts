@@ -115,7 +115,8 @@ export const KILL_GRACE_MS = 10_000
 /** How long a worker that closes by itself may take. */
 export const CLOSING_GRACE_MS = 30_000
 export const BACKOFF_MIN_MS = 200
-export const BACKOFF_MAX_MS = 30_000
+/** Well within `scheduler.worker-grace`: the scheduler waits that long for the values that the worker has in files. */
+export const BACKOFF_MAX_MS = 5_000
 
 export function createNannyState(workerId: WorkerId, limits: NannyLimits): NannyState {
   return {

@@ -134,6 +134,15 @@ describe('a result that no store could take', () => {
     sim.fail('x', 'store-full')
     expect(sim.stateOf('x')).toBe('erred')
   })
+
+  it('end their pause when the timer fires, though the clock is a fraction behind', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [] })
+    sim.fail('x', 'store-full')
+    sim.advance(99.5)
+    sim.event({ kind: 'TimerFired', timer: { kind: 'task-held', key: taskKey('x') } })
+    expect(sim.on('x')).toBe('a')
+  })
 })
 
 describe('a task that must not run twice', () => {

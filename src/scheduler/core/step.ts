@@ -91,7 +91,10 @@ function timerFired(state: SchedulerState, timer: Timer): void {
       return requestTimedOut(state, timer.request)
     case 'task-held': {
       const task = state.tasks.get(timer.key)
-      if (task?.state === 'no-worker') recommend(state, task, 'processing')
+      if (task === undefined) return
+      // The timer decides: timers of the system fire up to a millisecond before the clock says so.
+      if (task.trouble !== null) task.trouble.heldUntilMs = 0
+      if (task.state === 'no-worker') recommend(state, task, 'processing')
     }
   }
 }
