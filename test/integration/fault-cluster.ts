@@ -91,12 +91,11 @@ export class FaultCluster {
     return Object.values((await this.client.schedulerInfo()).workers)
   }
 
-  /** The only worker, or the one at this position by name. */
+  /** The only worker, or the one with this position by name; waits for it while it is started again. */
   async worker(index = 0): Promise<WorkerInfo> {
-    const name = String(index)
-    const found = (await this.workers()).find((worker) => worker.name === name)
-    if (found === undefined) throw new Error(`there is no worker ${name}`)
-    return found
+    const find = async (): Promise<WorkerInfo | undefined> =>
+      (await this.workers()).find(({ name }) => name === String(index))
+    return (await until(`worker ${index} is there`, find, (found) => found !== undefined)) as WorkerInfo
   }
 
   /** Resolves with the executor that runs this task. */
