@@ -270,7 +270,10 @@ export class ClientSession implements FutureOwner {
     return state
   }
 
-  /** Sends values to workers; the states settle when they have arrived, and later messages wait for that. */
+  /**
+   * Sends values to workers; later messages wait for that. The states settle when the scheduler says that it knows of the
+   * values: before that, a worker that is being retired would take them along.
+   */
   upload(
     entries: readonly { readonly state: FutureState; readonly value: Upload['value'] }[],
     options: PlaceOptions,
@@ -300,9 +303,9 @@ export class ClientSession implements FutureOwner {
         this.registry.settle(state, { status: 'error', error: outcome?.error ?? this.#ended ?? lostConnection(null) })
         continue
       }
+      // What was sent is wanted since the scheduler placed it; what was there already has to be asked for.
       if (outcome.kind === 'sent') sent.push(outcome)
-      wanted.push(state.key)
-      this.registry.settle(state, { status: 'finished', nbytes: outcome.nbytes, type: outcome.type })
+      else wanted.push(state.key)
     }
     if (sent.length > 0) {
       const toEntry = ({ key, runId, nbytes, type, workers }: (typeof sent)[number]) => ({

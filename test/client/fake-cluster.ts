@@ -88,6 +88,8 @@ export class FakeWorker {
           this.pins -= pins.length
           return {}
         })
+        // Values come as streams: a file would need a store.
+        connection.handle('grant-place', () => ({ place: null }))
         connection.handle('put-data', async ({ key, runId: run, nbytes, type }, context) => {
           const chunks: Uint8Array[] = []
           for await (const chunk of context.body) chunks.push(Uint8Array.from(chunk))
@@ -232,6 +234,7 @@ export class FakeCluster {
     }))
     connection.handle('scatter-place', ({ entries, broadcast }) => {
       if (this.noPlace !== null) throw this.noPlace
+      for (const { key } of entries) this.wanted.add(key)
       return {
         placed: entries.map((entry) => this.#place(entry.key, broadcast)),
         clusterId: 'fake',
@@ -286,6 +289,7 @@ export class FakeCluster {
       }
       if (this.running) await this.run()
     }
+    if (message.op === 'update-data') for (const { key } of message.entries) this.#report(key)
     if (message.op === 'report-missing') {
       for (const worker of this.workers) if (message.workers.includes(worker.id)) worker.stored.delete(message.key)
       if (this.#holders(message.key).length > 0) return

@@ -179,7 +179,7 @@ describe('scatter', () => {
     expect(client.scatter({ ...table }).key).toBe(future.key)
     expect(client.scatter(table, { hash: false }).key).not.toBe(future.key)
     const ops = cluster.messages.map((message) => message.op)
-    expect(ops.slice(0, 3)).toEqual(['update-data', 'client-desires-keys', 'update-graph'])
+    expect(ops.slice(0, 2)).toEqual(['update-data', 'update-graph'])
   })
 
   it('spreads many, and sends each to all workers when asked to', async () => {

@@ -71,6 +71,15 @@ describe('wait', () => {
     expect(error.message).toMatch(/cancelled by client .*lost dependencies/)
   })
 
+  it('fails when the scheduler is gone, since nobody knows what is done', async () => {
+    const [a, b] = [client.submit((x: number) => x, 1), client.submit((x: string) => x, 'b')]
+    const waiting = expect(wait([a, b])).rejects.toMatchObject({ code: 'COMM_CLOSED' })
+    while (cluster.sent('update-graph').length === 0) await cluster.heard()
+    await cluster.close()
+    await waiting
+    await expect(wait([a])).rejects.toMatchObject({ code: 'COMM_CLOSED' })
+  })
+
   it('holds its futures meanwhile', async () => {
     const [a, b] = await three()
     const waiting = expect(wait([a, b])).rejects.toMatchObject({ code: 'TASK_CANCELLED' })

@@ -64,12 +64,18 @@ function advance(state: SchedulerState, worker: WorkerRecord, pending: PendingRe
       { worker: worker.id },
     )
   }
-  if (onlyHere.length > 0 || worker.processing.size > 0) return
+  if (onlyHere.length > 0 || worker.processing.size > 0 || isAwaitingScatter(state, worker)) return
   pending.workers.delete(worker)
   pending.retired.push(worker.info.address)
   if (!pending.closeWorkers) return
   state.outbox.toWorker(worker, { op: 'close', reason: 'retired' })
   removeWorker(state, worker, 'retired')
+}
+
+/** A client was told to send a value here and has not said yet that it has arrived. */
+function isAwaitingScatter(state: SchedulerState, worker: WorkerRecord): boolean {
+  for (const workers of state.placements.values()) if (workers.includes(worker)) return true
+  return false
 }
 
 /** false: nobody can take it. */
