@@ -1,4 +1,5 @@
-import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { isErrorCode, PlimsollError } from '../errors/plimsoll-error.ts'
+import { RemoteFailure } from './bad-outcomes.ts'
 import { claimOf, type Future, type FutureOwner } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { waitWithin, type WaitOptions } from './wait-limits.ts'
@@ -22,10 +23,13 @@ interface Waiting<T> {
 
 /**
  * Waits until all futures (or the first one) are done: finished, failed or lost. Fetches nothing. Throws `TIMEOUT`, and
- * `TASK_CANCELLED` when any of them was cancelled.
+ * `TASK_CANCELLED` when any of them was cancelled, `COMM_CLOSED` when the scheduler is gone before they are done.
  */
-export async function wait<T>(futures: Iterable<Future<T>>, options: WaitForOptions = {}): Promise<Waited<T>> {
-  const all = Array.from(futures, (future): Waiting<T> => ({ future, ...claimOf(future) }))
+export function wait<T>(futures: Iterable<Future<T>>, options?: WaitForOptions): Promise<Waited<T>>
+/** Futures of several types. */
+export function wait(futures: Iterable<Future>, options?: WaitForOptions): Promise<Waited<unknown>>
+export async function wait(futures: Iterable<Future>, options: WaitForOptions = {}): Promise<Waited<unknown>> {
+  const all = Array.from(futures, (future): Waiting<unknown> => ({ future, ...claimOf(future) }))
   const pending = new Set(all.filter(({ state }) => !state.settled).map(({ state }) => state))
   const anyDone = () => all.some(({ state }) => state.settled)
   const enough = () => pending.size === 0 || (options.returnWhen === 'FIRST_COMPLETED' && anyDone())
@@ -34,6 +38,7 @@ export async function wait<T>(futures: Iterable<Future<T>>, options: WaitForOpti
     await first.owner.keepAlive.during(waitForStates(all, pending, enough, options))
   }
   refuseCancelled(all)
+  refuseDisconnected(all)
   return {
     done: all.filter(({ state }) => state.settled).map(({ future }) => future),
     notDone: all.filter(({ state }) => !state.settled).map(({ future }) => future),
@@ -78,6 +83,14 @@ function refuseCancelled(all: readonly Waiting<unknown>[]): void {
   const groups = [...byReason].map(([reason, members]) => `${listed(members)} (${reason})`)
   const message = `${keys.length} of ${all.length} futures were cancelled: ${groups.join('; ')}.`
   throw new PlimsollError('TASK_CANCELLED', message, { keys })
+}
+
+/** A future whose client lost the scheduler is not done: what became of its task is not known. */
+function refuseDisconnected(all: readonly Waiting<unknown>[]): void {
+  for (const { outcome } of all.map(({ state }) => state)) {
+    if (outcome.status !== 'error' || outcome instanceof RemoteFailure) continue
+    if (isErrorCode(outcome.error, 'COMM_CLOSED')) throw outcome.error
+  }
 }
 
 const LISTED_MAX = 5
