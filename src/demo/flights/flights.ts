@@ -28,7 +28,7 @@ export interface FlightsOptions {
   readonly output: NodeJS.WriteStream
 }
 
-const BLOCKS_PER_GROUP = 4
+const BLOCKS_PER_GROUP = 8
 const FAN_IN = 8
 const MINIMUM_FLIGHTS = 1000
 
