@@ -40,7 +40,7 @@ async function checkBlock(faults: FaultCluster, future: Future<Float64Array>, se
 }
 
 const reason = obstacle()
-if (reason !== null) it.skip(`full file systems: ${reason}`, () => {})
+if (reason !== null) it.skip(`full file systems: this machine lacks what the test needs (${reason})`, () => {})
 else {
   let folder: string
   let mounts: string[]
