@@ -5,6 +5,8 @@ import { emptyFrames, type ReceivedBlob } from './blob-assembler.ts'
 
 /** Most that one read asks for: Linux gives at most 2 GiB at once. */
 const READ_BYTES_MAX = 1 << 30
+/** One thread of the pool is busy with a write: pieces let others in. */
+const WRITE_BYTES_MAX = 16 << 20
 /** Enough for prefix and header of nearly every blob: one read. */
 const HEAD_BYTES = 4096
 
@@ -26,6 +28,25 @@ export async function readBlobFile(path: string, offset: number, nbytes: number)
       await readInto(file, offset + frame.offset + known.length, into.subarray(known.length))
     }
     return { header, frames }
+  } finally {
+    await file.close()
+  }
+}
+
+/**
+ * Writes a blob to a file that a worker of this host has granted. Sequentially and never sized in advance, so that it has no
+ * holes: a hole is a SIGBUS for whoever maps it.
+ * @throws the system's error; the file may be there in part.
+ */
+export async function writeBlobFile(path: string, parts: readonly Uint8Array[]): Promise<void> {
+  const file = await open(path, 'wx', 0o400)
+  try {
+    for (const part of parts) {
+      for (let at = 0; at < part.length;) {
+        const { bytesWritten } = await file.write(part, at, Math.min(WRITE_BYTES_MAX, part.length - at))
+        at += bytesWritten
+      }
+    }
   } finally {
     await file.close()
   }

@@ -10,15 +10,20 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RunId, TaskKey, WorkerId } from '../base/ids.ts'
 import { toError } from '../errors/plimsoll-error.ts'
+import { hostToken } from '../native/host-token.ts'
 import type { SchedulerRequests } from '../protocol/scheduler-client.ts'
 import type { Holder } from '../protocol/tasks.ts'
+import type { WorkerRequests } from '../protocol/worker-worker.ts'
 import { encodedBlobBytes, layoutBlob, type BlobMeta } from '../values/blob.ts'
 import type { EncodedValue } from '../values/encode.ts'
-import type { Peers } from './peers.ts'
+import { writeBlobFile } from './blob-file.ts'
+import type { Peers, WorkerConnection } from './peers.ts'
 
 const ATTEMPTS_MAX = 5
 const TRANSFERS_MAX = 4
 const CHUNK_BYTES = 2 ** 20
+/** Below, the two more round trips cost as much as the bytes. */
+const FILE_BYTES_MIN = 2 ** 20
 const RETRY_PAUSE_MS = 100
 /** Without progress for this long a transfer is given up; a worker may have to spill before it has room. */
 const STALLED_MS = 60_000
@@ -133,16 +138,15 @@ export class Uploader {
 
   async #put(
     address: string,
-    question: { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly type: string },
+    question: WorkerRequests['put-data'][0],
     meta: BlobMeta,
     value: EncodedValue,
   ): Promise<void> {
-    await this.#deps.peers.use(address, (connection) =>
-      connection.request('put-data', question, {
-        body: chunksOf(layoutBlob(meta, value).parts),
-        timeoutMs: STALLED_MS,
-      }),
-    )
+    const { parts } = layoutBlob(meta, value)
+    await this.#deps.peers.use(address, async (connection) => {
+      if (question.nbytes >= FILE_BYTES_MIN && (await putFile(connection, question, parts))) return
+      await connection.request('put-data', question, { body: chunksOf(parts), timeoutMs: STALLED_MS })
+    })
   }
 
   async #limited<T>(transfer: () => Promise<T>): Promise<T> {
@@ -156,6 +160,27 @@ export class Uploader {
       else next()
     }
   }
+}
+
+/** On the worker's own host: the blob goes into a file of the worker's choice. False when it has to be streamed. */
+async function putFile(
+  connection: WorkerConnection,
+  { key, runId, nbytes, type }: WorkerRequests['put-data'][0],
+  parts: readonly Uint8Array[],
+): Promise<boolean> {
+  const token = hostToken()
+  if (token === null) return false
+  const { place } = await connection.request('grant-place', { nbytes, hostToken: token }, { timeoutMs: STALLED_MS })
+  if (place === null) return false
+  try {
+    await writeBlobFile(place.path, parts)
+  } catch {
+    // No room after all, or a limit of this process: the worker finds out what is wrong, or another place.
+    await connection.request('cancel-place', { place: place.id })
+    return false
+  }
+  await connection.request('put-place', { place: place.id, key, runId, type })
+  return true
 }
 
 /** The parts of a blob in pieces of at most 1 MiB; small parts are joined. */

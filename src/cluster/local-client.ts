@@ -1,6 +1,7 @@
 import { Client as ConnectedClient } from '../client/client.ts'
 import type { ClientOptions } from '../client/client-options.ts'
 import { openSession } from '../client/open-session.ts'
+import { syntaxTools } from '../functions/syntax-tools.ts'
 import { LocalCluster, type LocalClusterOptions } from './local-cluster.ts'
 
 /** A client, with `Client.local` as the shortest way to one: see `Client.connect` for clusters that run elsewhere. */
@@ -12,7 +13,10 @@ export class Client extends ConnectedClient {
   static async local(options: LocalClusterOptions = {}, clientOptions: ClientOptions = {}): Promise<Client> {
     const cluster = new LocalCluster(options)
     try {
-      const session = await openSession(cluster, clientOptions)
+      const opening = openSession(cluster, clientOptions)
+      // While the processes start: the first function is captured without waiting for it.
+      syntaxTools()
+      const session = await opening
       const { setAsDefault } = clientOptions
       return new Client(session, {
         afterClose: () => cluster.close(),

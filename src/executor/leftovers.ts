@@ -6,7 +6,7 @@ const IGNORED = new Set(['Immediate'])
 
 export class Leftovers {
   readonly #baseline: ReadonlyMap<string, number>
-  /** The last list that had nothing in it: most tasks leave the same one, and counting it takes a microsecond. */
+  /** The last list that had nothing in it: most tasks leave the same one, which need not be counted again. */
   #clean: readonly string[] = []
 
   constructor() {

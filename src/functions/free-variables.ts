@@ -1,8 +1,8 @@
 // What a function takes from its surroundings, found in its syntax tree.
 
-import { analyze } from 'eslint-scope'
 import type { Node, Program } from 'estree'
 import { childrenOf, type FunctionSource } from './function-source.ts'
+import { syntaxTools } from './syntax-tools.ts'
 
 export interface FreeVariable {
   readonly name: string
@@ -28,7 +28,7 @@ function freeVariables(program: Program): FreeVariable[] {
   visit(program, (node) => {
     if (node.type === 'UnaryExpression' && node.operator === 'typeof') typeofOperands.add(node.argument)
   })
-  const scopes = analyze(program as never, { ecmaVersion: 2022, sourceType: 'script' })
+  const scopes = syntaxTools().analyze(program as never, { ecmaVersion: 2022, sourceType: 'script' })
   const found = new Map<string, boolean>()
   for (const { identifier } of scopes.globalScope?.through ?? []) {
     const name = identifier.name as string

@@ -1,9 +1,10 @@
 // The text of a function as an expression that can be compiled anywhere. `toString()` gives methods, getters and private
 // methods in a form that means something only inside their object or class.
 
-import { parse, type Options } from 'acorn'
+import type { Options } from 'acorn'
 import type { ArrowFunctionExpression, Expression, FunctionExpression, Node, Program } from 'estree'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { syntaxTools } from './syntax-tools.ts'
 
 /** Acorn adds positions to estree nodes. */
 export type Positioned<T> = T & { readonly start: number; readonly end: number }
@@ -78,7 +79,7 @@ function cannot(name: string, message: string): PlimsollError {
 function tryParse(text: string): { program: Program; strict: boolean } | undefined {
   for (const strict of [true, false]) {
     try {
-      return { program: parse(text, { ...OPTIONS, strict }) as unknown as Program, strict }
+      return { program: syntaxTools().parse(text, { ...OPTIONS, strict }) as unknown as Program, strict }
     } catch {
       // Not this way.
     }

@@ -1,11 +1,11 @@
-// The frequent stream messages as rows without field names. As maps, packing and unpacking them was a quarter of what the
-// scheduler and a worker spent on a trivial task. All other messages stay as they are; a message is never an array, so the
-// two kinds can be told apart.
+// The frequent stream messages as rows without field names: writing and reading a `compute-task` takes 0.8 us as a row and
+// 2.5 us as a map, a `task-finished` 0.5 and 1.3, a `key-in-memory` 0.6 and 0.9 (batches of 64). All other messages stay
+// as they are; a message is never an array, so the two kinds can be told apart.
 //
 // M1. `unpackMessages(packMessages(messages))` equals `messages`.
 // M2. Successive `compute-task`s say what they have in common once per batch; a batch does not depend on others.
-// M3. A row has the right length and its nested lists are lists; whether its fields are of the right type is checked
-//     by whoever checks the messages.
+// M3. A row of an unknown kind, or with something else where a list belongs, is refused. Whether its fields are of the
+//     right type is checked by whoever checks the messages.
 
 import type { FunctionId } from '../base/ids.ts'
 import type { ClientToScheduler, SchedulerToClient } from './scheduler-client.ts'

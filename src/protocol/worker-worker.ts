@@ -41,5 +41,17 @@ export interface WorkerRequests {
     { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly type: string },
     { readonly nbytes: number },
   ]
+  /** A client of the same host (tokens as for `get-data`) asks for a file to write a blob of this size to; null: stream it. */
+  'grant-place': [
+    { readonly nbytes: number; readonly hostToken: string | null },
+    { readonly place: { readonly id: number; readonly path: string } | null },
+  ]
+  /** The blob is in the granted file, whole. A place that is not taken ends with its connection. */
+  'put-place': [
+    { readonly place: number; readonly key: TaskKey; readonly runId: RunId; readonly type: string },
+    { readonly nbytes: number },
+  ]
+  /** The granted file could not be written. */
+  'cancel-place': [{ readonly place: number }, Record<string, never>]
   ping: [Record<string, never>, Record<string, never>]
 }

@@ -114,8 +114,7 @@ export class Scheduler implements RequestHost {
 
   #handle(event: Untimed<SchedulerEvent>, from: number | null): void {
     try {
-      for (const effect of step(this.state, { ...event, now: systemClock.now(), at: Date.now() } as SchedulerEvent))
-        perform(effect, this.#hands)
+      for (const effect of step(this.state, timed(event))) perform(effect, this.#hands)
     } catch (thrown) {
       this.#blame(from, toError(thrown), event.kind)
       try {
@@ -252,4 +251,12 @@ export class Scheduler implements RequestHost {
     this.#timers.clearAll()
     this.#closed.resolve(reason)
   }
+}
+
+/** Events are made for one dispatch: the time is written into them instead of into a copy. */
+function timed(event: Untimed<SchedulerEvent>): SchedulerEvent {
+  const timestamps = event as { now?: number; at?: number }
+  timestamps.now = systemClock.now()
+  timestamps.at = Date.now()
+  return event as SchedulerEvent
 }

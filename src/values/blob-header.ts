@@ -1,5 +1,5 @@
-// The header of a blob as bytes. Written by hand and into place, since every small result needs one: a general encoder and a
-// native checksum took 4 us of an executor's time per task, this takes 1.
+// The header of a blob as bytes. Written by hand and into place, since every small result needs one: a small blob is sized
+// and made in 1.4 us this way, and in 3.5 us with a general encoder.
 
 import type { BlobMeta } from './blob.ts'
 import type { EncodedValue } from './encoded-value.ts'

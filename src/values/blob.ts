@@ -136,7 +136,7 @@ function writeHead(blob: Uint8Array, draft: DraftHeader, value: EncodedValue): n
   writeUint32(blob, 0, MAGIC)
   writeUint32(blob, 4, VERSION)
   writeUint32(blob, 8, draft.length)
-  writeUint32(blob, 12, checksum(blob, BLOB_PREFIX_BYTES, end))
+  writeUint32(blob, 12, checksum(blob.subarray(BLOB_PREFIX_BYTES, end)))
   return end
 }
 

@@ -20,6 +20,7 @@ import type { Pin, StoredValue } from '../store/store.ts'
 import type { TieredStore } from '../store/tiered-store.ts'
 import { BlobIntake } from './blob-intake.ts'
 import { readInPieces } from './file-pieces.ts'
+import { GrantedPlaces } from './granted-places.ts'
 
 export interface PeerServerParts {
   readonly store: TieredStore
@@ -55,12 +56,14 @@ export class PeerServer {
   readonly #log = getLogger(['plimsoll', 'worker'])
   readonly #connections = new Set<PeerConnection>()
   readonly #named = new Map<number, NamedFile>()
+  readonly #places: GrantedPlaces
   #isOpen = false
   #serving = 0
   #servedBytes = 0
 
   constructor(parts: PeerServerParts) {
     this.#parts = parts
+    this.#places = new GrantedPlaces(parts.store, parts.clock)
   }
 
   /** V1: from now on values are served. */
@@ -83,6 +86,12 @@ export class PeerServer {
       return {}
     })
     connection.handle('put-data', (question, context) => this.#putData(question, context))
+    connection.handle('grant-place', (question) => this.#grantPlace(connection, question))
+    connection.handle('put-place', (question) => this.#putPlace(connection, question))
+    connection.handle('cancel-place', ({ place }) => {
+      this.#places.cancel(connection, place)
+      return {}
+    })
     connection.onClose(() => this.#forget(connection))
   }
 
@@ -93,6 +102,7 @@ export class PeerServer {
 
   #forget(connection: PeerConnection): void {
     this.#connections.delete(connection)
+    this.#places.forget(connection)
     for (const [id, named] of this.#named) if (named.connection === connection) this.#releaseNamed(id, connection)
   }
 
@@ -244,5 +254,24 @@ export class PeerServer {
     } finally {
       await intake.cancel()
     }
+  }
+
+  async #grantPlace(
+    connection: PeerConnection,
+    question: Question<'grant-place'>,
+  ): Promise<WorkerRequests['grant-place'][1]> {
+    const { linksSameHost, inlineLimit } = this.#parts
+    const isNear = linksSameHost && sameHost(question.hostToken, hostToken())
+    if (!isNear || question.nbytes <= inlineLimit) return { place: null }
+    return { place: await this.#places.grant(connection, question.nbytes) }
+  }
+
+  async #putPlace(
+    connection: PeerConnection,
+    question: Question<'put-place'>,
+  ): Promise<WorkerRequests['put-place'][1]> {
+    const value = await this.#places.take(connection, question)
+    this.#parts.onScattered(value)
+    return { nbytes: value.nbytes }
   }
 }

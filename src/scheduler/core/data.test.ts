@@ -226,7 +226,7 @@ describe('cancelling', () => {
   const cancel = (sim: CoreFixture, client: string, keys: readonly string[], force = false): void =>
     sim.says(client, { op: 'cancel-keys', keys: keys.map(taskKey), force, reason: 'enough' })
 
-  it('ends a running task and all unfinished dependents, and tells the client', () => {
+  it('ends a running task and all unfinished dependents, and tells the client what it did not name itself', () => {
     const sim = cluster({ a: { nthreads: 4 } })
     sim.graph({ x: [], y: ['x'], other: [] })
     sim.take()
