@@ -1,0 +1,106 @@
+// kill -9 of processes that were started by hand: of a nanny, whose worker goes with it, and of the scheduler while clients wait.
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { cli, descendantsOf, eventually, installPackage, isAlive, type Project, Running } from './installed.ts'
+
+let project: Project
+let started: Running[]
+let address: string
+beforeEach(async () => {
+  project = await installPackage()
+  started = []
+  const scheduler = start(cli(project, ['scheduler', '--port', '0'], { PLIMSOLL_SCHEDULER__CONNECTION_GRACE: '500ms' }))
+  address = (await scheduler.printed(/Scheduler at (tcp:\/\/\S+:\d+)/))[1] as string
+})
+afterEach(async () => {
+  for (const process of started.reverse()) await process.stop()
+  project.remove()
+})
+
+function start(process: Running): Running {
+  started.push(process)
+  return process
+}
+
+async function startWorker(name: string): Promise<Running> {
+  const args = ['worker', address, '--nthreads', '1', '--memory-limit', '512 MiB', '--name', name]
+  const worker = start(cli(project, args))
+  await worker.printed(/Worker at tcp:/)
+  return worker
+}
+
+function program(name: string, text: string): Running {
+  const source = `import { Client, task, wait } from 'plimsoll'\nconst client = await Client.connect('${address}')\n${text}`
+  return start(new Running(project, [project.write(`${name}.mjs`, source)]))
+}
+
+describe('kill -9 of a nanny', () => {
+  it('ends its worker; what only that had is computed again elsewhere, scattered data is lost and says so', async () => {
+    const doomed = await startWorker('doomed')
+    const running = program(
+      'job',
+      `
+      const make = task((x) => new Float64Array(400_000).fill(x), { workers: 'doomed', allowOtherWorkers: true })
+      const blocks = client.map(make, [1, 2, 3])
+      const scattered = client.scatter({ only: 'here' })
+      await wait([...blocks, scattered])
+      const loops = client.submit(task(() => { for (;;); }, { workers: 'doomed', allowOtherWorkers: true, key: 'loops' }))
+      while (!Object.values((await client.schedulerInfo()).workers).some(({ executors }) => executors.some(({ task }) => task === 'loops'))) await new Promise((r) => setTimeout(r, 20))
+      console.log('ready')
+      while ((await client.schedulerInfo()).tasks.memory > 0) await new Promise((r) => setTimeout(r, 20))
+      client.cancel(loops)
+      console.log('lost', await client.gather(scattered).catch((error) => error.code))
+      console.log('sum', (await client.gather(blocks)).reduce((a, b) => a + b[399_999], 0))
+      await client.close()
+      `,
+    )
+    await running.printed(/ready/)
+    const family = descendantsOf(doomed.pid)
+    expect(family.length).toBeGreaterThanOrEqual(2)
+    process.kill(doomed.pid, 'SIGKILL')
+    await eventually('its worker and executors are gone', () => family.every((pid) => !isAlive(pid)), 5000)
+    await running.printed(/lost DATA_LOST/)
+    await startWorker('other')
+    expect(await running.ended).toMatchObject({
+      code: 0,
+      stderr: '',
+      stdout: expect.stringContaining('sum 6') as string,
+    })
+    // Whoever starts next removes what the dead one left.
+    const roots = project.scratch().filter((path) => /worker-[0-9a-f]+$/.test(path))
+    expect(new Set(roots.map((path) => path.slice(path.lastIndexOf('/')))).size).toBe(1)
+  })
+})
+
+describe('kill -9 of the scheduler', () => {
+  it('fails whoever waits with COMM_CLOSED, promptly, and their programs end', async () => {
+    const worker = await startWorker('w')
+    const running = program(
+      'waits',
+      `
+      const stored = client.submit(() => new Float64Array(400_000))
+      await stored.result()
+      const loops = client.submit(() => { for (;;); })
+      const never = client.submit((x) => x, loops)
+      const waits = [
+        loops.result(), never.result(), wait([loops]), client.gather([stored, never]), client.waitForWorkers(5, { timeout: '60s' }),
+      ].map((each) => each.then(() => 'resolved', (error) => error.code))
+      console.log('ready')
+      const codes = await Promise.all(waits)
+      console.log('codes', [...new Set(codes)].join())
+      console.log('later', await (async () => client.submit((x) => x, 1).result())().catch((error) => error.code), client.closed)
+      `,
+    )
+    await running.printed(/ready/)
+    const [scheduler] = started
+    const killedAt = performance.now()
+    scheduler?.child.kill('SIGKILL')
+    await running.printed(/later/)
+    const { code, stdout, stderr } = await running.ended
+    expect(performance.now() - killedAt).toBeLessThan(2000)
+    expect([code, stderr]).toEqual([0, ''])
+    expect(stdout).toMatch(/codes COMM_CLOSED\n/)
+    expect(stdout).toMatch(/later (COMM_CLOSED|CLIENT_CLOSED) true/)
+    expect(isAlive(worker.pid)).toBe(true)
+  })
+})
