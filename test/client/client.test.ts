@@ -170,6 +170,8 @@ describe('a future', () => {
     controller.abort(new Error('no more'))
     await expect(waiting).rejects.toThrow('no more')
     expect(future.status).toBe('pending')
+    // Also when the graph arrives only now.
+    cluster.running = true
     await cluster.run()
     expect(await future.result()).toBe(3)
   })
