@@ -78,9 +78,9 @@ export class MemoryManager {
     this.#cancelTimer = null
   }
 
-  /** Highest process memory since the worker's first start. */
+  /** Highest process memory since the worker's first start; never less than now, also before the first look at it. */
   get processPeak(): number {
-    return this.#peak
+    return Math.max(this.#peak, this.measures().process)
   }
 
   /** The measures of this moment, with private memory as last sampled. */
