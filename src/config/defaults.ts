@@ -8,6 +8,11 @@ import type { KeyEntry, KindValue } from './kinds.ts'
 
 export const CONFIG_KEYS = {
   // The memory ladder of a worker. Fractions of its memory limit.
+  'worker.memory.transfer': {
+    kind: 'fraction-or-false',
+    default: 0.1,
+    about: 'While values of this part of the limit are on their way in, no further fetch starts.',
+  },
   'worker.memory.target': {
     kind: 'fraction-or-false',
     default: 0.6,
@@ -60,6 +65,11 @@ export const CONFIG_KEYS = {
       'Let the operating system refuse a task more memory than the worker’s limit (RLIMIT_DATA, Linux with koffi).',
   },
 
+  'worker.io-concurrency': {
+    kind: 'count-from-1',
+    default: 32,
+    about: 'Most io tasks (`io: true`) that run at the same time in one of the executors for them.',
+  },
   'worker.cancel-grace': {
     kind: 'duration',
     default: '5s',

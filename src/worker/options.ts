@@ -7,8 +7,6 @@ import { type Config, loadConfig } from '../config/index.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { STATUS_PAGE_FILE, type WorkerStartOptions } from '../protocol/nanny.ts'
 
-/** Part of the memory limit that may be on its way in at once. */
-const TRANSFER_FRACTION = 0.1
 /** The pause ends this part of the limit below where it began: around one value it would flap. */
 const PAUSE_HYSTERESIS = 0.05
 const MINIMUM_BASE_BYTES = 96 * 2 ** 20
@@ -43,6 +41,7 @@ export interface WorkerSettings {
   readonly servesMax: number
   readonly linksSameHost: boolean
   readonly cancelGraceMs: number
+  readonly ioConcurrency: number
   readonly executorStartTimeoutMs: number
   readonly connectTimeoutMs: number
   readonly deathTimeoutMs: number | null
@@ -69,12 +68,13 @@ export function resolveSettings(start: WorkerStartOptions): WorkerSettings {
     mapThreshold: config.get('worker.memory.map-threshold'),
     monitorIntervalMs: config.get('worker.memory.monitor-interval'),
     recentToOldMs: config.get('worker.memory.recent-to-old-time'),
-    incomingBytesLimit: memoryLimit === 0 ? Number.POSITIVE_INFINITY : Math.floor(memoryLimit * TRANSFER_FRACTION),
+    incomingBytesLimit: Math.floor(part(config.get('worker.memory.transfer'), memoryLimit)),
     messageBytesLimit: config.get('worker.transfer.message-bytes-limit'),
     fetchesMax: config.get('worker.connections.outgoing'),
     servesMax: config.get('worker.connections.incoming'),
     linksSameHost: config.get('worker.transfer.same-host') === 'link',
     cancelGraceMs: config.get('worker.cancel-grace'),
+    ioConcurrency: config.get('worker.io-concurrency'),
     executorStartTimeoutMs: config.get('worker.executor-start-timeout'),
     deathTimeoutMs: start.deathTimeoutMs ?? config.get('worker.death-timeout'),
     connectTimeoutMs: config.get('comm.timeouts.connect'),
@@ -96,8 +96,7 @@ function checkMinimum(start: WorkerStartOptions, config: Config): void {
 
 /** Inline, the process is not the worker's own: it is never paused for what the program around it does. */
 function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inline'): MemoryRungs {
-  const bytes = (fraction: number | false): number =>
-    fraction === false || memoryLimit === 0 ? Number.POSITIVE_INFINITY : fraction * memoryLimit
+  const bytes = (fraction: number | false): number => part(fraction, memoryLimit)
   const pause = executor === 'inline' ? false : config.get('worker.memory.pause')
   return {
     target: bytes(config.get('worker.memory.target')),
@@ -105,4 +104,9 @@ function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inl
     pause: bytes(pause),
     resume: bytes(pause === false ? false : Math.max(pause / 2, pause - PAUSE_HYSTERESIS)),
   }
+}
+
+/** Bytes; Infinity when the rung is off, or the worker has no limit. */
+function part(fraction: number | false, memoryLimit: number): number {
+  return fraction === false || memoryLimit === 0 ? Number.POSITIVE_INFINITY : fraction * memoryLimit
 }

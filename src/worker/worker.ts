@@ -238,8 +238,7 @@ export class Worker {
   }
 
   #createPool(): ExecutorPool {
-    const { start, inlineLimit, mapThreshold, statusPagePath, cancelGraceMs, executorStartTimeoutMs, executorCap } =
-      this.#settings
+    const { start, inlineLimit, mapThreshold, statusPagePath, cancelGraceMs, executorStartTimeoutMs } = this.#settings
     const options = {
       nthreads: start.nthreads,
       memoryLimit: start.memoryLimit,
@@ -250,7 +249,8 @@ export class Worker {
       startTimeoutMs: executorStartTimeoutMs,
       env: {},
       workerAddress: this.address,
-      executorCap,
+      executorCap: this.#settings.executorCap,
+      ioConcurrency: this.#settings.ioConcurrency,
     }
     const events: ExecutorPoolEvents = {
       ...this.#desk.poolEvents,

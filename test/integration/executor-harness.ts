@@ -85,6 +85,7 @@ export class Harness {
       mapThreshold: 2 * 2 ** 20,
       statusPagePath: join(this.directory, 'status'),
       cancelGraceMs: 300,
+      ioConcurrency: 32,
       startTimeoutMs: 15_000,
       env: {},
       workerAddress: 'tcp://127.0.0.1:1',

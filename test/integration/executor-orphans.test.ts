@@ -13,7 +13,7 @@ const nothing = () => {}
 const events = { onFinished: nothing, onErred: nothing, onReturned: nothing, onInputBad: nothing, onCancelled: nothing, onUnmapped: nothing,
   onPlaceRequest: nothing, onExecutorsChanged: nothing, onLog: ({ text }) => console.log('child', text) }
 const pool = createProcessPool({ nthreads: 2, memoryLimit: 0, inlineLimit: 65536, mapThreshold: 2 ** 21, statusPagePath: null, cancelGraceMs: 1000,
-  startTimeoutMs: 15000, env: {} }, events)
+  ioConcurrency: 32, startTimeoutMs: 15000, env: {} }, events)
 await pool.start()
 const { id, name, bytes } = capture(async function loop(children) {
   if (children) {

@@ -140,6 +140,6 @@ export interface ExecutorPoolOptions {
   readonly workerAddress?: string
   /** RLIMIT_DATA per executor, where the platform has it (default true). */
   readonly executorCap?: boolean
-  /** io tasks per io executor (default 32). */
-  readonly ioConcurrency?: number
+  /** io tasks per io executor. */
+  readonly ioConcurrency: number
 }

@@ -49,7 +49,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     this.#options = options
     this.#events = events
     this.#seats = new Seats(options, this)
-    this.#suspicion = new IoSuspicion(options.ioConcurrency ?? 32)
+    this.#suspicion = new IoSuspicion(options.ioConcurrency)
     this.#collections = new Collections({ memoryLimit: options.memoryLimit, executors: () => this.#seats.executors })
     this.#dispatcher = new Dispatcher({
       seats: this.#seats,

@@ -184,7 +184,7 @@ export class Seats implements ExecutorProcessEvents {
       this.#freeSlots.push(slot)
       return this.#failed(seat, startFailure(null, { code: null, signal: null, spawnError: toError(error) }, 0))
     }
-    const concurrency = seat.io ? (this.#options.ioConcurrency ?? 32) : 1
+    const concurrency = seat.io ? this.#options.ioConcurrency : 1
     const executor = new ExecutorProcess(child, { slot, concurrency, heapBytes: seat.heapBytes }, this)
     seat.executor = executor
     this.#live.set(executor, seat)

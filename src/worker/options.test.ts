@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest'
+import { workerId } from '../base/ids.ts'
+import type { WorkerStartOptions } from '../protocol/nanny.ts'
+import { resolveSettings } from './options.ts'
+
+const GIB = 2 ** 30
+
+function start(options: Partial<WorkerStartOptions>): WorkerStartOptions {
+  return {
+    schedulerAddress: 'tcp://127.0.0.1:1',
+    token: 'ab',
+    tls: null,
+    insecurePlaintext: false,
+    workerId: workerId('worker-1'),
+    incarnation: 1,
+    name: 'a',
+    nthreads: 2,
+    memoryLimit: GIB,
+    localDirectory: '/tmp/a',
+    memoryDirectory: null,
+    host: '127.0.0.1',
+    port: 0,
+    resources: {},
+    nannyPid: null,
+    restarts: 0,
+    processPeak: 0,
+    spilledTotal: 0,
+    executor: 'process',
+    deathTimeoutMs: null,
+    config: {},
+    ...options,
+  }
+}
+
+describe('the rungs of a worker', () => {
+  it('are parts of its memory limit', () => {
+    const { rungs, incomingBytesLimit } = resolveSettings(start({}))
+    expect(rungs).toEqual({ target: 0.6 * GIB, spill: 0.7 * GIB, pause: 0.8 * GIB, resume: 0.75 * GIB })
+    expect(incomingBytesLimit).toBe(Math.floor(0.1 * GIB))
+  })
+
+  it('1.9-1: transfer is a part of the limit, and infinite when it is false or there is no limit', () => {
+    const limit = (config: Record<string, unknown>, memoryLimit: number) =>
+      resolveSettings(start({ config, memoryLimit })).incomingBytesLimit
+    expect(limit({ 'worker.memory.transfer': 0.25 }, GIB)).toBe(GIB / 4)
+    expect(limit({ 'worker.memory.transfer': false }, GIB)).toBe(Number.POSITIVE_INFINITY)
+    expect(limit({}, 0)).toBe(Number.POSITIVE_INFINITY)
+    expect(() => limit({ 'worker.memory.transfer': 0 }, GIB)).toThrow(/worker\.memory\.transfer/)
+  })
+
+  it('that are false are off, and none is on without a limit', () => {
+    const off = { 'worker.memory.target': false, 'worker.memory.spill': false, 'worker.memory.pause': false }
+    const none = Object.fromEntries(
+      ['target', 'spill', 'pause', 'resume'].map((name) => [name, Number.POSITIVE_INFINITY]),
+    )
+    expect(resolveSettings(start({ config: off })).rungs).toEqual(none)
+    expect(resolveSettings(start({ memoryLimit: 0 })).rungs).toEqual(none)
+  })
+
+  it('need a limit that the processes fit into', () => {
+    expect(() => resolveSettings(start({ memoryLimit: 200 * 2 ** 20 }))).toThrow(/at least 224\.00 MiB/)
+    expect(resolveSettings(start({ memoryLimit: 224 * 2 ** 20 })).rungs.target).toBeGreaterThan(0)
+  })
+})
