@@ -6,6 +6,7 @@
 // C2. When the connection ends, everything that waits fails at once with COMM_CLOSED. It is not opened again.
 // C3. Nothing here keeps the process alive but somebody who waits (keep-alive.ts).
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { getLogger } from '@logtape/logtape'
 import { systemClock } from '../base/clock.ts'
 import type { ClientId, FunctionId, TaskKey } from '../base/ids.ts'
@@ -75,10 +76,13 @@ export class ClientSession implements FutureOwner {
       read: (items) => readValues(peers, items),
       gatherLimit: () => gatherLimitBytes(settings.gatherLimit),
       retryMs: settings.timeoutMs,
+      clock: systemClock,
+      defer: setImmediate,
     })
     this.#uploader = new Uploader({
       peers,
       place: (question) => this.ask('scatter-place', question, { timeoutMs: question.timeoutMs + settings.timeoutMs }),
+      pause: (ms) => sleep(ms),
       warn: (key, address, error) =>
         log.warn('{key} was not taken by {address}: {reason}', { key, address, reason: error.message }),
     })

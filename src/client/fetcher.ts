@@ -9,7 +9,7 @@
 // G4. A holder that failed is not asked again while another one is left. When all have failed, the key is located anew
 //     after a pause, and given up when that has gone on for `retryMs`.
 
-import { systemClock } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import type { TaskKey, WorkerId } from '../base/ids.ts'
 import { formatBytes } from '../base/units.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
@@ -42,6 +42,9 @@ export interface FetcherDeps {
   gatherLimit(): number
   /** How long unreachable holders are tried, milliseconds. */
   readonly retryMs: number
+  readonly clock: Clock
+  /** Calls back when this turn of the event loop is over. */
+  readonly defer: (callback: () => void) => void
 }
 
 interface Job {
@@ -124,7 +127,7 @@ export class Fetcher {
     this.#due.push(job)
     if (this.#roundScheduled) return
     this.#roundScheduled = true
-    setImmediate(() => {
+    this.#deps.defer(() => {
       this.#roundScheduled = false
       this.#round()
     })
@@ -228,7 +231,7 @@ export class Fetcher {
         this.#fail(job, outcome.error)
         return
       case 'busy':
-        systemClock.after(BUSY_PAUSE_MS, () => this.#again(job))
+        this.#deps.clock.after(BUSY_PAUSE_MS, () => this.#again(job))
         return
       case 'missing':
         this.#deps.send({ op: 'report-missing', key: item.state.key, runId: item.runId, workers: [item.holder.id] })
@@ -257,17 +260,17 @@ export class Fetcher {
   #retryLater(job: Job): void {
     if (this.#expired(job)) return
     const pause = Math.min(RETRY_PAUSE_MS.most, RETRY_PAUSE_MS.first * 2 ** Math.min(job.failures, 10))
-    systemClock.after(pause, () => this.#again(job))
+    this.#deps.clock.after(pause, () => this.#again(job))
   }
 
   #noteFailure(job: Job, holder: WorkerId | null, error: Error | null): void {
-    if (job.failures++ === 0) job.firstFailureMs = systemClock.now()
+    if (job.failures++ === 0) job.firstFailureMs = this.#deps.clock.now()
     if (error !== null) job.lastError = error
     if (holder !== null) (job.failedHolders ??= new Set()).add(holder)
   }
 
   #expired(job: Job): boolean {
-    if (job.failures === 0 || systemClock.now() - job.firstFailureMs < this.#deps.retryMs) return false
+    if (job.failures === 0 || this.#deps.clock.now() - job.firstFailureMs < this.#deps.retryMs) return false
     const { key } = job.state
     const reason = job.lastError === null ? '' : ` The last attempt: ${job.lastError.message}`
     const message = `The value of "${key}" could not be read from any worker that holds it in ${this.#deps.retryMs} ms. Are the workers' ports reachable from here?${reason}`

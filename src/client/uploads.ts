@@ -7,7 +7,6 @@
 //     the scheduler's last word: it has waited for a worker already.
 // U3. At most TRANSFERS_MAX values are on their way at once; the client holds the bytes until they have arrived.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { RunId, TaskKey, WorkerId } from '../base/ids.ts'
 import { toError } from '../errors/plimsoll-error.ts'
 import { hostToken } from '../native/host-token.ts'
@@ -56,6 +55,7 @@ export type UploadOutcome =
 export interface UploaderDeps {
   readonly peers: Peers
   place(question: SchedulerRequests['scatter-place'][0]): Promise<SchedulerRequests['scatter-place'][1]>
+  pause(ms: number): Promise<void>
   /** A worker did not take a value, and another is tried. */
   warn(key: string, address: string, error: Error): void
 }
@@ -88,7 +88,7 @@ export class Uploader {
         else outcomes.push(outcome)
       }
       left = left.filter((upload) => again.has(upload.key))
-      if (left.length > 0) await sleep(RETRY_PAUSE_MS * attempt)
+      if (left.length > 0) await this.#deps.pause(RETRY_PAUSE_MS * attempt)
     }
     return outcomes
   }

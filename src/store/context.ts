@@ -9,6 +9,8 @@ export interface StoreContext {
   readonly clock: Clock
   readonly permits: FilePermits
   readonly incarnation: number
+  /** Calls back when this turn of the event loop is over. */
+  readonly defer: (callback: () => void) => void
   /** Some total changed: who waits for room is asked again, once per turn. */
   changed(): void
   /** File work that must have ended before the store is at rest. Expected failures are handled inside `work`. */

@@ -290,9 +290,9 @@ export class SegmentSet {
 
   /** Copies the live blobs on and lets their records switch; slots that are still read keep the old file. */
   async #compact(segment: Segment): Promise<void> {
-    const { fs, permits } = this.#home.context
+    const { fs, permits, defer } = this.#home.context
     // What is freed together is freed in one turn: copying nothing of it is worth waiting for its end.
-    await new Promise((resolve) => setImmediate(resolve))
+    await new Promise<void>((resolve) => defer(resolve))
     const slots = [...segment.slots].filter((slot) => !slot.retired && slot.record !== null && !slot.record.moving)
     try {
       if (slots.length > 0) {

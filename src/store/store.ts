@@ -110,6 +110,8 @@ export interface StoreOptions {
   readonly bootId?: string | null
   readonly fs?: StoreFs
   readonly clock?: Clock
+  /** Calls back when this turn of the event loop is over; `setImmediate` when absent. */
+  readonly defer?: (callback: () => void) => void
 }
 
 /** What the store tells its worker. Called from the event loop, never from inside a call into the store. */

@@ -73,6 +73,7 @@ export class TieredStore {
       clock: options.clock ?? systemClock,
       permits: filePermits(options.threadPool),
       incarnation: options.incarnation,
+      defer: options.defer ?? setImmediate,
       changed: () => this.#changed(),
       track: (work) => this.#work.track(work),
     }
@@ -355,7 +356,7 @@ export class TieredStore {
   async settled(): Promise<void> {
     do {
       await this.#work.none()
-      await new Promise((resolve) => setImmediate(resolve))
+      await new Promise<void>((resolve) => this.#context.defer(resolve))
     } while (this.#work.running > 0 || this.#passDue)
   }
 
@@ -389,7 +390,7 @@ export class TieredStore {
   #changed(): void {
     if (this.#passDue || this.#state !== 'open' || !this.#passNeeded()) return
     this.#passDue = true
-    setImmediate(() => this.#pass())
+    this.#context.defer(() => this.#pass())
   }
 
   #passNeeded(): boolean {

@@ -1,10 +1,7 @@
 // The worker's connection to its scheduler: made, registered with an inventory, kept with heartbeats, and made again when
 // it is lost, while the worker runs on.
 //
-// K1. Nothing is sent between the moment the inventory is taken and the scheduler's answer to it: what the worker has to
-//     say meanwhile waits, in order, and follows the registration.
-// K2. Without a connection only messages that no later inventory can tell are kept, bounded: how runs ended. Until they
-//     are delivered their runs stay in the inventory, so that the scheduler does not start them elsewhere first.
+// K1, K2: what is said while nobody hears it is in unsent.ts.
 // K3. The scheduler's stream is heard only after its answer to the registration was acted on.
 // K4. It ends by `close`, by a refusal for good (token, version), or when no scheduler was reached for `deathTimeoutMs`.
 
@@ -15,7 +12,6 @@ import { formatDurationMs } from '../base/units.ts'
 import { connect, type Credentials } from '../comm/index.ts'
 import { isErrorCode, PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type {
-  Inventory,
   RegisterWorker,
   RegisterWorkerAnswer,
   SchedulerToWorker,
@@ -28,6 +24,7 @@ import type { StoryEntry } from '../protocol/scheduler-client.ts'
 import type { TaskKey } from '../base/ids.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import { Connection } from '../rpc/index.ts'
+import { Unsent } from './unsent.ts'
 
 export interface SchedulerLinkOptions {
   readonly address: string
@@ -65,8 +62,6 @@ interface Registered {
 const BACKOFF_MS_FIRST = 50
 const BACKOFF_MS_MAX = 1000
 const REQUEST_TIMEOUT_MS = 30_000
-/** Ends of runs that wait for a connection. */
-const UNSENT_MAX = 10_000
 /** For a goodbye in good order. */
 const CLOSE_MS = 1000
 
@@ -76,8 +71,7 @@ export class SchedulerLink {
   readonly #abort = new AbortController()
   readonly #log = getLogger(['plimsoll', 'worker'])
   #connection: SchedulerConnection | null = null
-  #state: 'down' | 'registering' | 'up' = 'down'
-  #unsent: WorkerToScheduler[] = []
+  readonly #unsent = new Unsent()
   #loop: Promise<void> = Promise.resolve()
 
   constructor(options: SchedulerLinkOptions, hooks: SchedulerLinkHooks) {
@@ -96,20 +90,16 @@ export class SchedulerLink {
   }
 
   get up(): boolean {
-    return this.#state === 'up'
+    return this.#unsent.up
   }
 
   send(message: WorkerToScheduler): void {
-    if (this.#state === 'up') this.#connection?.send(message)
-    else if (this.#state === 'registering' || tellsAnEnd(message)) {
-      this.#unsent.push(message)
-      if (this.#unsent.length > UNSENT_MAX && this.#state === 'down') this.#unsent.shift()
-    }
+    if (this.#unsent.admit(message)) this.#connection?.send(message)
   }
 
   /** A heartbeat out of turn: something it reports has changed. */
   beat(): void {
-    if (this.#state === 'up' && this.#connection !== null) void this.#beat(this.#connection)
+    if (this.up && this.#connection !== null) void this.#beat(this.#connection)
   }
 
   /** Writes what was sent now instead of at the end of the turn. */
@@ -184,7 +174,9 @@ export class SchedulerLink {
     connection.handle('story', ({ key }) => ({ entries: this.#hooks.story(key) }))
     const over = new Promise<Error | null>((resolve) => connection.onClose(resolve))
     try {
-      const answer = await connection.request('register-worker', this.#takeInventory(), { signal })
+      const answer = await connection.request('register-worker', this.#unsent.registering(this.#hooks.registration()), {
+        signal,
+      })
       await this.#hooks.onRegistered(answer)
       if (connection.closed) throw new PlimsollError('COMM_CLOSED', `the scheduler at ${address} closed the connection`)
       this.#becomeUp(connection, answer)
@@ -198,33 +190,16 @@ export class SchedulerLink {
     }
   }
 
-  /** K1, K2. */
-  #takeInventory(): RegisterWorker {
-    const registration = this.#hooks.registration()
-    this.#state = 'registering'
-    const ended: Inventory['tasks'][number][] = []
-    for (const message of this.#unsent) {
-      if (tellsAnEnd(message)) ended.push({ key: message.key, runId: message.runId, state: 'executing' })
-    }
-    if (ended.length === 0) return registration
-    const { keys, tasks } = registration.inventory
-    return { ...registration, inventory: { keys, tasks: [...tasks, ...ended] } }
-  }
-
   #becomeUp(connection: SchedulerConnection, answer: RegisterWorkerAnswer): void {
     this.#connection = connection
-    this.#state = 'up'
-    const unsent = this.#unsent
-    this.#unsent = []
-    for (const message of unsent) connection.send(message)
+    for (const message of this.#unsent.registered()) connection.send(message)
     this.#log.info('registered at the scheduler {id}', { id: answer.schedulerId, address: this.#options.address })
     connection.onMessages((messages) => this.#hooks.onMessages(messages))
   }
 
   #onLost(): void {
     this.#connection = null
-    this.#state = 'down'
-    this.#unsent = this.#unsent.filter(tellsAnEnd)
+    this.#unsent.lost()
   }
 
   #keepHeartbeat(connection: SchedulerConnection, intervalMs: number): () => void {
@@ -245,12 +220,6 @@ export class SchedulerLink {
       else if (!connection.closed) this.#log.warn('a heartbeat failed: {error}', { error })
     }
   }
-}
-
-type RunEnd = Extract<WorkerToScheduler, { op: 'task-erred' | 'task-cancelled' | 'reschedule' }>
-
-function tellsAnEnd(message: WorkerToScheduler): message is RunEnd {
-  return message.op === 'task-erred' || message.op === 'task-cancelled' || message.op === 'reschedule'
 }
 
 function isRefusal(error: unknown): boolean {
