@@ -108,7 +108,7 @@ export interface Inventory {
   readonly tasks: readonly {
     readonly key: TaskKey
     readonly runId: RunId
-    readonly state: 'waiting' | 'ready' | 'executing'
+    readonly state: 'waiting' | 'ready' | 'constrained' | 'executing'
   }[]
 }
 

@@ -228,6 +228,7 @@ export class Worker {
       workerId: start.workerId,
       address,
       nthreads: start.nthreads,
+      resources: start.resources,
       incomingBytesLimit,
       messageBytesLimit,
       incomingCountLimit: fetchesMax,

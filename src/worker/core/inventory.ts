@@ -7,7 +7,10 @@ export function inventory(state: WorkerState): Inventory {
   const tasks: Inventory['tasks'][number][] = []
   for (const { key, runId, value, assignment, state: at } of state.tasks.values()) {
     if (value !== null) keys.push({ key, runId, nbytes: value.nbytes, type: value.type, durable: value.durable })
-    else if (assignment !== null && (at === 'waiting' || at === 'ready' || at === 'executing')) {
+    else if (
+      assignment !== null &&
+      (at === 'waiting' || at === 'ready' || at === 'constrained' || at === 'executing')
+    ) {
       tasks.push({ key, runId: assignment.runId, state: at })
     }
   }

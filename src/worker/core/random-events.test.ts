@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest'
 import { functionId, runId, taskKey, workerId, type RunId, type TaskKey } from '../../base/ids.ts'
 import { Prng } from '../../base/prng.ts'
 import type { SchedulerToWorker, WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
-import type { Holder } from '../../protocol/tasks.ts'
+import type { Holder, TaskOptionsWire } from '../../protocol/tasks.ts'
 import type { RunOrder, WorkerEffect } from './effects.ts'
 import type { WorkerEvent } from './events.ts'
 import { createState, statusOf } from './state.ts'
@@ -20,6 +20,14 @@ const PEERS: Holder[] = ['p', 'q', 'r'].map((id) => ({
   id: workerId(id),
   address: `tcp://${id === 'p' ? 'here' : id}:1`,
 }))
+
+const DEMANDS: TaskOptionsWire[] = [
+  {},
+  {},
+  { resources: { GPU: 1 } },
+  { resources: { disk: 0.7 } },
+  { resources: { disk: 2.5, GPU: 0.5 } },
+]
 
 type Event = WorkerEvent extends infer E ? (E extends WorkerEvent ? Omit<E, 'now'> : never) : never
 
@@ -45,6 +53,7 @@ class Model {
       workerId: workerId('me'),
       address: 'tcp://here:9',
       nthreads: 2,
+      resources: { GPU: 1, disk: 2.5 },
       incomingBytesLimit: this.prng.int(2) === 0 ? Number.POSITIVE_INFINITY : 150,
       messageBytesLimit: 100,
       incomingCountLimit: 2,
@@ -231,7 +240,7 @@ class Model {
       fnBytes: NO_BYTES,
       args: NO_BYTES,
       inputs: repeated === undefined ? inputs : [],
-      options: {},
+      options: this.pick(DEMANDS) ?? {},
       attempt: 1,
     }
   }
@@ -392,6 +401,7 @@ class Model {
     for (const timer of this.timers.splice(0)) this.send(timer.event)
     const { tasks, runs, transfers, peers, flying, discarded, waiting, missing, load, heldBytes, incomingBytes } =
       this.state
+    expect(['GPU', 'disk'].map((name) => this.state.resources.free(name))).toEqual([1, 2.5])
     const sizes = [tasks, runs, transfers, peers, flying, discarded, waiting, missing, this.store].map(
       (collection) => collection.size,
     )

@@ -8,7 +8,7 @@
 // and its run stays behind in `runs`, marked `discard`, until its end is reported and the result dropped. The same goes for
 // a transfer: the key leaves, the transfer goes on without it.
 //
-// W1. `assignment` is set exactly in `waiting`, `ready` and `executing`; `run` exactly in `executing`; `transfer` exactly
+// W1. `assignment` is set exactly in `waiting`, `ready`, `constrained` and `executing`; `run` exactly in `executing`; `transfer` exactly
 //     in `flight`; `value` exactly in `memory`.
 // W2. A key is the subject of at most one execution or one transfer at a time: an assignment whose key still has a
 //     discarded run or an abandoned transfer stays in `waiting` until that has ended ("blocked"). So two values of one
@@ -27,11 +27,13 @@ import type { Priority } from '../../protocol/scheduler-worker.ts'
 import type { TaskOptionsWire } from '../../protocol/tasks.ts'
 import { EMPTY_SET } from './lazy-set.ts'
 import { createReadyQueue, type ReadyQueue } from './ready-queue.ts'
+import { Resources } from './resources.ts'
 
 export type LocalTaskState =
   | 'released' // in passing only
   | 'waiting' // assigned, an input is not here yet, or the key is blocked (W2)
   | 'ready' // assigned, all inputs here
+  | 'constrained' // the same, and waits for a share of the worker's resources
   | 'executing' // handed to an executor
   | 'memory' // its value is in the store
   | 'error' // failed and reported; remembered so that a repeated assignment of that run is not run again
@@ -129,6 +131,8 @@ export interface CoreSettings {
   /** Own contact address: peers with the same host part come first. */
   readonly address: string
   readonly nthreads: number
+  /** Supply of abstract counters (resources.ts). */
+  readonly resources: Readonly<Record<string, number>>
   /** No fetch starts while this many bytes are on their way. */
   readonly incomingBytesLimit: number
   /** Bytes asked for in one request, unless its first key alone is larger. */
@@ -163,6 +167,8 @@ export interface WorkerState {
   readonly tasks: Map<TaskKey, LocalTask>
   readonly waiting: Set<LocalTask>
   readonly ready: ReadyQueue
+  /** Exactly the tasks in `constrained`, and what running ones hold. */
+  readonly resources: Resources
   readonly missing: Set<LocalTask>
   /** Oldest first, at most `ERRED_MAX`. */
   readonly erred: Set<LocalTask>
@@ -210,6 +216,7 @@ export function createState(settings: CoreSettings): WorkerState {
     tasks: new Map(),
     waiting: new Set(),
     ready: createReadyQueue(),
+    resources: new Resources(settings.resources),
     missing: new Set(),
     erred: new Set(),
     runs: new Map(),

@@ -1,116 +1,24 @@
 import { describe, expect, it } from 'vitest'
-import { functionId, runId, taskKey, workerId } from '../../base/ids.ts'
+import { runId, taskKey, workerId } from '../../base/ids.ts'
+import {
+  computeTask,
+  Core,
+  executed,
+  FN,
+  gathered,
+  holder,
+  input,
+  kinds,
+  messagesOf,
+  NO_BYTES,
+  order,
+  sent,
+  stored,
+} from './fixture.conformance.ts'
 import type { SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
 import type { InputWire } from '../../protocol/tasks.ts'
-import type { WorkerEffect } from './effects.ts'
-import type { WorkerEvent } from './events.ts'
-import { type CoreSettings, createState, statusOf, wantsReplica } from './state.ts'
-import { step } from './step.ts'
+import { statusOf, wantsReplica } from './state.ts'
 import { story } from './story.ts'
-
-const NO_BYTES = new Uint8Array(0)
-const FN = functionId('f')
-
-type Event = WorkerEvent extends infer E ? (E extends WorkerEvent ? Omit<E, 'now'> : never) : never
-type ComputeTask = Extract<SchedulerToWorker, { op: 'compute-task' }>
-
-/** A core with a clock and a few abbreviations. */
-class Core {
-  now = 0
-  readonly state
-  constructor(settings: Partial<CoreSettings> = {}) {
-    this.state = createState({
-      workerId: workerId('me'),
-      address: 'tcp://10.0.0.1:1000',
-      nthreads: 1,
-      incomingBytesLimit: Number.POSITIVE_INFINITY,
-      messageBytesLimit: 50_000_000,
-      incomingCountLimit: 50,
-      logLength: 1000,
-      seed: 1,
-      validate: true,
-      ...settings,
-    })
-  }
-  send(event: Event): WorkerEffect[] {
-    return step(this.state, { now: this.now, ...event } as WorkerEvent)
-  }
-  receive(...messages: SchedulerToWorker[]): WorkerEffect[] {
-    return this.send({ kind: 'MessagesReceived', messages })
-  }
-  compute(key: string, run: number, options: Partial<ComputeTask> = {}): WorkerEffect[] {
-    return this.receive(computeTask(key, run, options))
-  }
-  /** Runs an assigned task to its end. */
-  finish(run: number, nbytes = 10): WorkerEffect[] {
-    return [
-      ...this.send({ kind: 'RunFinished', runId: runId(run), durationMs: 2, depth: 1 }),
-      ...this.send({ kind: 'ValueStored', runId: runId(run), nbytes, type: 'number', durable: false }),
-    ]
-  }
-  hold(key: string, run: number, nbytes = 10): void {
-    this.send({ kind: 'ValueScattered', value: stored(key, run, nbytes) })
-  }
-  stateOf(key: string): string {
-    return this.state.tasks.get(taskKey(key))?.state ?? 'unknown'
-  }
-}
-
-const stored = (key: string, run: number, nbytes = 10) => ({
-  key: taskKey(key),
-  runId: runId(run),
-  nbytes,
-  type: 'number',
-  durable: true,
-})
-const holder = (id: string) => ({ id: workerId(id), address: `tcp://${id}:1` })
-const input = (key: string, run: number, peers: string[], nbytes = 10): InputWire => ({
-  key: taskKey(key),
-  runId: runId(run),
-  nbytes,
-  holders: peers.map(holder),
-})
-
-function computeTask(key: string, run: number, options: Partial<ComputeTask> = {}): ComputeTask {
-  return {
-    op: 'compute-task',
-    key: taskKey(key),
-    runId: runId(run),
-    name: 'f',
-    priority: [0, 0, run],
-    fn: FN,
-    fnBytes: NO_BYTES,
-    args: NO_BYTES,
-    inputs: [],
-    options: {},
-    attempt: 1,
-    ...options,
-  }
-}
-
-const order = (key: string, run: number, inputs: string[] = []) => ({
-  runId: run,
-  key,
-  name: 'f',
-  fn: 'f',
-  fnBytes: NO_BYTES,
-  args: NO_BYTES,
-  inputs,
-  options: {},
-  attempt: 1,
-})
-const sent = (...messages: object[]) => ({ kind: 'SendToScheduler', messages })
-const kinds = (effects: readonly WorkerEffect[]) => effects.map((effect) => effect.kind)
-const messagesOf = (effects: readonly WorkerEffect[]) =>
-  effects.flatMap((effect) => (effect.kind === 'SendToScheduler' ? effect.messages : []))
-const gathered = (effects: readonly WorkerEffect[]) =>
-  effects.flatMap((effect) =>
-    effect.kind === 'GatherFromPeer'
-      ? [{ peer: effect.peer as string, keys: effect.keys.map((key) => key.key as string) }]
-      : [],
-  )
-const executed = (effects: readonly WorkerEffect[]) =>
-  effects.flatMap((effect) => (effect.kind === 'Execute' ? effect.runs.map((run) => run.key as string) : []))
 
 describe('computing', () => {
   it('runs a task without inputs and reports it once the store has its value', () => {

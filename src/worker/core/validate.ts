@@ -1,7 +1,16 @@
 // Every invariant of the worker's state, checked after each step in tests (O(everything)).
 
 import { invariant } from '../../base/invariant.ts'
-import { ERRED_MAX, isBlocked, isParked, type LocalTask, type Peer, type Transfer, type WorkerState } from './state.ts'
+import {
+  ERRED_MAX,
+  isBlocked,
+  isParked,
+  statusOf,
+  type LocalTask,
+  type Peer,
+  type Transfer,
+  type WorkerState,
+} from './state.ts'
 import { story } from './story.ts'
 
 /** @throws InvariantError with the sentence that does not hold, and the story of the key. */
@@ -13,6 +22,7 @@ export function checkInvariants(state: WorkerState): void {
   }
   checkCollections(state)
   checkRuns(state)
+  checkResources(state)
   let incomingBytes = 0
   let flying = 0
   for (const transfer of state.transfers.values()) {
@@ -37,14 +47,20 @@ function check(state: WorkerState, task: LocalTask, holds: boolean, sentence: st
 
 /** W1, W5 and what each state means. */
 function checkState(state: WorkerState, task: LocalTask): void {
-  const assigned = task.state === 'waiting' || task.state === 'ready' || task.state === 'executing'
+  const assigned = ['waiting', 'ready', 'constrained', 'executing'].includes(task.state)
   check(state, task, task.state !== 'released', 'nothing rests in released')
-  check(state, task, (task.assignment !== null) === assigned, 'an assignment exactly in waiting, ready and executing')
+  check(
+    state,
+    task,
+    (task.assignment !== null) === assigned,
+    'an assignment exactly in waiting, ready, constrained and executing',
+  )
   check(state, task, (task.run !== null) === (task.state === 'executing'), 'a run exactly in executing')
   check(state, task, (task.transfer !== null) === (task.state === 'flight'), 'a transfer exactly in flight')
   check(state, task, (task.value !== null) === (task.state === 'memory'), 'a value exactly in memory')
   check(state, task, state.waiting.has(task) === (task.state === 'waiting'), 'the set of waiting tasks is exact')
   check(state, task, state.ready.has(task) === (task.state === 'ready'), 'the ready queue is exact')
+  check(state, task, state.resources.has(task) === (task.state === 'constrained'), 'the constrained queues are exact')
   check(state, task, state.missing.has(task) === (task.state === 'missing'), 'the set of missing keys is exact')
   check(state, task, state.erred.has(task) === (task.state === 'error'), 'the set of failed tasks is exact')
   const wanted = task.dependents.size > 0 || task.acquire
@@ -61,7 +77,7 @@ function checkState(state: WorkerState, task: LocalTask): void {
       task.assignment?.missingInputs !== 0 || isBlocked(state, task.key),
       'a waiting task waits for something',
     )
-  if (task.state === 'ready')
+  if (task.state === 'ready' || task.state === 'constrained')
     check(
       state,
       task,
@@ -103,7 +119,7 @@ function checkLinks(state: WorkerState, task: LocalTask): void {
 }
 
 function checkCollections(state: WorkerState): void {
-  for (const set of [state.waiting, state.missing, state.erred, state.ready]) {
+  for (const set of [state.waiting, state.missing, state.erred, state.ready, state.resources]) {
     for (const task of set) check(state, task, state.tasks.get(task.key) === task, 'queued tasks are known')
   }
   let heldBytes = 0
@@ -135,6 +151,21 @@ function checkRuns(state: WorkerState): void {
   invariant(discarded.size === state.discarded.size, 'the count of discarded runs is exact')
   for (const [key, count] of discarded)
     invariant(state.discarded.get(key as never) === count, `W2: discarded runs of ${key} are counted`)
+}
+
+/** R1, and that no share is given away twice. */
+function checkResources(state: WorkerState): void {
+  for (const run of state.resources.holders)
+    invariant(
+      state.runs.get(run.runId) === run && run.phase === 'running',
+      `run ${run.runId} of ${run.key} holds resources after its end`,
+    )
+  for (const name of state.resources.names)
+    invariant(state.resources.free(name) >= -1e-6, `more ${name} is in use than there is`)
+  if (statusOf(state) !== 'running') return
+  const next = state.resources.firstAffordable()
+  if (next !== undefined)
+    check(state, next, state.load > 0, 'a task whose resources are free does not wait on an idle worker')
 }
 
 function checkTransfer(state: WorkerState, transfer: Transfer): void {

@@ -45,7 +45,7 @@ export function handBackDue(turn: Turn, _event: EventOf<'HandBackDue'>): void {
   const status = statusOf(state)
   if (status === 'running') return
   const reason = status === 'retiring' ? 'the worker is retiring' : 'the worker is paused'
-  for (const task of [...state.ready, ...state.waiting]) {
+  for (const task of [...state.ready, ...state.resources, ...state.waiting]) {
     if (!hasOpenFetch(task)) handBack(turn, task, reason)
   }
   if (state.waiting.size > 0) armHandBack(turn)
@@ -70,7 +70,8 @@ export function registered(turn: Turn, event: EventOf<'Registered'>): void {
 }
 
 function findAssigned(state: WorkerState, runId: EventOf<'RunCancelled'>['runId']): LocalTask | undefined {
-  for (const task of [...state.ready, ...state.waiting]) if (task.assignment?.runId === runId) return task
+  for (const task of [...state.ready, ...state.resources, ...state.waiting])
+    if (task.assignment?.runId === runId) return task
   return undefined
 }
 

@@ -16,6 +16,7 @@ export const ENTER: { readonly [To in LocalTaskState | 'forgotten']: Enter } = {
   released: enterReleased,
   waiting: enterWaiting,
   ready: (turn, task) => turn.state.ready.add(task),
+  constrained: (turn, task) => turn.state.resources.add(task),
   executing: () => {},
   memory: enterMemory,
   error: enterError,

@@ -8,6 +8,7 @@ export const LEAVE: { readonly [From in LocalTaskState]: Leave } = {
   released: () => {},
   waiting: (turn, task) => turn.state.waiting.delete(task),
   ready: (turn, task) => turn.state.ready.delete(task),
+  constrained: (turn, task) => turn.state.resources.delete(task),
   executing: leaveExecuting,
   memory: leaveMemory,
   error: (turn, task) => turn.state.erred.delete(task),
@@ -42,7 +43,7 @@ function leaveMemory(turn: Turn, task: LocalTask): void {
     const assignment = dependent.assignment
     if (assignment === null) continue
     assignment.missingInputs++
-    if (dependent.state === 'ready') turn.recommend(dependent, 'waiting')
+    if (dependent.state === 'ready' || dependent.state === 'constrained') turn.recommend(dependent, 'waiting')
   }
 }
 

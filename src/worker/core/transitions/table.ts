@@ -9,6 +9,7 @@ const NEVER: Row = {
   released: false,
   waiting: false,
   ready: false,
+  constrained: false,
   executing: false,
   memory: false,
   error: false,
@@ -21,8 +22,9 @@ const NEVER: Row = {
 /** `TRANSITIONS[from][to]`. Any assignment of a key goes through `waiting`; only `released` may be forgotten. */
 export const TRANSITIONS: { readonly [From in LocalTaskState]: Row } = {
   released: { ...NEVER, waiting: true, memory: true, fetch: true, missing: true, forgotten: true },
-  waiting: { ...NEVER, ready: true, released: true, error: true, memory: true },
+  waiting: { ...NEVER, ready: true, constrained: true, released: true, error: true, memory: true },
   ready: { ...NEVER, executing: true, waiting: true, released: true, error: true, memory: true },
+  constrained: { ...NEVER, executing: true, waiting: true, released: true, error: true, memory: true },
   executing: { ...NEVER, memory: true, error: true, waiting: true, released: true },
   memory: { ...NEVER, released: true, waiting: true },
   error: { ...NEVER, released: true, waiting: true, memory: true },

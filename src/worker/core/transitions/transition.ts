@@ -1,4 +1,5 @@
 import { invariant } from '../../../base/invariant.ts'
+import { demandOf } from '../resources.ts'
 import { isBlocked, type LocalTask, type WorkerState } from '../state.ts'
 import { storyOf } from '../story.ts'
 import type { NextState, Turn } from '../turn.ts'
@@ -51,7 +52,7 @@ function stillMeant(state: WorkerState, task: LocalTask, to: NextState): NextSta
   let meant: NextState | null = to
   const wanted = task.dependents.size > 0 || task.acquire
   if (to === 'forgotten') meant = wanted ? null : to
-  else if (to === 'ready') meant = task.assignment?.missingInputs === 0 && !isBlocked(state, task.key) ? to : null
+  else if (to === 'ready') meant = runnable(state, task)
   else if (to === 'waiting') meant = task.assignment === null ? null : to
   else if (to === 'released') meant = task.assignment === null ? to : null
   else if (to === 'flight') meant = canJoin(state, task) ? to : null
@@ -60,6 +61,11 @@ function stillMeant(state: WorkerState, task: LocalTask, to: NextState): NextSta
     else meant = task.state === 'released' ? 'forgotten' : 'released'
   }
   return meant !== null && TRANSITIONS[task.state][meant] ? meant : null
+}
+
+function runnable(state: WorkerState, task: LocalTask): 'ready' | 'constrained' | null {
+  if (task.assignment?.missingInputs !== 0 || isBlocked(state, task.key)) return null
+  return demandOf(task) === null ? 'ready' : 'constrained'
 }
 
 /** An abandoned transfer still brings what is wanted again. */
