@@ -28,6 +28,11 @@ export const CONFIG_KEYS = {
     default: 0.8,
     about: 'Process memory above this part of the limit stops the start of tasks and fetches.',
   },
+  'worker.memory.kill-task': {
+    kind: 'fraction-or-false',
+    default: 0.9,
+    about: 'Process memory above this part of the limit ends the task that exceeds what is reserved for it by most.',
+  },
   'worker.memory.max-spill': {
     kind: 'bytes-or-false',
     default: false,

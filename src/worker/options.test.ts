@@ -35,7 +35,13 @@ function start(options: Partial<WorkerStartOptions>): WorkerStartOptions {
 describe('the rungs of a worker', () => {
   it('are parts of its memory limit', () => {
     const { rungs, incomingBytesLimit } = resolveSettings(start({}))
-    expect(rungs).toEqual({ target: 0.6 * GIB, spill: 0.7 * GIB, pause: 0.8 * GIB, resume: 0.75 * GIB })
+    expect(rungs).toEqual({
+      target: 0.6 * GIB,
+      spill: 0.7 * GIB,
+      pause: 0.8 * GIB,
+      resume: 0.75 * GIB,
+      killTask: 0.9 * GIB,
+    })
     expect(incomingBytesLimit).toBe(Math.floor(0.1 * GIB))
   })
 
@@ -49,10 +55,10 @@ describe('the rungs of a worker', () => {
   })
 
   it('that are false are off, and none is on without a limit', () => {
-    const off = { 'worker.memory.target': false, 'worker.memory.spill': false, 'worker.memory.pause': false }
-    const none = Object.fromEntries(
-      ['target', 'spill', 'pause', 'resume'].map((name) => [name, Number.POSITIVE_INFINITY]),
-    )
+    const keys = ['target', 'spill', 'pause', 'kill-task']
+    const off = Object.fromEntries(keys.map((key) => [`worker.memory.${key}`, false]))
+    const infinite = Number.POSITIVE_INFINITY
+    const none = { target: infinite, spill: infinite, pause: infinite, resume: infinite, killTask: infinite }
     expect(resolveSettings(start({ config: off })).rungs).toEqual(none)
     expect(resolveSettings(start({ memoryLimit: 0 })).rungs).toEqual(none)
   })

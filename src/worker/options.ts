@@ -19,6 +19,7 @@ export interface MemoryRungs {
   readonly spill: number
   readonly pause: number
   readonly resume: number
+  readonly killTask: number
 }
 
 export interface WorkerSettings {
@@ -94,7 +95,7 @@ function checkMinimum(start: WorkerStartOptions, config: Config): void {
   throw new PlimsollError('CONFIG_INVALID', message, { key: 'worker.memory.minimum', memoryLimit, minimum, nthreads })
 }
 
-/** Inline, the process is not the worker's own: it is never paused for what the program around it does. */
+/** Inline, the process is not the worker's own: it is neither paused nor killed for what the program around it does. */
 function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inline'): MemoryRungs {
   const bytes = (fraction: number | false): number => part(fraction, memoryLimit)
   const pause = executor === 'inline' ? false : config.get('worker.memory.pause')
@@ -102,6 +103,7 @@ function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inl
     target: bytes(config.get('worker.memory.target')),
     spill: bytes(config.get('worker.memory.spill')),
     pause: bytes(pause),
+    killTask: bytes(executor === 'inline' ? false : config.get('worker.memory.kill-task')),
     resume: bytes(pause === false ? false : Math.max(pause / 2, pause - PAUSE_HYSTERESIS)),
   }
 }

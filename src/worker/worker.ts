@@ -26,7 +26,7 @@ import { story } from './core/story.ts'
 import { CoreDriver, type EventBody } from './core-driver.ts'
 import { createInlinePool, createProcessPool, type ExecutorPool, type ExecutorPoolEvents } from './executor/index.ts'
 import { heartbeat } from './heartbeat.ts'
-import { MemoryManager } from './memory/memory-manager.ts'
+import { MemoryManager, type ProcessSample } from './memory/memory-manager.ts'
 import { resolveSettings, type WorkerSettings } from './options.ts'
 import { PeerClient, type PeerConnection } from './peer-client.ts'
 import { PeerServer } from './peer-server.ts'
@@ -275,7 +275,7 @@ export class Worker {
         rungs,
         intervalMs: monitorIntervalMs,
         recentToOldMs,
-        readPrivateBytes: () => this.#readPrivateBytes(),
+        readProcesses: () => this.#readProcesses(),
         counted: () => {
           const { managed, disk, memoryTierFileBytes } = this.#store.totals
           pool?.statusPage?.setTierBytes(memoryTierFileBytes)
@@ -284,6 +284,7 @@ export class Worker {
         makeRoom: (managedBytes) => this.#store.makeRoom(managedBytes),
         onPause: () => this.#driver.dispatch({ kind: 'MemoryPaused' }),
         onResume: () => this.#driver.dispatch({ kind: 'MemoryResumed' }),
+        killExecutor: (pid, advice) => this.#killExecutor(pid, advice),
         running: () => this.#state?.running ?? 0,
         deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,
         collect: () => pool?.collect(),
@@ -293,11 +294,18 @@ export class Worker {
     )
   }
 
-  #readPrivateBytes(): number {
+  #readProcesses(): ProcessSample {
     const own = this.#ownMemory.read()
-    let bytes = own === null ? 0 : own.rssAnonBytes + own.swapBytes
-    for (const sample of this.#pool?.sample() ?? []) bytes += sample.privateBytes
-    return bytes
+    const executors = this.#pool?.sample() ?? []
+    let privateBytes = own === null ? 0 : own.rssAnonBytes + own.swapBytes
+    for (const sample of executors) privateBytes += sample.privateBytes
+    return { privateBytes, executors }
+  }
+
+  #killExecutor(pid: number, advice: string): void {
+    if (this.#pool?.killForMemory(pid, advice) !== true) return
+    this.#log.warn('executor {pid} is killed for its memory. {advice}', { pid, advice })
+    this.#link?.send({ op: 'log-event', topic: 'task-killed', fields: { pid, memory: this.#memory?.measures() } })
   }
 
   #relieve(): void {

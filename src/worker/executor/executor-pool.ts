@@ -93,9 +93,15 @@ export interface ExecutorSample {
   readonly vmDataBytes: number
   /** `privateBytes` when it had started and run nothing. */
   readonly baselineBytes: number
-  /** What it runs; null when idle, or when it runs several (io). */
-  readonly runId: RunId | null
-  readonly atMs: number
+  /** What its runs may take by what they asked for and by what is known of their functions, bytes; 0 when it runs nothing. */
+  readonly reservedBytes: number
+  /** It was killed and is not gone yet: its memory is still on its way back. */
+  readonly dying: boolean
+}
+
+/** What it took since it started, bytes. */
+export function growthOf({ privateBytes, baselineBytes }: ExecutorSample): number {
+  return Math.max(0, privateBytes - baselineBytes)
 }
 
 export interface ExecutorPool {
@@ -115,7 +121,6 @@ export interface ExecutorPool {
   forgetFunctions(ids: readonly FunctionId[]): void
   /** Reads the memory of all executors now. */
   sample(): readonly ExecutorSample[]
-  readonly lastSamples: readonly ExecutorSample[]
   readonly infos: readonly ExecutorInfo[]
   /** Leaders of the executors' process groups. */
   readonly pids: readonly number[]

@@ -141,9 +141,9 @@ export class ExecutorProcess {
   }
 
   /** Its memory now, with all its descendants; the last sample when it is dying (its memory returns later than it says). */
-  sample(nowMs: number, runId: RunId | null): ExecutorSample | null {
+  sample(nowMs: number, reservedBytes: number): ExecutorSample | null {
     const own = this.killCause === null ? this.#memory.read() : null
-    if (own === null) return this.lastSample
+    if (own === null) return this.lastSample === null ? null : { ...this.lastSample, dying: true }
     let privateBytes = own.rssAnonBytes + own.swapBytes
     if (nowMs - this.#childrenAtMs > DESCENDANTS_EVERY_MS) {
       this.#children = descendants(this.pid)
@@ -155,7 +155,8 @@ export class ExecutorProcess {
     }
     const baselineBytes =
       this.idleMemory === null ? privateBytes : this.idleMemory.rssAnonBytes + this.idleMemory.swapBytes
-    this.lastSample = { pid: this.pid, privateBytes, vmDataBytes: own.vmDataBytes, baselineBytes, runId, atMs: nowMs }
+    const { vmDataBytes } = own
+    this.lastSample = { pid: this.pid, privateBytes, vmDataBytes, baselineBytes, reservedBytes, dying: false }
     this.curve.push({ atMs: nowMs, bytes: privateBytes })
     return this.lastSample
   }

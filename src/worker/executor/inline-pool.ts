@@ -32,7 +32,6 @@ type Large = Extract<Outcome, { kind: 'large' }>
 class InlinePool implements ExecutorPool {
   readonly statusPage = null
   readonly pids: readonly number[] = []
-  readonly lastSamples = []
   readonly #options: InlinePoolOptions
   readonly #events: ExecutorPoolEvents
   readonly #runs = new Map<RunId, InlineRun>()

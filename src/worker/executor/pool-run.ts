@@ -19,6 +19,8 @@ export interface PoolRun {
   failedPlaces: number
   /** Why there is no place for its result. */
   placeError: PlimsollError | null
+  /** Highest growth of its executor that was seen while it ran, bytes. */
+  peakBytes: number
   /** Stops the timer of its timeout or of its cancellation. */
   stopTimer: (() => void) | null
 }
@@ -34,6 +36,7 @@ export function newPoolRun(request: RunRequest): PoolRun {
     place: null,
     failedPlaces: 0,
     placeError: null,
+    peakBytes: 0,
     stopTimer: null,
   }
 }

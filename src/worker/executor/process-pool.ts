@@ -13,14 +13,15 @@ import type { ExecutorInfo } from '../../protocol/scheduler-client.ts'
 import type { ExecutorToWorker, RunEnd } from '../../protocol/worker-executor.ts'
 import { Collections } from './collections.ts'
 import { type Certificate, deathCertificate, lostCertificate, timeoutCertificate } from './death-certificate.ts'
-import type {
-  ExecutorPool,
-  ExecutorPoolEvents,
-  ExecutorPoolOptions,
-  ExecutorSample,
-  PlaceAnswer,
-  RunRequest,
-  RunResult,
+import {
+  type ExecutorPool,
+  type ExecutorPoolEvents,
+  type ExecutorPoolOptions,
+  type ExecutorSample,
+  type PlaceAnswer,
+  type RunRequest,
+  type RunResult,
+  growthOf,
 } from './executor-pool.ts'
 import type { ExecutorEnd, ExecutorProcess, KillCause } from './executor-process.ts'
 import { Dispatcher } from './dispatcher.ts'
@@ -29,6 +30,7 @@ import type { OutputStream } from './output-log.ts'
 import { type PoolRun, newPoolRun, placeFailed } from './pool-run.ts'
 import { Seats, type SeatsEvents } from './seats.ts'
 import { TaskDurations } from './task-durations.ts'
+import { TaskPeaks } from './task-peaks.ts'
 
 export function createProcessPool(options: ExecutorPoolOptions, events: ExecutorPoolEvents): ExecutorPool {
   return new ProcessPool(options, events)
@@ -40,6 +42,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   readonly #seats: Seats
   readonly #runs = new Map<RunId, PoolRun>()
   readonly #durations = new TaskDurations()
+  readonly #peaks = new TaskPeaks()
   readonly #suspicion: IoSuspicion
   readonly #dispatcher: Dispatcher
   readonly #collections: Collections
@@ -80,16 +83,26 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     })
   }
 
-  get lastSamples(): readonly ExecutorSample[] {
-    return [...this.#seats.executors].map((executor) => executor.lastSample).filter((sample) => sample !== null)
-  }
-
   sample(): readonly ExecutorSample[] {
     const now = performance.now()
+    const samples: ExecutorSample[] = []
     for (const executor of this.#seats.executors) {
-      executor.sample(now, executor.concurrency === 1 ? this.statusPage.read(executor.slot).runId : null)
+      const runs = this.#runningIn(executor)
+      const reservedBytes = runs.reduce((sum, run) => sum + this.#peaks.reservation(run, this.#options.memoryLimit), 0)
+      const sample = executor.sample(now, reservedBytes)
+      if (sample === null) continue
+      samples.push(sample)
+      if (runs.length === 1) for (const run of runs) run.peakBytes = Math.max(run.peakBytes, growthOf(sample))
     }
-    return this.lastSamples
+    return samples
+  }
+
+  /** Without io, only one of those that it was handed has started. */
+  #runningIn(executor: ExecutorProcess): PoolRun[] {
+    if (executor.concurrency > 1) return [...executor.outstanding.values()]
+    const { runId } = this.statusPage.read(executor.slot)
+    const run = runId === null ? undefined : executor.outstanding.get(runId)
+    return run === undefined ? [] : [run]
   }
 
   depthFor(name: string): number {
@@ -302,6 +315,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     if (run === null) return
     const { runId, durationMs, stillMapped, grownBytes } = end
     this.#durations.note(run.request.name, durationMs)
+    if (executor.concurrency === 1) this.#peaks.note(run.request.name, Math.max(grownBytes, run.peakBytes))
     this.#suspicion.clear(run)
     if (run.cancelled) this.#endCancelled(run, stillMapped)
     else {

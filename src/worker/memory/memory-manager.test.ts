@@ -1,22 +1,42 @@
 import { describe, expect, it } from 'vitest'
 import { VirtualClock } from '../../base/clock.ts'
 import { deferred, type Deferred } from '../../base/deferred.ts'
+import type { MemoryRungs } from '../options.ts'
+import type { ExecutorSample } from '../executor/executor-pool.ts'
 import { MemoryManager } from './memory-manager.ts'
 
 /** A worker with a limit of 1000 bytes that a test fills by hand. */
-function start(overrides: { limit?: number } = {}) {
+function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
+  let looks = 0
   const clock = new VirtualClock()
   const events: string[] = []
   const orders: { below: number; done: Deferred<void> }[] = []
-  const now = { privateBytes: 100, tierBytes: 0, managed: 0, spilled: 0, running: 1, dead: 0 }
+  const now = {
+    privateBytes: 100,
+    tierBytes: 0,
+    managed: 0,
+    spilled: 0,
+    running: 1,
+    dead: 0,
+    executors: [] as ExecutorSample[],
+  }
   const manager = new MemoryManager(
     {
       clock,
       limit: overrides.limit ?? 1000,
-      rungs: { target: 600, spill: 700, pause: 800, resume: 750 },
+      rungs: overrides.rungs ?? { target: 600, spill: 700, pause: 800, resume: 750, killTask: 900 },
       intervalMs: 100,
       recentToOldMs: 30_000,
-      readPrivateBytes: () => now.privateBytes,
+      readProcesses: () => {
+        looks++
+        return { privateBytes: now.privateBytes, executors: now.executors }
+      },
+      killExecutor: (pid) => {
+        events.push(`kill ${pid}`)
+        now.executors = now.executors.map((executor) =>
+          executor.pid === pid ? { ...executor, dying: true } : executor,
+        )
+      },
       counted: () => ({ tierBytes: now.tierBytes, managed: now.managed, spilled: now.spilled }),
       makeRoom: (below) => {
         const done = deferred()
@@ -33,7 +53,7 @@ function start(overrides: { limit?: number } = {}) {
     50,
   )
   manager.start()
-  return { clock, events, orders, now, manager }
+  return { clock, events, orders, now, manager, looks: () => looks }
 }
 
 describe('freed values that are still mapped', () => {
@@ -138,5 +158,52 @@ describe('the memory ladder', () => {
     expect(manager.measures()).toMatchObject({ unmanaged: 100, unmanagedRecent: 200 })
     clock.advance(30_100)
     expect(manager.measures()).toMatchObject({ unmanaged: 300, unmanagedRecent: 0 })
+  })
+
+  it('kills the executor that is to blame above kill-task, one at a time', () => {
+    const { clock, events, now } = start()
+    const greedy: ExecutorSample = {
+      pid: 7,
+      privateBytes: 500,
+      vmDataBytes: 0,
+      baselineBytes: 10,
+      reservedBytes: 50,
+      dying: false,
+    }
+    now.executors = [{ ...greedy, pid: 6, privateBytes: 55 }, greedy]
+    now.privateBytes = 900
+    clock.advance(100)
+    expect(events).toEqual(['pause'])
+    now.privateBytes = 901
+    clock.advance(100)
+    expect(events).toEqual(['pause', 'kill 7'])
+    clock.advance(100)
+    expect(events).toEqual(['pause', 'kill 7'])
+    now.executors = [{ ...greedy, pid: 6, privateBytes: 455 }]
+    clock.advance(10)
+    expect(events).toEqual(['pause', 'kill 7', 'kill 6'])
+  })
+
+  it('looks the more often, the nearer kill-task is', () => {
+    const GIB = 2 ** 30
+    const { clock, now, looks } = start({
+      limit: 10 * GIB,
+      rungs: { target: 6 * GIB, spill: 7 * GIB, pause: 8 * GIB, resume: 7.5 * GIB, killTask: 9 * GIB },
+    })
+    const looksIn = (ms: number): number => {
+      const before = looks()
+      clock.advance(ms)
+      return looks() - before
+    }
+    expect(looksIn(1000)).toBe(10)
+    now.privateBytes = 8.9 * GIB
+    clock.advance(100)
+    expect(looksIn(1000)).toBe(20)
+    now.privateBytes = 8.99 * GIB
+    clock.advance(100)
+    expect(looksIn(1000)).toBe(100)
+    now.running = 0
+    clock.advance(100)
+    expect(looksIn(1000)).toBe(10)
   })
 })

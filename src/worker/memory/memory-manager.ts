@@ -1,18 +1,27 @@
-// Keeps a worker below its limit: samples process memory, reports the measures, and acts on two rungs of the ladder.
+// Keeps a worker below its limit: samples process memory, reports the measures, and acts on three rungs of the ladder.
 // `target` is the store's own (it counts every blob); the state machine pauses, this says when.
 //
 // L1. spill: process memory above the rung makes the store give up room until process memory would be below `target`. One
 //     order at a time; one that freed nothing is not repeated for a second.
 // L2. pause: above the rung the core is told to pause, below `resume` to go on. Between the two nothing changes.
-// L3. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced.
-// L4. Idle, values that were freed but are still mapped are given back soon: once per amount, since what a collection does
+// L3. kill-task: above the rung one executor is killed, if one is to blame (victim.ts).
+// L4. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced.
+// L5. Idle, values that were freed but are still mapped are given back soon: once per amount, since what a collection does
 //     not give back is held by something else. (A busy worker collects when the store needs the room.)
-// L5. Without a limit only L4 is done; the measures are taken all the same.
+// L6. Without a limit only L5 is done; the measures are taken all the same.
+// L7. The nearer `kill-task`, the more often it looks: a task can grow by gigabytes in a second.
 
 import type { Clock } from '../../base/clock.ts'
 import type { MemoryMeasures } from '../../protocol/scheduler-client.ts'
 import type { MemoryRungs } from '../options.ts'
+import type { ExecutorSample } from '../executor/executor-pool.ts'
 import { measure, processMemory, type MemorySample, SlidingMinimum } from './measures.ts'
+import { adviceFor, chooseVictim } from './victim.ts'
+
+export interface ProcessSample {
+  readonly privateBytes: number
+  readonly executors: readonly ExecutorSample[]
+}
 
 export interface MemoryManagerParts {
   readonly clock: Clock
@@ -21,14 +30,16 @@ export interface MemoryManagerParts {
   readonly rungs: MemoryRungs
   readonly intervalMs: number
   readonly recentToOldMs: number
-  /** Private memory of all processes of this worker, read now. */
-  readPrivateBytes(): number
+  /** Private memory of all processes of this worker, and what is known of its executors; read now. */
+  readProcesses(): ProcessSample
   /** What the store counts, which costs nothing to ask. */
   counted(): Omit<MemorySample, 'privateBytes'>
   /** Resolves when managed memory is below this, or nothing more can leave. */
   makeRoom(managedBytes: number): Promise<void>
   onPause(): void
   onResume(): void
+  /** Ends this executor and fails what it runs, with this advice. */
+  killExecutor(pid: number, advice: string): void
   /** Executions under way. */
   running(): number
   /** Bytes of freed values that only mappings in executors hold. */
@@ -40,9 +51,12 @@ export interface MemoryManagerParts {
 }
 
 const FRUITLESS_REST_MS = 1000
-/** Paused and idle for this long: L3. */
+/** How fast one task is taken to grow, bytes per second (L7). */
+const GROWTH_PER_SECOND = 2 * 2 ** 30
+const SHORTEST_INTERVAL_MS = 10
+/** Paused and idle for this long: L4. */
 const RELIEVE_AFTER_MS = 5000
-/** Idle for this long: L4. */
+/** Idle for this long: L5. */
 const COLLECT_AFTER_MS = 500
 
 export class MemoryManager {
@@ -63,11 +77,11 @@ export class MemoryManager {
     this.#parts = parts
     this.#peak = processPeak
     this.#oldUnmanaged = new SlidingMinimum(parts.recentToOldMs)
-    this.#privateBytes = parts.readPrivateBytes()
+    this.#privateBytes = parts.readProcesses().privateBytes
   }
 
   start(): void {
-    this.#cancelTimer = this.#parts.clock.after(this.#parts.intervalMs, () => {
+    this.#cancelTimer = this.#parts.clock.after(this.#delayMs(), () => {
       this.tick()
       this.start()
     })
@@ -92,7 +106,8 @@ export class MemoryManager {
   /** One look at process memory, and what follows from it. */
   tick(): void {
     const { clock, limit, rungs } = this.#parts
-    this.#privateBytes = this.#parts.readPrivateBytes()
+    const { privateBytes, executors } = this.#parts.readProcesses()
+    this.#privateBytes = privateBytes
     const sample = { ...this.#parts.counted(), privateBytes: this.#privateBytes }
     const now = clock.now()
     const process = processMemory(sample)
@@ -102,6 +117,24 @@ export class MemoryManager {
     if (limit === 0) return
     if (process > rungs.spill) this.#spill(process, sample.managed, now)
     this.#pauseOrResume(process, now)
+    if (process > rungs.killTask) this.#kill(process, executors)
+  }
+
+  /** Time in which the running tasks could grow up to `kill-task`. */
+  #delayMs(): number {
+    const { limit, rungs, intervalMs } = this.#parts
+    const running = this.#parts.running()
+    if (limit === 0 || running === 0) return intervalMs
+    const headroom = rungs.killTask - this.measures().process
+    const safeMs = (1000 * headroom) / (GROWTH_PER_SECOND * running)
+    return Math.min(intervalMs, Math.max(SHORTEST_INTERVAL_MS, safeMs))
+  }
+
+  #kill(process: number, executors: readonly ExecutorSample[]): void {
+    const { limit, rungs } = this.#parts
+    const shortage = { process, limit, pause: rungs.pause, killTask: rungs.killTask }
+    const victim = chooseVictim(executors, shortage)
+    if (victim !== null) this.#parts.killExecutor(victim.pid, adviceFor(victim, shortage))
   }
 
   #spill(process: number, managed: number, now: number): void {

@@ -1,0 +1,63 @@
+// A task that takes all memory while others work: what ends, and what goes on.
+
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { task } from '../../dist/index.js'
+import { FaultCluster, MIB, until } from './fault-cluster.ts'
+
+const LIMIT = 640 * MIB
+
+let faults: FaultCluster
+beforeAll(async () => {
+  faults = await FaultCluster.start({
+    nthreads: 2,
+    memoryLimit: LIMIT,
+    config: { 'scheduler.allowed-oom-failures': 0 },
+  })
+})
+afterAll(() => faults[Symbol.asyncDispose]())
+
+describe.skipIf(process.platform !== 'linux')('kill-task', () => {
+  it('ends the task that outgrows its reservation, while one within its own goes on', async () => {
+    const { client } = faults
+    const before = await faults.worker()
+    const stored = client.submit((n: number) => new Float64Array(n).fill(7), 50_000)
+    await stored.result()
+    const running = join(faults.folder, 'running')
+    const enough = join(faults.folder, 'enough')
+    const holder = client.submit(
+      task(
+        async (bytes: number, marker: string, until: string) => {
+          const fs = process.getBuiltinModule('node:fs')
+          const held = Buffer.alloc(bytes, 1)
+          fs.writeFileSync(marker, '')
+          while (!fs.existsSync(until)) await new Promise((resolve) => setTimeout(resolve, 20))
+          return held.length
+        },
+        { memory: '320 MiB' },
+      ),
+      280 * MIB,
+      running,
+      enough,
+    )
+    await until('the first task holds its memory', () => existsSync(running), Boolean)
+    const greedy = client.submit(async (step: number) => {
+      const all: Buffer[] = []
+      for (;;) {
+        all.push(Buffer.alloc(step, all.length))
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+    }, 4 * MIB)
+    const error = await greedy.exception({ timeout: '60s' })
+    expect(error).toMatchObject({ code: 'TASK_OUT_OF_MEMORY' })
+    expect(error?.message).toContain('worker.memory.kill-task')
+    writeFileSync(enough, '')
+    expect(await holder.result({ timeout: '30s' })).toBe(280 * MIB)
+    expect((await stored.result()).length).toBe(50_000)
+    const after = await faults.worker()
+    expect(after.pid).toBe(before.pid)
+    expect(after.restarts).toBe(before.restarts)
+    expect(after.processPeak).toBeLessThanOrEqual(LIMIT)
+  })
+})
