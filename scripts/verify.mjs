@@ -5,8 +5,8 @@ import { spawnSync } from 'node:child_process'
 
 /** @type {[name: string, command: string, args: string[]][]} */
 const STEPS = [
-  ['format', 'oxfmt', ['--check', 'src', 'test', 'examples', 'scripts']],
-  ['lint', 'oxlint', ['--type-aware', '--deny-warnings', 'src', 'test', 'examples', 'scripts']],
+  ['format', 'oxfmt', ['--check', 'src', 'test', 'examples', 'bench', 'scripts']],
+  ['lint', 'oxlint', ['--type-aware', '--deny-warnings', 'src', 'test', 'examples', 'bench', 'scripts']],
   ['types', 'tsc', ['-p', 'tsconfig.json']],
   ['unit, integration and end-to-end tests', 'vitest', ['run']],
   ['package', 'publint', ['--strict']],

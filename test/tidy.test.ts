@@ -55,6 +55,7 @@ function listFiles(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
     .map((entry) => relative(ROOT, join(entry.parentPath, entry.name)))
+    .filter((path) => !/(^|\/)(node_modules|\.venv)\//.test(path))
     .toSorted()
 }
 
@@ -64,7 +65,7 @@ function read(path: string): SourceFile {
 }
 
 const isTest = (path: string): boolean => /\.(test|conformance|test-d)\.ts$/.test(path) || path.startsWith('test/')
-const all = ['src', 'test', 'examples'].flatMap((folder) => listFiles(join(ROOT, folder))).map(read)
+const all = ['src', 'test', 'examples', 'bench'].flatMap((folder) => listFiles(join(ROOT, folder))).map(read)
 const sources = all.filter((file) => file.path.startsWith('src/') && !isTest(file.path))
 
 function folderOf(path: string): string {

@@ -1,0 +1,22 @@
+// All cases, in the order in which they are run and shown.
+
+import type { BenchCase } from '../case.ts'
+import { map } from './map.ts'
+
+export const CASES: readonly BenchCase[] = [map]
+
+/**
+ * The cases with these ids; `c` names every case that begins with it, such as `c-graph` and `c-futures`.
+ * @throws Error that names what does not exist.
+ */
+export function selectCases(ids: readonly string[]): BenchCase[] {
+  for (const id of ids) {
+    if (CASES.some((each) => names(id, each))) continue
+    throw new Error(`there is no case "${id}"; there are ${CASES.map((each) => each.id).join(', ')}`)
+  }
+  return CASES.filter((each) => ids.length === 0 || ids.some((id) => names(id, each)))
+}
+
+function names(id: string, bench: BenchCase): boolean {
+  return bench.id === id || bench.id.startsWith(`${id}-`)
+}
