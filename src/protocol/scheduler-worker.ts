@@ -8,6 +8,12 @@ import type { Holder, InputWire, TaskFailureKind, TaskOptionsWire } from './task
 /** Smaller runs first, compared element by element: [-user priority, generation of the graph, position in its order]. */
 export type Priority = readonly [user: number, generation: number, order: number]
 
+/** One assignment of a task. */
+export interface RunName {
+  readonly key: TaskKey
+  readonly runId: RunId
+}
+
 /** Stream messages, scheduler to worker. */
 export type SchedulerToWorker =
   | {
@@ -27,8 +33,8 @@ export type SchedulerToWorker =
     }
   /** Forget these keys whatever they are doing: stored ones are dropped, running ones are cancelled. */
   | { readonly op: 'free-keys'; readonly keys: readonly TaskKey[] }
-  /** Take back a task that was not started; answered by `steal-response`. */
-  | { readonly op: 'steal-request'; readonly key: TaskKey; readonly runId: RunId }
+  /** Give back those of these runs that were not started; each is answered in a `steal-response`, unless it ends first. */
+  | { readonly op: 'steal-request'; readonly runs: readonly RunName[] }
   /** End a running task: a flag first, its executor's group after `worker.cancel-grace`, at once with `force`. */
   | { readonly op: 'cancel-task'; readonly key: TaskKey; readonly runId: RunId; readonly force: boolean }
   | { readonly op: 'free-functions'; readonly ids: readonly FunctionId[] }
@@ -90,8 +96,8 @@ export type WorkerToScheduler =
   /** Values that were only in the process are in a file now. */
   | { readonly op: 'keys-durable'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
   | { readonly op: 'request-refresh-who-has'; readonly keys: readonly TaskKey[] }
-  /** `taken`: the task was not started and is the scheduler's again. */
-  | { readonly op: 'steal-response'; readonly key: TaskKey; readonly runId: RunId; readonly taken: boolean }
+  /** `taken`: runs that were not started and are the scheduler's again; `kept`: runs that go on here, or are unknown. */
+  | { readonly op: 'steal-response'; readonly taken: readonly RunName[]; readonly kept: readonly RunName[] }
   | { readonly op: 'worker-status-change'; readonly status: WorkerStatus }
   | { readonly op: 'log-event'; readonly topic: string; readonly fields: Readonly<Record<string, unknown>> }
 
@@ -149,6 +155,7 @@ export interface WorkerHeartbeat {
   readonly processPeak: number
   readonly spilledTotal: number
   readonly executors: readonly ExecutorInfo[]
+  /** Runs that have started. */
   readonly executing: readonly { readonly key: TaskKey; readonly runId: RunId; readonly runningMs: number }[]
   /** Bytes/s seen per peer since the last heartbeat. */
   readonly bandwidth: Readonly<Record<string, number>>

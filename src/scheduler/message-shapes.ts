@@ -82,7 +82,7 @@ export const WORKER_SHAPES: Shapes<WorkerToScheduler> = {
   'release-worker-data': { keys: isListOf(isKeyAndRun) },
   'keys-durable': { keys: isListOf(isKeyAndRun) },
   'request-refresh-who-has': { keys: isStrings },
-  'steal-response': { key: isString, runId: isCount, taken: isBoolean },
+  'steal-response': { taken: isListOf(isKeyAndRun), kept: isListOf(isKeyAndRun) },
   'worker-status-change': { status: isStatus },
   'log-event': { topic: isString, fields: isPlain },
 }

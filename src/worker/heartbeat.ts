@@ -17,8 +17,9 @@ export interface HeartbeatParts {
 /** What a worker tells its scheduler regularly. */
 export function heartbeat({ state, memory, pool, peers, spilledTotal, now }: HeartbeatParts): WorkerHeartbeat {
   const executing: WorkerHeartbeat['executing'][number][] = []
-  for (const { key, runId, startedAt, fate } of state.runs.values()) {
-    if (fate !== 'discard') executing.push({ key, runId, runningMs: now - startedAt })
+  for (const { key, runId, startedAt, fate, phase } of state.runs.values()) {
+    if (fate !== 'discard' && (phase === 'storing' || pool.hasStarted(runId)))
+      executing.push({ key, runId, runningMs: now - startedAt })
   }
   return {
     memory: memory.measures(),

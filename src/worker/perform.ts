@@ -43,6 +43,8 @@ export class Performer {
         return
       case 'CancelExecution':
         return this.#parts.pool().cancel(effect.runId, effect.force)
+      case 'WithdrawExecutions':
+        return desk.withdraw(effect.runIds)
       case 'StoreResult':
         return desk.storeResult(effect.runId)
       case 'DropResult':

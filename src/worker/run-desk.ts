@@ -114,6 +114,12 @@ export class RunDesk {
     onPlaceUnused: (place: Place): void => this.#parts.store.cancelPlace(place),
   }
 
+  /** Back from the executors, as far as they have not been started. */
+  withdraw(runIds: readonly RunId[]): void {
+    const kept = this.#parts.pool().withdraw(runIds)
+    if (kept.length > 0) this.#parts.dispatch({ kind: 'RunsKept', runIds: kept })
+  }
+
   /** The core wants it: into the store with it. */
   storeResult(runId: RunId): void {
     const finished = this.#results.get(runId)

@@ -530,10 +530,13 @@ describe('taking back', () => {
     const endless = script.compute(worker, 'endless', () => new Promise(() => {}))
     const queued = script.compute(worker, 'queued', () => 1)
     await script.until(() => script.heartbeats.at(-1)?.executing.some((run) => run.runId === endless) || undefined)
-    script.say(worker, { op: 'steal-request', key: taskKey('endless'), runId: runId(endless) })
-    script.say(worker, { op: 'steal-request', key: taskKey('queued'), runId: runId(queued) })
-    expect(await script.take('steal-response', 'endless')).toMatchObject({ taken: false })
-    expect(await script.take('steal-response', 'queued')).toMatchObject({ taken: true })
+    const runs = [
+      { key: taskKey('endless'), runId: runId(endless) },
+      { key: taskKey('queued'), runId: runId(queued) },
+    ]
+    script.say(worker, { op: 'steal-request', runs })
+    expect(await script.take('steal-response')).toMatchObject({ taken: [runs[1]], kept: [] })
+    expect(await script.take('steal-response')).toMatchObject({ taken: [], kept: [runs[0]] })
     script.say(worker, { op: 'cancel-task', key: taskKey('endless'), runId: runId(endless), force: false })
     await script.take('task-cancelled', 'endless')
     script.compute(worker, 'after', () => 1)

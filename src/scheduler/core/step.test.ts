@@ -293,7 +293,7 @@ describe('messages of old runs', () => {
       { op: 'task-erred', ...stale, kind: 'user', error: bytes(), durationMs: 1 },
       { op: 'reschedule', ...stale, reason: 'paused' },
       { op: 'task-cancelled', ...stale },
-      { op: 'steal-response', ...stale, taken: true },
+      { op: 'steal-response', taken: [stale], kept: [stale] },
     )
     expect(sim.take()).toEqual([])
     expect(sim.stateOf('x')).toBe('processing')

@@ -37,6 +37,8 @@ export type WorkerEffect =
     }
   | { readonly kind: 'Execute'; readonly runs: readonly RunOrder[] }
   | { readonly kind: 'CancelExecution'; readonly runId: RunId; readonly force: boolean }
+  /** Take these back from the executors: answered by `RunReturned`, or by `RunsKept` for what has started. */
+  | { readonly kind: 'WithdrawExecutions'; readonly runIds: readonly RunId[] }
   /** Put the result of this run into the store: answered by `ValueStored` or `ValueRefused`. */
   | { readonly kind: 'StoreResult'; readonly runId: RunId }
   | { readonly kind: 'DropResult'; readonly runId: RunId }

@@ -52,6 +52,8 @@ export type WorkerEvent = { readonly now: number } & (
     }
   /** It was never started; nobody is blamed. */
   | { readonly kind: 'RunReturned'; readonly runId: RunId; readonly reason: string }
+  /** These were to be withdrawn, but have started or ended. */
+  | { readonly kind: 'RunsKept'; readonly runIds: readonly RunId[] }
   | { readonly kind: 'RunCancelled'; readonly runId: RunId }
   /** The run ended because this input could not be read. */
   | {

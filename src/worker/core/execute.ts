@@ -43,6 +43,7 @@ function startRun(turn: Turn, task: LocalTask, weight: number): void {
     weight,
     startedAt: turn.now,
     phase: 'running',
+    recall: 'none',
     fate: 'keep',
     durationMs: 0,
   }

@@ -43,6 +43,8 @@ class Model {
   /** Results that the core ordered to store. */
   readonly storing = new Map<RunId, TaskKey>()
   readonly transfers = new Map<number, { readonly keys: { key: TaskKey; runId: RunId }[]; readonly peer: string }>()
+  /** What executors answer to a withdrawal. */
+  readonly later: Event[] = []
   readonly timers: { due: number; event: Event }[] = []
   /** Assignments that were given and not answered yet: each must be answered or freed. */
   readonly owed = new Map<RunId, TaskKey>()
@@ -66,6 +68,11 @@ class Model {
   send(event: Event): void {
     for (const effect of step(this.state, { now: this.now, ...event } as WorkerEvent)) this.perform(effect)
     this.check()
+    const next = this.later.shift()
+    if (next === undefined) return
+    // An executor that returns a run is done with it.
+    if (next.kind === 'RunReturned' && !this.running.delete(next.runId)) return
+    this.send(next)
   }
 
   receive(...messages: SchedulerToWorker[]): void {
@@ -83,6 +90,12 @@ class Model {
       case 'Execute':
         for (const run of effect.runs) this.start(run)
         return
+      case 'WithdrawExecutions': {
+        const returned = effect.runIds.filter((id) => this.running.has(id) && this.prng.int(2) === 0)
+        for (const id of returned) this.later.push({ kind: 'RunReturned', runId: id, reason: 'withdrawn' })
+        this.later.push({ kind: 'RunsKept', runIds: effect.runIds.filter((id) => !returned.includes(id)) })
+        return
+      }
       case 'CancelExecution':
         expect(this.running.has(effect.runId)).toBe(true)
         return
@@ -145,7 +158,7 @@ class Model {
         expect(this.owed.delete(message.runId)).toBe(true)
         return
       case 'steal-response':
-        if (message.taken) expect(this.owed.delete(message.runId)).toBe(true)
+        for (const { runId } of message.taken) expect(this.owed.delete(runId)).toBe(true)
         return
       case 'add-keys':
         for (const { key, runId } of message.keys) expect(this.store.get(key)).toBe(runId)
@@ -182,7 +195,7 @@ class Model {
       case 1:
         return { op: 'free-keys', keys: [key, assigned[1]] }
       case 2:
-        return { op: 'steal-request', key: assigned[1], runId: assigned[0] }
+        return { op: 'steal-request', runs: [...this.owed].map(([runId, key]) => ({ key, runId })) }
       case 3:
         return { op: 'cancel-task', key: assigned[1], runId: assigned[0], force: this.prng.int(2) === 0 }
       case 4:

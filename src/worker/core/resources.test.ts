@@ -132,8 +132,9 @@ describe('a constrained task', () => {
   it('is given to a thief, handed back by a paused worker, and taken back by the scheduler (6.4-4, 6.4-8)', () => {
     const core = supply(4, { GPU: 1 })
     for (const [n, key] of ['holds', 'stolen', 'freed', 'left'].entries()) core.compute(key, n + 1, GPU)
-    const steal = core.receive({ op: 'steal-request', key: 'stolen' as never, runId: runId(2) })
-    expect(messagesOf(steal)).toEqual([{ op: 'steal-response', key: 'stolen', runId: 2, taken: true }])
+    const runs = [{ key: 'stolen' as never, runId: runId(2) }]
+    const steal = core.receive({ op: 'steal-request', runs })
+    expect(messagesOf(steal)).toEqual([{ op: 'steal-response', taken: runs, kept: [] }])
     core.receive({ op: 'free-keys', keys: ['freed' as never] })
     core.send({ kind: 'MemoryPaused' })
     core.now += 500

@@ -95,6 +95,8 @@ export interface Run {
   readonly weight: number
   readonly startedAt: number
   phase: 'running' | 'storing'
+  /** Asked back from the executor in case it has not started: for the scheduler, or because the worker paused. */
+  recall: 'none' | 'pause' | 'steal'
   /** What becomes of its result. `cancel`: dropped and reported; `discard`: dropped, and nobody asks any more. */
   fate: 'keep' | 'cancel' | 'discard'
   durationMs: number

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { runId, taskKey, workerId } from '../../base/ids.ts'
+import { runId, type RunId, taskKey, type TaskKey, workerId } from '../../base/ids.ts'
 import {
   computeTask,
   Core,
@@ -15,7 +15,6 @@ import {
   sent,
   stored,
 } from './fixture.conformance.ts'
-import type { SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
 import type { InputWire } from '../../protocol/tasks.ts'
 import { statusOf, wantsReplica } from './state.ts'
 import { story } from './story.ts'
@@ -195,19 +194,37 @@ describe('freeing, cancelling and stealing', () => {
   it('gives a task that was not started to a thief, and no other', () => {
     const core = new Core()
     core.receive(computeTask('a', 1), computeTask('b', 2))
-    const steal = (key: string, run: number): SchedulerToWorker => ({
-      op: 'steal-request',
-      key: taskKey(key),
-      runId: runId(run),
-    })
-    expect(core.receive(steal('a', 1), steal('b', 2), steal('b', 2), steal('x', 9))).toEqual([
-      sent(
-        { op: 'steal-response', key: 'a', runId: 1, taken: false },
-        { op: 'steal-response', key: 'b', runId: 2, taken: true },
-        { op: 'steal-response', key: 'b', runId: 2, taken: false },
-        { op: 'steal-response', key: 'x', runId: 9, taken: false },
-      ),
+    const run = (key: string, id: number): { key: TaskKey; runId: RunId } => ({ key: taskKey(key), runId: runId(id) })
+    const [a, b, x] = [run('a', 1), run('b', 2), run('x', 9)]
+    expect(core.receive({ op: 'steal-request', runs: [a, b, b, x] })).toEqual([
+      { kind: 'WithdrawExecutions', runIds: [1] },
+      sent({ op: 'steal-response', taken: [b], kept: [b, x] }),
     ])
+    expect(core.send({ kind: 'RunsKept', runIds: [runId(1)] })).toEqual([
+      sent({ op: 'steal-response', taken: [], kept: [a] }),
+    ])
+    expect(core.stateOf('a')).toBe('executing')
+  })
+
+  it('gives a thief what an executor has and did not start; asked twice it answers once', () => {
+    const core = new Core()
+    core.receive(computeTask('a', 1))
+    const runs = [{ key: taskKey('a'), runId: runId(1) }]
+    core.receive({ op: 'steal-request', runs })
+    expect(core.receive({ op: 'steal-request', runs })).toEqual([])
+    expect(core.send({ kind: 'RunReturned', runId: runId(1), reason: 'withdrawn' })).toEqual([
+      sent({ op: 'steal-response', taken: runs, kept: [] }),
+    ])
+    expect(core.stateOf('a')).toBe('unknown')
+  })
+
+  it('answers a theft with the end of the run when that comes first', () => {
+    const core = new Core()
+    core.receive(computeTask('a', 1))
+    core.receive({ op: 'steal-request', runs: [{ key: taskKey('a'), runId: runId(1) }] })
+    core.finish(1)
+    expect(core.stateOf('a')).toBe('memory')
+    expect(core.send({ kind: 'RunsKept', runIds: [runId(1)] })).toEqual([])
   })
 
   it('wipes everything, and blocks a key until its old run is really over', () => {

@@ -2,7 +2,7 @@
 // of keys grow while they are the last one, so a step that touches a thousand keys sends one message.
 
 import type { RunId, TaskKey } from '../../base/ids.ts'
-import type { WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
+import type { RunName, WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
 import type { RunOrder, WorkerEffect } from './effects.ts'
 import type { ReplicaName } from './events.ts'
 import type { LocalTask, LocalTaskState, WorkerState } from './state.ts'
@@ -24,6 +24,7 @@ export class Turn {
   #messages: WorkerToScheduler[] | null = null
   #freed: ReplicaName[] | null = null
   #runs: RunOrder[] | null = null
+  #withdrawn: RunId[] | null = null
 
   constructor(state: WorkerState, now: number, cause: string) {
     this.state = state
@@ -53,6 +54,11 @@ export class Turn {
     this.#runs.push(order)
   }
 
+  withdraw(runId: RunId): void {
+    this.#withdrawn ??= []
+    this.#withdrawn.push(runId)
+  }
+
   free(key: TaskKey, runId: RunId): void {
     this.#freed ??= []
     this.#freed.push({ key, runId })
@@ -75,6 +81,16 @@ export class Turn {
     this.#growing('keys-durable').push({ key, runId })
   }
 
+  sendStealAnswer(run: RunName, taken: boolean): void {
+    let last = this.#messages?.at(-1)
+    if (last?.op !== 'steal-response') {
+      last = { op: 'steal-response', taken: [], kept: [] }
+      this.send(last)
+    }
+    const runs = (taken ? last.taken : last.kept) as RunName[]
+    runs.push(run)
+  }
+
   sendRefresh(key: TaskKey): void {
     this.#growing('request-refresh-who-has').push(key)
   }
@@ -83,6 +99,7 @@ export class Turn {
   finish(): WorkerEffect[] {
     const effects = this.#effects
     if (this.#freed !== null) effects.unshift({ kind: 'FreeFromStore', values: this.#freed })
+    if (this.#withdrawn !== null) effects.push({ kind: 'WithdrawExecutions', runIds: this.#withdrawn })
     if (this.#runs !== null) effects.push({ kind: 'Execute', runs: this.#runs })
     if (this.#messages !== null) effects.push({ kind: 'SendToScheduler', messages: this.#messages })
     return effects

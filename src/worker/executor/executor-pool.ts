@@ -110,6 +110,10 @@ export interface ExecutorPool {
   run(request: RunRequest): void
   /** Ends a run: at once when it was not started; else by its signal, and after the grace by ending its executor (`force`: without grace). */
   cancel(runId: RunId, force: boolean): void
+  /** Takes back those of these runs that have not started (`onReturned`, later); returns the others. */
+  withdraw(runIds: readonly RunId[]): readonly RunId[]
+  /** False while it waits in the pool, or behind another run in an executor. */
+  hasStarted(runId: RunId): boolean
   /** Asks executors that hold many bytes of dead mappings for a collection, within 5 % of their time. */
   collect(): void
   /** Ends the executor with this pid because of its memory: its task fails as out of memory. False when there is none. */

@@ -88,6 +88,20 @@ class InlinePool implements ExecutorPool {
     })
   }
 
+  withdraw(runIds: readonly RunId[]): readonly RunId[] {
+    return runIds.filter((runId) => {
+      const run = this.#runs.get(runId)
+      if (run === undefined || run.started || run.cancelled) return true
+      this.#queue = this.#queue.filter((queued) => queued !== run)
+      this.#setTimer(run, 0, () => this.#end(run, () => this.#events.onReturned({ runId, reason: 'it was withdrawn' })))
+      return false
+    })
+  }
+
+  hasStarted(runId: RunId): boolean {
+    return this.#runs.get(runId)?.started === true
+  }
+
   collect(): void {}
 
   killForMemory(): boolean {

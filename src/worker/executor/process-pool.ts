@@ -128,6 +128,30 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     else this.#stopRunning(run, executor, force)
   }
 
+  withdraw(runIds: readonly RunId[]): readonly RunId[] {
+    const handedOver = new Map<ExecutorProcess, PoolRun[]>()
+    const taken: PoolRun[] = []
+    for (const runId of runIds) {
+      const run = this.#runs.get(runId)
+      if (run === undefined || run.cancelled || (run.executor !== null && run.executor.concurrency > 1)) continue
+      if (run.executor === null) {
+        this.#dispatcher.remove(run)
+        taken.push(run)
+      } else if (handedOver.has(run.executor)) handedOver.get(run.executor)?.push(run)
+      else handedOver.set(run.executor, [run])
+    }
+    for (const [executor, runs] of handedOver) taken.push(...this.#dispatcher.takeBack(executor, runs))
+    const gone = new Set(taken.map((run) => run.request.runId))
+    for (const run of taken) this.#later(run, () => this.#returned(run, 'it was withdrawn'))
+    return runIds.filter((runId) => !gone.has(runId))
+  }
+
+  hasStarted(runId: RunId): boolean {
+    const run = this.#runs.get(runId)
+    if (run === undefined || run.executor === null) return false
+    return run.executor.concurrency > 1 || this.statusPage.started(run.executor.slot) >= run.sequence
+  }
+
   collect(): void {
     this.#collections.request()
   }
@@ -464,6 +488,11 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   #endCancelled(run: PoolRun, stillMapped: readonly TaskKey[]): void {
     this.#end(run)
     this.#events.onCancelled({ runId: run.request.runId, stillMapped })
+  }
+
+  #returned(run: PoolRun, reason: string): void {
+    this.#end(run)
+    this.#events.onReturned({ runId: run.request.runId, reason })
   }
 
   #erred(run: PoolRun, { kind, error }: Certificate, durationMs: number, stillMapped: readonly TaskKey[] = []): void {

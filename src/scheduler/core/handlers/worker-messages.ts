@@ -26,8 +26,8 @@ const HANDLERS: Handlers = {
   'release-worker-data': (state, worker, { keys }) => releaseWorkerData(state, worker, keys),
   'keys-durable': (state, worker, { keys }) => keysDurable(state, worker, keys),
   'request-refresh-who-has': (state, worker, { keys }) => refreshWhoHas(state, worker, keys),
-  'steal-response': (state, worker, message) => {
-    if (message.taken) givenBack(state, worker, message.key, message.runId, false)
+  'steal-response': (state, worker, { taken }) => {
+    for (const { key, runId } of taken) givenBack(state, worker, key, runId, false)
   },
   'worker-status-change': (state, worker, { status }) => {
     worker.status = status

@@ -3,6 +3,13 @@
 import type { TaskRecord } from '../records.ts'
 import { recommend, type SchedulerState } from '../state.ts'
 
+/** To be called with the step from an active state to `released`: the task is looked at first, its inputs after it, so that
+ *  a task that only starts anew finds them where they were. */
+export function giveUpActive(state: SchedulerState, task: TaskRecord): void {
+  recommend(state, task, 'settled')
+  leaveActive(state, task)
+}
+
 /** To be called with the step out of the active states: inputs that nobody else waits for are looked at again. */
 export function leaveActive(state: SchedulerState, task: TaskRecord): void {
   for (const input of task.dependencies) {

@@ -3,7 +3,7 @@
 import { removeLoad } from '../occupancy.ts'
 import type { TaskRecord } from '../records.ts'
 import { become, type Arrival, type SchedulerState } from '../state.ts'
-import { leaveActive } from './active.ts'
+import { giveUpActive, leaveActive } from './active.ts'
 import { enterMemory } from './memory.ts'
 
 /** The run of the task is over where it was: nothing has to be said to its worker any more. */
@@ -26,5 +26,5 @@ export function processingToReleased(state: SchedulerState, task: TaskRecord): v
   removeLoad(state, task)
   if (worker !== null) state.outbox.freeKey(worker, task.key)
   become(state, task, 'released')
-  leaveActive(state, task)
+  giveUpActive(state, task)
 }

@@ -7,12 +7,12 @@ import { transferUs } from '../transfer-cost.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import { become, fetchableHolders, nextRun, recommend, troubleOf, type SchedulerState } from '../state.ts'
 import type { InputWire } from '../../../protocol/tasks.ts'
-import { leaveActive } from './active.ts'
+import { giveUpActive } from './active.ts'
 
 export function waitingToReleased(state: SchedulerState, task: TaskRecord): void {
   task.waitingOn = 0
   become(state, task, 'released')
-  leaveActive(state, task)
+  giveUpActive(state, task)
 }
 
 /** Finds a place for a runnable task (waiting with all inputs, queued, no-worker): it ends in processing, queued, no-worker or erred. */
@@ -37,7 +37,7 @@ export function place(state: SchedulerState, task: TaskRecord): void {
 export function queuedToReleased(state: SchedulerState, task: TaskRecord): void {
   leavePlace(state, task)
   become(state, task, 'released')
-  leaveActive(state, task)
+  giveUpActive(state, task)
 }
 
 function leavePlace(state: SchedulerState, task: TaskRecord): void {

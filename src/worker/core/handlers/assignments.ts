@@ -5,7 +5,7 @@ import type { MessageOf } from '../events.ts'
 import { addHolders, forgetHolders } from '../holders.ts'
 import { withMember } from '../lazy-set.ts'
 import { comparePriority } from '../ready-queue.ts'
-import { isBlocked, isParked, type LocalTask, obtainTask, statusOf, type WorkerState } from '../state.ts'
+import { isBlocked, isParked, type LocalTask, obtainTask, type Run, statusOf, type WorkerState } from '../state.ts'
 import { dropAssignment } from '../transitions/enter.ts'
 import { settle, transition } from '../transitions/transition.ts'
 import type { Turn } from '../turn.ts'
@@ -141,12 +141,32 @@ export function freeKeys(turn: Turn, message: MessageOf<'free-keys'>): void {
   }
 }
 
+/** What waits here goes back at once; what an executor has only if that has not started it. */
 export function stealRequest(turn: Turn, message: MessageOf<'steal-request'>): void {
-  const { key, runId } = message
-  const task = turn.state.tasks.get(key)
-  const taken = task?.assignment?.runId === runId && task.state !== 'executing'
-  if (taken) abandonAssignment(turn, task)
-  turn.send({ op: 'steal-response', key, runId, taken })
+  for (const { key, runId } of message.runs) {
+    const task = turn.state.tasks.get(key)
+    if (task?.assignment?.runId !== runId) turn.sendStealAnswer({ key, runId }, false)
+    else if (task.run === null) giveToThief(turn, task)
+    else recall(turn, task.run, 'steal')
+  }
+}
+
+/** The task is the scheduler's again: it asked for it. */
+export function giveToThief(turn: Turn, task: LocalTask): void {
+  if (task.assignment === null) return
+  turn.sendStealAnswer({ key: task.key, runId: task.assignment.runId }, true)
+  abandonAssignment(turn, task)
+}
+
+/** Asks for a run back that its executor may not have started. */
+export function recall(turn: Turn, run: Run, why: 'pause' | 'steal'): void {
+  const { key, runId, phase, fate } = run
+  if (phase !== 'running' || fate !== 'keep') {
+    if (why === 'steal') turn.sendStealAnswer({ key, runId }, false)
+    return
+  }
+  if (run.recall === 'none') turn.withdraw(runId)
+  if (run.recall !== 'steal') run.recall = why
 }
 
 export function cancelTask(turn: Turn, message: MessageOf<'cancel-task'>): void {

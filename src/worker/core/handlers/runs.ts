@@ -8,7 +8,7 @@ import { dropAssignment } from '../transitions/enter.ts'
 import { forgetValue } from '../transitions/leave.ts'
 import { transition } from '../transitions/transition.ts'
 import type { Turn } from '../turn.ts'
-import { handBack, sendFinished, unblock } from './assignments.ts'
+import { giveToThief, handBack, sendFinished, unblock } from './assignments.ts'
 
 /** An executor that keeps dying before it starts a task says something about this worker, not about the task. */
 const RETURNS_MAX = 5
@@ -77,13 +77,25 @@ function failRun(
   transition(turn, task, 'error')
 }
 
+/** Nobody is blamed. What was asked back goes where it was asked for, or waits here for the end of the pause. */
 export function runReturned(turn: Turn, event: EventOf<'RunReturned'>): void {
+  const recalled = turn.state.runs.get(event.runId)?.recall ?? 'none'
   const task = endRun(turn, event.runId)
   if (task === null || task.assignment === null) return
-  task.assignment.returns++
+  if (recalled === 'steal') return giveToThief(turn, task)
+  if (recalled === 'none') task.assignment.returns++
   if (task.assignment.returns > RETURNS_MAX)
     handBack(turn, task, `executors gave it back ${RETURNS_MAX + 1} times: ${event.reason}`)
   else transition(turn, task, 'waiting')
+}
+
+export function runsKept(turn: Turn, event: EventOf<'RunsKept'>): void {
+  for (const runId of event.runIds) {
+    const run = turn.state.runs.get(runId)
+    if (run === undefined) continue
+    if (run.recall === 'steal' && run.fate === 'keep') turn.sendStealAnswer({ key: run.key, runId }, false)
+    run.recall = 'none'
+  }
 }
 
 /** Nobody here asked for it, or `endRun` would have dealt with it. */
@@ -94,6 +106,7 @@ export function runCancelled(turn: Turn, event: EventOf<'RunCancelled'>): void {
 
 /** A replica that cannot be read is lost; the task waits for another one, nobody is blamed. */
 export function inputBad(turn: Turn, event: EventOf<'InputBad'>): void {
+  const stolen = turn.state.runs.get(event.runId)?.recall === 'steal'
   const task = endRun(turn, event.runId)
   const input = turn.state.tasks.get(event.key)
   if (input?.state === 'memory' && (event.valueRunId === null || input.runId === event.valueRunId)) {
@@ -101,6 +114,7 @@ export function inputBad(turn: Turn, event: EventOf<'InputBad'>): void {
     transition(turn, input, 'released')
   }
   if (task === null || task.assignment === null) return
+  if (stolen) return giveToThief(turn, task)
   task.assignment.returns++
   if (task.assignment.returns > RETURNS_MAX)
     handBack(turn, task, `input ${event.key} could not be read: ${event.reason}`)

@@ -7,7 +7,7 @@ import { dropAssignment } from '../transitions/enter.ts'
 import { forgetValue } from '../transitions/leave.ts'
 import { transition } from '../transitions/transition.ts'
 import type { Turn } from '../turn.ts'
-import { abandonAssignment, handBack } from './assignments.ts'
+import { abandonAssignment, handBack, recall } from './assignments.ts'
 import { armHandBack } from './hand-back-timer.ts'
 
 export function setStatus(turn: Turn, message: MessageOf<'set-status'>): void {
@@ -34,8 +34,12 @@ function changeStatus(turn: Turn, change: (state: WorkerState) => void): void {
   const status = statusOf(turn.state)
   if (status === before) return
   turn.send({ op: 'worker-status-change', status })
-  if (status === 'running') turn.fetchesMayStart = true
-  else armHandBack(turn)
+  if (status === 'running') {
+    turn.fetchesMayStart = true
+    return
+  }
+  for (const run of turn.state.runs.values()) recall(turn, run, 'pause')
+  armHandBack(turn)
 }
 
 /** A paused worker strands nothing: what has not started and has no open fetch is the scheduler's again. */
