@@ -33,6 +33,11 @@ export const CONFIG_KEYS = {
     default: 0.9,
     about: 'Process memory above this part of the limit ends the task that exceeds what is reserved for it by most.',
   },
+  'worker.memory.terminate': {
+    kind: 'fraction-or-false',
+    default: 0.95,
+    about: 'Private memory of its processes above this part of the limit makes the nanny kill and restart the worker.',
+  },
   'worker.memory.max-spill': {
     kind: 'bytes-or-false',
     default: false,

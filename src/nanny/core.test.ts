@@ -10,6 +10,7 @@ import {
   type NannyPhase,
   type NannyState,
   stepNanny,
+  TERMINATIONS_WINDOW_MS,
   type TimerName,
 } from './core.ts'
 
@@ -193,6 +194,7 @@ const EVENTS: Readonly<Record<string, (h: Harness) => NannyEffect[]>> = {
   WorkerStartFailed: (h) => h.step('WorkerStartFailed', { message: 'bad limit' }),
   WorkerClosing: (h) => h.step('WorkerClosing', { reason: 'retired' }),
   WorkerExited: (h) => h.exited(),
+  MemoryExceeded: (h) => h.step('MemoryExceeded', { privateBytes: 96, terminateBytes: 95 }),
   GroupsGone: (h) => h.step('GroupsGone', {}),
   DirectoriesPurged: (h) => h.step('DirectoriesPurged', {}),
   CloseAsked: (h) => h.step('CloseAsked', { reason: 'done', force: false }),
@@ -231,6 +233,7 @@ starting/failed | RestartAsked -> stopping/killed/wipe: -start SIGKILL +escalate
 starting/failed | TimerDue -> stopping/killed/end: SIGKILL +escalate
 running | WorkerClosing -> closing: +escalate
 running | WorkerExited -> reaping/restart: ReapGroups
+running | MemoryExceeded -> stopping/killed/restart: log-event SIGKILL +escalate
 running | CloseAsked -> stopping/asked/end: AskWorkerToClose +escalate
 running | CloseAsked(force) -> stopping/killed/end: SIGKILL +escalate
 running | RestartAsked -> stopping/killed/wipe: SIGKILL +escalate
@@ -345,6 +348,39 @@ describe('a death nobody asked for', () => {
       h.now += 20_001
     }
     expect(h.state.restarts).toBe(50)
+  })
+})
+
+describe('a worker above terminate', () => {
+  const terminate = (h: Harness): NannyEffect[] => {
+    const effects = h.step('MemoryExceeded', { privateBytes: 96 * 2 ** 20, terminateBytes: 95 * 2 ** 20 })
+    h.exited()
+    effects.push(...h.step('GroupsGone', {}))
+    if (h.state.phase.kind === 'waiting') {
+      h.due('backoff')
+      h.step('WorkerStarted', { address: 'tcp://a' })
+    }
+    return effects
+  }
+
+  it('is killed, with an event that says why, and started again without its death being counted', () => {
+    const h = new Harness().running()
+    const [event] = terminate(h)
+    expect(event).toMatchObject({ message: { op: 'log-event', topic: 'worker-restart-memory' } })
+    expect(h.state).toMatchObject({ phase: { kind: 'running' }, incarnation: 2, restarts: 1, deaths: [] })
+  })
+
+  it('is given up the third time within a minute, with the numbers', () => {
+    const h = new Harness().running()
+    terminate(h)
+    h.now += TERMINATIONS_WINDOW_MS
+    terminate(h)
+    h.now += TERMINATIONS_WINDOW_MS - 1
+    terminate(h)
+    expect(h.state.phase.kind).toBe('running')
+    const finish = terminate(h).at(-1)
+    expect(finish).toMatchObject({ kind: 'Finish', failed: true })
+    expect(h.state.phase).toMatchObject({ reason: expect.stringMatching(/3 times .*96\.00 MiB.*95\.00 MiB/) as string })
   })
 })
 
@@ -481,7 +517,7 @@ class World {
       expect([this.alive, this.groups], 'directories in use are purged').toEqual([false, false])
       this.purging = true
     }
-    if (effect.kind === 'TellScheduler') {
+    if (effect.kind === 'TellScheduler' && effect.message.op !== 'log-event') {
       if (effect.message.op === 'worker-exited') expect(this.groups, 'told too early (N4)').toBe(false)
       this.told.push(`${effect.message.op} ${effect.message.op === 'worker-exited' ? effect.message.incarnation : ''}`)
     }
@@ -524,6 +560,7 @@ const worldStep = fc.oneof(
   fc.constant((w: World) => w.exit()),
   fc.constant((w: World) => w.settle()),
   fc.constant((w: World) => w.send('RestartAsked', { generation: 1 })),
+  fc.constant((w: World) => w.send('MemoryExceeded', { privateBytes: 96, terminateBytes: 95 })),
   fc.nat().map((pick) => (w: World) => w.fire(pick)),
   fc.integer({ min: 0, max: 90_000 }).map((ms) => (w: World) => void (w.h.now += ms)),
 )

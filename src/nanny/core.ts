@@ -7,10 +7,13 @@
 // N3. `Finish` is the last effect; nothing follows it.
 // N4. The scheduler is told of every death once, when the process and its executors are gone, and `worker-gone` last.
 // N5. A timer counts only if its serial is the one that was set last under its name.
-// N6. Directories are kept over a restart (stored values are adopted), except when the scheduler asked for a wipe.
+// N6. A worker that is ended for its memory (`terminate`) is started again, but not for ever: the third time within
+//     a minute it is given up.
+// N7. Directories are kept over a restart (stored values are adopted), except when the scheduler asked for a wipe.
 
 import type { RunId, WorkerId } from '../base/ids.ts'
 import { invariant } from '../base/invariant.ts'
+import { formatBytes } from '../base/units.ts'
 import type { NannyToScheduler } from '../protocol/nanny.ts'
 
 export interface NannyLimits {
@@ -41,6 +44,8 @@ export type NannyEvent = { readonly now: number } & (
       readonly running: readonly RunId[]
       readonly stderrTail: string
     }
+  /** Private memory of the worker's processes stayed above `terminate`; both in bytes. */
+  | { readonly kind: 'MemoryExceeded'; readonly privateBytes: number; readonly terminateBytes: number }
   | { readonly kind: 'GroupsGone' }
   | { readonly kind: 'DirectoriesPurged' }
   /** `force`: kill at once instead of asking. */
@@ -99,6 +104,8 @@ export interface NannyState {
   restarts: number
   /** When unasked-for deaths happened, ascending; older ones than the window are dropped at each death. */
   deaths: number[]
+  /** When the worker was ended for its memory, ascending, within the last minute. */
+  terminations: number[]
   /** Deaths before readiness since the last start that succeeded. Restarts that never get ready are not told by `deaths` alone: they may be slow. */
   failedStarts: number
   hasStartedOnce: boolean
@@ -114,6 +121,9 @@ export const TERMINATE_GRACE_MS = 1_000
 export const KILL_GRACE_MS = 10_000
 /** How long a worker that closes by itself may take. */
 export const CLOSING_GRACE_MS = 30_000
+/** N6. */
+export const TERMINATIONS_MAX = 3
+export const TERMINATIONS_WINDOW_MS = 60_000
 export const BACKOFF_MIN_MS = 200
 /** Well within `scheduler.worker-grace`: the scheduler waits that long for the values that the worker has in files. */
 export const BACKOFF_MAX_MS = 5_000
@@ -126,6 +136,7 @@ export function createNannyState(workerId: WorkerId, limits: NannyLimits): Nanny
     incarnation: 0,
     restarts: 0,
     deaths: [],
+    terminations: [],
     failedStarts: 0,
     hasStartedOnce: false,
     connected: false,
@@ -202,6 +213,18 @@ const handlers: Handlers = {
       default:
         return []
     }
+  },
+
+  MemoryExceeded(state, { now, privateBytes, terminateBytes }) {
+    if (state.phase.kind !== 'running') return []
+    state.terminations = [...state.terminations.filter((at) => at > now - TERMINATIONS_WINDOW_MS), now]
+    const fields = { privateBytes, terminateBytes, terminations: state.terminations.length }
+    const { workerId } = state
+    const told: NannyEffect = {
+      kind: 'TellScheduler',
+      message: { op: 'log-event', workerId, topic: 'worker-restart-memory', fields },
+    }
+    return [told, ...stop(state, 'killed', nextAfterTermination(state, privateBytes, terminateBytes))]
   },
 
   GroupsGone(state) {
@@ -361,6 +384,13 @@ function nextAfterDeath(state: NannyState, now: number, cause: string): Next {
   }
   if (state.deaths.length <= restartLimit) return { kind: 'restart' }
   const reason = `the worker died ${state.deaths.length} times within ${restartWindowMs / 1000} s; the last time: ${cause}`
+  return { kind: 'end', reason, failed: true }
+}
+
+function nextAfterTermination(state: NannyState, privateBytes: number, terminateBytes: number): Next {
+  const times = state.terminations.length
+  if (times < TERMINATIONS_MAX) return { kind: 'restart' }
+  const reason = `the worker was ended ${times} times within ${TERMINATIONS_WINDOW_MS / 1000} s for its private memory (${formatBytes(privateBytes)}, worker.memory.terminate is at ${formatBytes(terminateBytes)}); give it a higher memory limit or fewer threads`
   return { kind: 'end', reason, failed: true }
 }
 

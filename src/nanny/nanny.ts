@@ -9,6 +9,7 @@ import { systemClock } from '../base/clock.ts'
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { type RunId, type WorkerId, workerId } from '../base/ids.ts'
 import { assertNever } from '../base/invariant.ts'
+import { formatBytes } from '../base/units.ts'
 import { type Config, loadConfig } from '../config/index.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { readStatusFile } from '../native/status-page.ts'
@@ -30,6 +31,7 @@ import {
 } from './core.ts'
 import { workerEnvironment } from './env.ts'
 import { endGroups } from './groups.ts'
+import { MemoryGuard } from './memory-guard.ts'
 import { SchedulerLink } from './scheduler-link.ts'
 
 type OwnedByNanny =
@@ -70,6 +72,7 @@ export class Nanny {
   readonly #config: Config
   readonly #state: NannyState
   readonly #link: SchedulerLink
+  readonly #guard: MemoryGuard
   readonly #log = getLogger(['plimsoll', 'nanny'])
   readonly #started: Deferred<string> = deferred()
   readonly #closed: Deferred<string> = deferred()
@@ -116,6 +119,7 @@ export class Nanny {
         onMessage: (message) => this.#onSchedulerMessage(message),
       },
     )
+    this.#guard = this.#createGuard()
   }
 
   /** Address of the worker process that runs now; null while there is none. */
@@ -150,6 +154,7 @@ export class Nanny {
     await this.#claim()
     this.#put({ kind: 'StartAsked' })
     this.#link.start()
+    this.#guard.start()
     await this.#started.promise
   }
 
@@ -157,6 +162,30 @@ export class Nanny {
   async close(reason = 'the nanny was closed', options: { readonly force?: boolean } = {}): Promise<void> {
     this.#put({ kind: 'CloseAsked', reason, force: options.force === true })
     await this.#closed.promise
+  }
+
+  #createGuard(): MemoryGuard {
+    const { memoryLimit, executor } = this.#options
+    const terminate = this.#config.get('worker.memory.terminate')
+    const off = terminate === false || memoryLimit === 0 || executor === 'inline'
+    const terminateBytes = off ? Number.POSITIVE_INFINITY : terminate * memoryLimit
+    return new MemoryGuard({
+      clock: systemClock,
+      intervalMs: this.#config.get('worker.memory.monitor-interval'),
+      terminateBytes,
+      pid: () => this.workerPid,
+      onExceeded: (privateBytes) => {
+        const sizes = { privateBytes: formatBytes(privateBytes), terminate: formatBytes(terminateBytes) }
+        this.#log.error(
+          'worker {name} has {privateBytes} of private memory, above {terminate} (terminate): it is killed',
+          {
+            name: this.name,
+            ...sizes,
+          },
+        )
+        this.#put({ kind: 'MemoryExceeded', privateBytes, terminateBytes })
+      },
+    })
   }
 
   async #claim(): Promise<void> {
@@ -352,6 +381,7 @@ export class Nanny {
 
   async #finish(reason: string, failed: boolean): Promise<void> {
     this.#failed = failed
+    this.#guard.stop()
     // Before the first start whoever waits for it is told.
     if (failed && this.#started.settled)
       this.#log.error('worker {name} is given up: {reason}', { name: this.name, reason })

@@ -23,6 +23,13 @@ export type NannyToScheduler =
     }
   /** The nanny gives the worker up, and says why. */
   | { readonly op: 'worker-gone'; readonly workerId: WorkerId; readonly reason: string }
+  /** Something worth remembering. */
+  | {
+      readonly op: 'log-event'
+      readonly workerId: WorkerId
+      readonly topic: string
+      readonly fields: Readonly<Record<string, unknown>>
+    }
 
 /** Stream messages, scheduler to nanny. */
 export type SchedulerToNanny =

@@ -97,6 +97,7 @@ export const NANNY_SHAPES: Shapes<NannyToScheduler> = {
     restarting: isBoolean,
   },
   'worker-gone': { workerId: isString, reason: isString },
+  'log-event': { workerId: isString, topic: isString, fields: isPlain },
 }
 
 type QuestionShapes<Requests> = { readonly [Op in keyof Requests]: Readonly<Record<string, Check>> }

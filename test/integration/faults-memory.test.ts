@@ -1,12 +1,14 @@
 // A task that takes all memory while others work: what ends, and what goes on.
 
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { task } from '../../dist/index.js'
 import { FaultCluster, MIB, until } from './fault-cluster.ts'
 
 const LIMIT = 640 * MIB
+
+const onLinux = process.platform === 'linux'
 
 let faults: FaultCluster
 beforeAll(async () => {
@@ -18,7 +20,7 @@ beforeAll(async () => {
 })
 afterAll(() => faults[Symbol.asyncDispose]())
 
-describe.skipIf(process.platform !== 'linux')('kill-task', () => {
+describe.skipIf(!onLinux)('kill-task', () => {
   it('ends the task that outgrows its reservation, while one within its own goes on', async () => {
     const { client } = faults
     const before = await faults.worker()
@@ -59,5 +61,49 @@ describe.skipIf(process.platform !== 'linux')('kill-task', () => {
     expect(after.pid).toBe(before.pid)
     expect(after.restarts).toBe(before.restarts)
     expect(after.processPeak).toBeLessThanOrEqual(LIMIT)
+  })
+})
+
+describe.skipIf(!onLinux)('terminate', () => {
+  it('kills and restarts a worker with too much private memory; what it had in files is not computed again', async () => {
+    await using own = await FaultCluster.start({ config: { 'worker.memory.kill-task': false } })
+    const { client } = own
+    const log = join(own.folder, 'log')
+    const stored = client.submit(
+      (file: string, n: number) => {
+        process.getBuiltinModule('node:fs').appendFileSync(file, 'stored\n')
+        return new Float64Array(n).fill(7)
+      },
+      log,
+      500_000,
+    )
+    await stored.result()
+    const before = await own.worker()
+    const hungry = client.submit(
+      task(
+        async (file: string, step: number) => {
+          const fs = process.getBuiltinModule('node:fs')
+          if (fs.readFileSync(file, 'utf8').includes('hungry')) return 'fed'
+          fs.appendFileSync(file, 'hungry\n')
+          const all: Buffer[] = []
+          for (;;) {
+            all.push(Buffer.alloc(step, 1))
+            await new Promise((resolve) => setTimeout(resolve, 5))
+          }
+        },
+        { memory: '500 MiB' },
+      ),
+      log,
+      4 * MIB,
+    )
+    expect(await hungry.result({ timeout: '60s' })).toBe('fed')
+    const restarted = await until(
+      'the restart is told',
+      () => own.worker(),
+      (worker) => worker.restarts === 1,
+    )
+    expect(restarted.pid).not.toBe(before.pid)
+    expect((await stored.result()).length).toBe(500_000)
+    expect(readFileSync(log, 'utf8')).toBe('stored\nhungry\n')
   })
 })

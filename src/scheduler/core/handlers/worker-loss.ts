@@ -51,7 +51,8 @@ export function nannyMessages(state: SchedulerState, event: EventOf<'NannyMessag
   for (const message of event.messages) {
     state.cause = message.op
     if (message.op === 'worker-exited') workerExited(state, message)
-    else workerGone(state, message)
+    else if (message.op === 'worker-gone') workerGone(state, message)
+    else state.outbox.log('warning', message.topic, { worker: event.worker, ...message.fields })
     settleAll(state)
   }
 }
