@@ -225,7 +225,7 @@ export class ClientSession implements FutureOwner {
     this.assertOpen()
     const reason = `cancelled by client ${this.settings.name}`
     this.registry.cancel(states, reason)
-    this.post({ op: 'cancel-keys', keys, force, reason })
+    this.post({ op: 'cancel-keys', keys, force, reason, cancel: this.registry.nextCancel() })
   }
 
   async retry(states: readonly FutureState[]): Promise<void> {

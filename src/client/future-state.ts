@@ -31,6 +31,10 @@ export class FutureState {
   readonly generation: number
   outcome: Outcome = PENDING
   refs = 0
+  /** How many cancels this client had said when the key was last asked for. */
+  askedAfterCancels = 0
+  /** Names function and arguments of a key that was given by hand; null: the key itself does. */
+  call: string | null = null
   /** Releases what the value was made from and cannot be made again without: large arguments sent ahead of the task. */
   releaseInputs: (() => void) | null = null
   #listeners: Set<SettleListener> | null = null

@@ -4,7 +4,9 @@
 // R1. A key is in the map iff somebody holds a reference to its state, or the state is settled as cancelled and its
 //     futures are still around; a cancelled or lost state gives way to a new one when the key is submitted again.
 // R2. Releasing a state that is no longer the key's current one tells the scheduler nothing: the key may be held anew.
-// R3. After a restart every state of an older generation is cancelled and out of the map.
+// R3. What the scheduler cancels because of a cancel of ours counts only for keys that were not asked for again after it:
+//     while its answer is on its way, whoever asks for a held key has to submit it once more (`reclaim`).
+// R4. After a restart every state of an older generation is cancelled and out of the map.
 
 import type { TaskKey } from '../base/ids.ts'
 import { invariant } from '../base/invariant.ts'
@@ -25,6 +27,9 @@ export class FuturesRegistry {
   readonly #states = new Map<TaskKey, FutureState>()
   readonly #effects: RegistryEffects
   readonly #releases = new Set<TaskKey>()
+  /** Cancels said, and the last one that was answered. */
+  #cancels = 0
+  #cancelsDone = 0
   #scheduled = false
 
   constructor(effects: RegistryEffects) {
@@ -55,8 +60,22 @@ export class FuturesRegistry {
     // A release that still waits for its turn must reach the scheduler before the key is asked for again.
     if (this.#releases.has(key)) this.flushReleases()
     const state = new FutureState(key, name, this.generation)
+    state.askedAfterCancels = this.#cancels
     this.#states.set(key, state)
     return state
+  }
+
+  /** Somebody asks for a held key anew; true when the scheduler has to be told, since a cancel may be taking it away (R3). */
+  reclaim(state: FutureState): boolean {
+    if (this.#cancels === this.#cancelsDone || state.askedAfterCancels === this.#cancels) return false
+    if (state.outcome.status === 'error') return false
+    state.askedAfterCancels = this.#cancels
+    return true
+  }
+
+  /** Number of a cancel that is about to be said. */
+  nextCancel(): number {
+    return ++this.#cancels
   }
 
   retain(state: FutureState): void {
@@ -100,7 +119,7 @@ export class FuturesRegistry {
         for (const key of message.keys) this.#revive(key)
         return
       case 'cancelled-keys':
-        for (const key of message.keys) this.#hear(key, new GivenUp(key, message.reason, message.code))
+        this.#cancelled(message)
         return
       case 'restart':
         this.restart(message.generation)
@@ -125,7 +144,7 @@ export class FuturesRegistry {
     }
   }
 
-  /** Everything of an older generation is cancelled and forgotten (R3). */
+  /** Everything of an older generation is cancelled and forgotten (R4). */
   restart(generation: number): void {
     if (generation <= this.generation) return
     this.generation = generation
@@ -159,6 +178,15 @@ export class FuturesRegistry {
   #hear(key: TaskKey, outcome: Outcome): void {
     const state = this.#states.get(key)
     if (state !== undefined) this.settle(state, outcome)
+  }
+
+  #cancelled({ keys, reason, code, cancel }: Extract<SchedulerToClient, { op: 'cancelled-keys' }>): void {
+    if (cancel !== undefined) this.#cancelsDone = Math.max(this.#cancelsDone, cancel)
+    for (const key of keys) {
+      const state = this.#states.get(key)
+      if (state === undefined || (cancel !== undefined && state.askedAfterCancels >= cancel)) continue
+      this.settle(state, new GivenUp(key, reason, code))
+    }
   }
 
   #revive(key: TaskKey): void {

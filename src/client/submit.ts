@@ -4,7 +4,8 @@
 // P1. Everything is encoded before anything is registered or sent: a map whose last argument cannot be encoded leaves
 //     no trace.
 // P2. A graph that needs values which are still on their way waits behind them in the outbox, and fails with them.
-// P3. A key that is held already is not sent again.
+// P3. A key that is held already is not sent again, unless a cancel on its way may be taking it away.
+// P4. A key given by hand names one call as long as it is held: another function or other arguments are refused.
 
 import { taskKey, type FunctionId, type TaskKey } from '../base/ids.ts'
 import { formatBytes } from '../base/units.ts'
@@ -70,7 +71,8 @@ export function submitCalls(
   const { key } = call.options
   const options = shape === 'single' && typeof key === 'string' ? { ...call.options, key: [key] } : call.options
   const keys = keysOf(options, captured, name, encoded)
-  const { futures, fresh } = register(deps, name, keys, encoded)
+  const named = typeof options.key === 'object' ? nameCalls(deps.registry, keys, captured, encoded) : null
+  const { futures, fresh } = register(deps, name, keys, encoded, named)
   sendTasks(deps, call, captured, name, fresh)
   if (signal !== undefined) cancelOnAbort(deps.owner, signal, futures)
   return futures
@@ -116,11 +118,39 @@ function keysOf(
   return calls.map((call) => keys.keyOf(call.bytes))
 }
 
+/** What each key given by hand stands for. Throws `KEY_CONFLICT` where that is another call than it stands for already (P4). */
+function nameCalls(
+  registry: FuturesRegistry,
+  keys: readonly TaskKey[],
+  captured: CapturedFunction,
+  calls: readonly EncodedCall[],
+): readonly string[] {
+  const names = new PureKeys('', captured.id)
+  const taken = new Map<TaskKey, string>()
+  return calls.map(({ bytes }, index) => {
+    const key = keys[index] as TaskKey
+    const call: string = names.keyOf(bytes)
+    const held = registry.reusable(key)
+    const before = taken.get(key) ?? (held === undefined || held.key.endsWith(call) ? call : held.call)
+    if (before !== call) throw keyConflict(key)
+    taken.set(key, call)
+    return call
+  })
+}
+
+function keyConflict(key: TaskKey): PlimsollError {
+  const message =
+    `The key "${key}" stands for another function or other arguments already. ` +
+    'Choose another key, or cancel or release every future of that key first.'
+  return new PlimsollError('KEY_CONFLICT', message, { key })
+}
+
 function register(
   deps: SubmitDeps,
   name: string,
   keys: readonly TaskKey[],
   calls: readonly EncodedCall[],
+  named: readonly string[] | null,
 ): { futures: Future[]; fresh: NewTask[] } {
   const { owner, registry } = deps
   const futures: Future[] = []
@@ -131,10 +161,11 @@ function register(
     if (state === undefined) {
       const ahead = large.map((value) => deps.sendAhead(value))
       state = registry.create(key, name)
+      state.call = named?.[index] ?? null
       // What was sent ahead has no future of its own; the task may have to run again as long as it is wanted.
       if (ahead.length > 0) state.releaseInputs = hold(owner, ahead)
       fresh.push({ state, row: [key, bytes, dependencies] })
-    }
+    } else if (registry.reclaim(state)) fresh.push({ state, row: [key, bytes, dependencies] })
     futures.push(new Future(owner, state))
   }
   return { futures, fresh }

@@ -48,6 +48,8 @@ export const ERROR_CODES = {
     summary: 'The inputs of one task alone are larger than the memory limit of every worker.',
   },
   NO_WORKERS: { reaction: 'user', summary: 'No worker is connected, or none satisfies the task’s restrictions.' },
+  KEY_CONFLICT: { reaction: 'user', summary: 'A key given by hand stands for another function or other arguments.' },
+  GRAPH_CYCLE: { reaction: 'user', summary: 'Tasks need one another in a circle: the message names their keys.' },
   CONFIG_INVALID: {
     reaction: 'user',
     summary: 'A configuration key or value is wrong: the message names its source and the nearest key.',

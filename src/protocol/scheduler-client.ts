@@ -15,7 +15,14 @@ export type ClientToScheduler =
     }
   | { readonly op: 'client-desires-keys'; readonly keys: readonly TaskKey[] }
   | { readonly op: 'client-releases-keys'; readonly keys: readonly TaskKey[] }
-  | { readonly op: 'cancel-keys'; readonly keys: readonly TaskKey[]; readonly force: boolean; readonly reason: string }
+  | {
+      readonly op: 'cancel-keys'
+      readonly keys: readonly TaskKey[]
+      readonly force: boolean
+      readonly reason: string
+      /** Counts the cancels of this client from 1; the answer is a `cancelled-keys` with this number. */
+      readonly cancel: number
+    }
   /** Scattered data has arrived at these workers under the run id given by `scatter-place`. */
   | {
       readonly op: 'update-data'
@@ -52,9 +59,11 @@ export type SchedulerToClient =
     }
   /** The value is gone and is being made again: the future waits once more. */
   | { readonly op: 'lost-data'; readonly key: TaskKey }
-  /** Not sent for keys that the client itself named in `cancel-keys`. */
+  /** Does not name the keys that the client itself named in `cancel-keys`. */
   | {
       readonly op: 'cancelled-keys'
+      /** Which `cancel-keys` of this client did it; answers it also when no other key was concerned. */
+      readonly cancel?: number
       readonly keys: readonly TaskKey[]
       readonly reason: string
       readonly code: 'TASK_CANCELLED' | 'DATA_LOST'

@@ -51,7 +51,7 @@ export const CLIENT_SHAPES: Shapes<ClientToScheduler> = {
   },
   'client-desires-keys': { keys: isStrings },
   'client-releases-keys': { keys: isStrings },
-  'cancel-keys': { keys: isStrings, force: isBoolean, reason: isString },
+  'cancel-keys': { keys: isStrings, force: isBoolean, reason: isString, cancel: isCount },
   'update-data': {
     entries: isListOf(isShape({ key: isString, runId: isCount, nbytes: isCount, type: isString, workers: isStrings })),
   },

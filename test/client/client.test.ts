@@ -250,6 +250,29 @@ describe('a future', () => {
   })
 })
 
+describe('keys given by hand', () => {
+  it('stand for one call: the same call is the same future, another one is refused before anything is sent', async () => {
+    const mine = task(add, { key: 'mine' })
+    const future = client.submit(mine, 1, 2)
+    expect(client.submit(mine, 1, 2).key).toBe('mine')
+    expect(() => client.submit(mine, 1, 3)).toThrow(expect.objectContaining({ code: 'KEY_CONFLICT' }))
+    const other = task((a: number, b: number) => a * b, { key: 'mine' })
+    expect(() => client.submit(other, 1, 2)).toThrow(/"mine" stands for another function or other arguments/)
+    expect(() => client.map(task(add, { key: ['a', 'a'] }), [1, 2], [1, 2])).toThrow(/"a"/)
+    expect(await future.result()).toBe(3)
+    expect(cluster.sent('update-graph')).toHaveLength(1)
+    future.cancel()
+    expect(client.submit(other, 3, 4).key).toBe('mine')
+  })
+
+  it('may be the one that a call has anyway', async () => {
+    const future = client.submit(add, 1, 2)
+    expect(client.submit(task(add, { key: future.key }), 1, 2).key).toBe(future.key)
+    expect(() => client.submit(task(add, { key: future.key }), 2, 2)).toThrow(/stands for another/)
+    expect(await future.result()).toBe(3)
+  })
+})
+
 describe('cancel and retry', () => {
   it('marks futures at once and tells the scheduler; the key can be submitted again', async () => {
     cluster.running = false
@@ -262,6 +285,46 @@ describe('cancel and retry', () => {
     expect(cluster.sent('cancel-keys')).toMatchObject([{ keys: futures.map((future) => future.key), force: true }])
     cluster.running = true
     expect(await client.submit(add, 1, 3).result()).toBe(4)
+  })
+
+  it('keeps what was asked for again after the cancel that takes it away, and only that', async () => {
+    cluster.running = false
+    const build = (): Future<number>[] => {
+      const root = client.submit(add, 1, 2)
+      return [root, client.submit(add, root, 10), client.submit(add, root, 20)]
+    }
+    const [root, kept, left] = build() as [Future<number>, Future<number>, Future<number>]
+    await cluster.heard()
+    root.cancel()
+    const again = client.submit(add, 1, 2)
+    const dependent = client.submit(add, again, 10)
+    cluster.tell({
+      op: 'cancelled-keys',
+      keys: [kept.key, left.key] as never[],
+      reason: 'root was cancelled',
+      code: 'TASK_CANCELLED',
+      cancel: 1,
+    })
+    await cluster.heard()
+    expect(cluster.sent('update-graph').flatMap((graph) => graph.wanted)).toEqual([
+      root.key,
+      kept.key,
+      left.key,
+      root.key,
+      kept.key,
+    ])
+    cluster.running = true
+    await cluster.run()
+    expect(await dependent.result()).toBe(13)
+    expect([root.status, again.status, kept.status, left.status]).toEqual([
+      'cancelled',
+      'finished',
+      'finished',
+      'cancelled',
+    ])
+    client.submit(add, again, 10)
+    await cluster.heard()
+    expect(cluster.sent('update-graph')).toHaveLength(5)
   })
 
   it('runs failed tasks again', async () => {

@@ -280,6 +280,10 @@ export class FakeCluster {
 
   async #hear(connection: ClientConnection, message: ClientToScheduler): Promise<void> {
     if (message.op === 'client-releases-keys') for (const key of message.keys) this.wanted.delete(key)
+    if (message.op === 'cancel-keys') {
+      const { cancel, reason } = message
+      connection.send({ op: 'cancelled-keys', keys: [], reason, code: 'TASK_CANCELLED', cancel })
+    }
     if (message.op === 'client-desires-keys') {
       for (const key of message.keys) {
         this.wanted.add(key)

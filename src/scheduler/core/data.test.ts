@@ -1,4 +1,4 @@
-// Scattered data, replicas, cancelling, clients that go, restart, retirement, idleness.
+// Scattered data, replicas, clients that go, restart, retirement, idleness.
 
 import { describe, expect, it } from 'vitest'
 import { clientId, taskKey, workerId, type RunId, type WorkerId } from '../../base/ids.ts'
@@ -219,61 +219,6 @@ describe('replicas', () => {
     sim.workerSays('b', { op: 'add-keys', keys: [{ key: taskKey('x'), runId: 1 as RunId, durable: false }] })
     expect(sim.sent('a')).toEqual([{ op: 'free-keys', keys: ['x'] }])
     expect(sim.told('c')).toMatchObject([{ op: 'key-in-memory', key: 'x' }])
-  })
-})
-
-describe('cancelling', () => {
-  const cancel = (sim: CoreFixture, client: string, keys: readonly string[], force = false): void =>
-    sim.says(client, { op: 'cancel-keys', keys: keys.map(taskKey), force, reason: 'enough' })
-
-  it('ends a running task and all unfinished dependents, and tells the client what it did not name itself', () => {
-    const sim = cluster({ a: { nthreads: 4 } })
-    sim.graph({ x: [], y: ['x'], other: [] })
-    sim.take()
-    cancel(sim, 'c', ['x'])
-    expect(sim.told('c')).toEqual([{ op: 'cancelled-keys', keys: ['y'], reason: 'enough', code: 'TASK_CANCELLED' }])
-    expect(sim.sent('a')).toEqual([
-      { op: 'cancel-task', key: 'x', runId: 1, force: false },
-      { op: 'free-keys', keys: ['x'] },
-    ])
-    expect([...sim.state.tasks.keys()]).toEqual(['other'])
-    sim.graph({ x: [] })
-    expect(sim.stateOf('x')).toBe('processing')
-  })
-
-  it('ends only the own interest when another client wants the task, unless forced', () => {
-    const sim = cluster({ a: {} })
-    sim.client('d')
-    sim.graph({ x: [] })
-    sim.graph({ x: [], y: ['x'] }, { client: 'd' })
-    sim.take()
-    cancel(sim, 'c', ['x'])
-    expect(sim.take()).toEqual([])
-    expect(sim.stateOf('x')).toBe('processing')
-    sim.says('c', { op: 'client-desires-keys', keys: [taskKey('x')] })
-    cancel(sim, 'c', ['x'], true)
-    expect(sim.told('c')).toEqual([])
-    expect(sim.told('d')).toMatchObject([{ op: 'cancelled-keys', keys: ['x', 'y'] }])
-    expect(sim.state.tasks.size).toBe(0)
-  })
-
-  it('spares what another client still computes with', () => {
-    const sim = cluster({ a: {} })
-    sim.client('d')
-    sim.graph({ x: [] })
-    sim.graph({ y: ['x'] }, { client: 'd' })
-    cancel(sim, 'c', ['x'])
-    sim.finish('x')
-    sim.finish('y')
-    expect(sim.told('d')).toMatchObject([{ op: 'key-in-memory', key: 'y' }])
-  })
-
-  it('a finished or unknown task is safe', () => {
-    const sim = cluster({ a: {} })
-    sim.graph({ x: [] })
-    sim.finish('x')
-    cancel(sim, 'c', ['x', 'never'])
-    expect(sim.state.tasks.size).toBe(0)
   })
 })
 

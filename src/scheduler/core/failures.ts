@@ -5,6 +5,7 @@
 // F2. A task with `idempotent: false` is never run again once a run may have been started.
 
 import { formatBytes } from '../../base/units.ts'
+import type { TaskKey } from '../../base/ids.ts'
 import type { TaskFailureKind } from '../../protocol/tasks.ts'
 import type { TaskFailure, TaskRecord, WorkerRecord } from './records.ts'
 import { troubleOf, type SchedulerState } from './state.ts'
@@ -51,14 +52,14 @@ export function afterWorkerDeath(
     `task ${task.key} was running on ${task.trouble?.crashes} workers or executors when they died; the last was ${worker.info.address}. ` +
     `See the log of that worker's nanny; raise scheduler.allowed-failures (${state.options.allowedFailures}) if the deaths had another cause.`
   const fields = { key: task.key, deaths: task.trouble?.crashes, worker: worker.info.address }
-  return raised(task, 'WORKER_LOST', message, fields, worker)
+  return raised(task.key, 'WORKER_LOST', message, fields, worker)
 }
 
 /** A task that must not run twice and has been given to a worker before. */
 export function neverRunsAgain(task: TaskRecord): TaskFailure | null {
   if (task.group.options.idempotent !== false || task.attempts === 0) return null
   const message = `task ${task.key} is marked idempotent: false and may have run before; its value is lost and it is not run again. Submit it under a new key to run it once more.`
-  return raised(task, 'WORKER_LOST', message, { key: task.key })
+  return raised(task.key, 'WORKER_LOST', message, { key: task.key })
 }
 
 export function failedForInputs(state: SchedulerState, task: TaskRecord): TaskFailure {
@@ -66,7 +67,7 @@ export function failedForInputs(state: SchedulerState, task: TaskRecord): TaskFa
   const message =
     `the inputs of task ${task.key} are ${formatBytes(inputBytes)} together, more than the memory limit of every worker ` +
     `(at most ${formatBytes(state.largestLimit)}). Split the task, or give a worker a larger memory limit.`
-  return raised(task, 'INPUTS_EXCEED_LIMIT', message, {
+  return raised(task.key, 'INPUTS_EXCEED_LIMIT', message, {
     key: task.key,
     inputBytes,
     largestLimitBytes: state.largestLimit,
@@ -84,7 +85,7 @@ export function failedForWorkers(state: SchedulerState, task: TaskRecord): TaskF
       ? 'no worker is connected; start one with: plimsoll worker ADDRESS'
       : `none of the ${state.workers.size} workers may run it${labels === null && resources === null ? '' : ` (it asks for ${wish.filter(Boolean).join(' and ')})`}`
   const message = `task ${task.key} found no worker within ${state.options.noWorkersTimeoutMs} ms (scheduler.no-workers-timeout): ${why}`
-  return raised(task, 'NO_WORKERS', message, { key: task.key, workers: state.workers.size, labels, resources })
+  return raised(task.key, 'NO_WORKERS', message, { key: task.key, workers: state.workers.size, labels, resources })
 }
 
 /** After a pause, and elsewhere when there is another worker; false when that was tried often enough. */
@@ -102,15 +103,16 @@ function lostWithWorker(task: TaskRecord, worker: WorkerRecord): TaskFailure {
   const message =
     `task ${task.key} is marked idempotent: false and its worker ${worker.info.address} died while it had the task; ` +
     'it may have run, so it is not run again. Check its side effects, then submit it under a new key.'
-  return raised(task, 'WORKER_LOST', message, { key: task.key, worker: worker.info.address }, worker)
+  return raised(task.key, 'WORKER_LOST', message, { key: task.key, worker: worker.info.address }, worker)
 }
 
-function raised(
-  task: TaskRecord,
-  code: 'WORKER_LOST' | 'INPUTS_EXCEED_LIMIT' | 'NO_WORKERS',
+/** A failure that the scheduler states itself; `origin` is the task that failed first. */
+export function raised(
+  origin: TaskKey,
+  code: 'WORKER_LOST' | 'INPUTS_EXCEED_LIMIT' | 'NO_WORKERS' | 'KEY_CONFLICT' | 'GRAPH_CYCLE',
   message: string,
   fields: Readonly<Record<string, unknown>>,
   worker?: WorkerRecord,
 ): TaskFailure {
-  return { origin: task.key, worker: worker?.info.address ?? null, error: { kind: 'raised', code, message, fields } }
+  return { origin, worker: worker?.info.address ?? null, error: { kind: 'raised', code, message, fields } }
 }

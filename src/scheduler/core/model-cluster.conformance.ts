@@ -175,6 +175,7 @@ export class ModelCluster {
         keys: this.#someKeys(),
         force: this.#random.int(2) === 0,
         reason: 'r',
+        cancel: 1,
       })
     else if (dice < 80) this.sim.says(client, { op: 'client-desires-keys', keys: this.#someKeys() })
     else if (dice < 82) this.sim.request((request) => ({ kind: 'RetryRequested', request, keys: this.#someKeys() }))
@@ -256,7 +257,7 @@ export class ModelCluster {
       this.#random.int(6) === 0
         ? { retries: 1, workers: ['w0', 'w1'], allowOtherWorkers: this.#random.int(2) === 0 }
         : {}
-    this.sim.graph(graph, { client, wanted, fn: `${client}-f${this.#random.int(3)}`, options })
+    this.sim.graph(graph, { client, wanted, fn: `f${this.#random.int(2)}`, options })
   }
 
   #scatter(client: string): void {
@@ -357,8 +358,10 @@ export class ModelCluster {
   #report(client: string, message: ClientMessage): void {
     const heard = this.#reported.get(client) as Map<string, string>
     if (message.op === 'key-in-memory') heard.set(message.key, 'memory')
-    else if (message.op === 'task-erred') heard.set(message.key, 'erred')
-    else if (message.op === 'lost-data') heard.delete(message.key)
+    else if (message.op === 'task-erred') {
+      // A refusal says nothing of the task that has the key.
+      if (!isRefusal(message)) heard.set(message.key, 'erred')
+    } else if (message.op === 'lost-data') heard.delete(message.key)
     else if (message.op === 'cancelled-keys' || message.op === 'task-retried')
       for (const key of message.keys) heard.delete(key)
     else if (message.op === 'restart') heard.clear()
@@ -369,4 +372,8 @@ export class ModelCluster {
       taskKey(this.#random.pick(this.#known.slice(-30)) ?? 'none'),
     )
   }
+}
+
+function isRefusal({ failure: { error } }: Extract<ClientMessage, { op: 'task-erred' }>): boolean {
+  return error.kind === 'raised' && (error.code === 'KEY_CONFLICT' || error.code === 'GRAPH_CYCLE')
 }

@@ -157,13 +157,6 @@ describe('a graph', () => {
     expect(sim.state.tasks.size).toBe(1)
   })
 
-  it('that goes in a circle is refused, with what depends on it', () => {
-    const sim = cluster({ a: {} })
-    sim.graph({ a: ['b'], b: ['a'], c: ['a'], ok: [] })
-    expect(sim.told('c')).toMatchObject([{ op: 'cancelled-keys', keys: ['a', 'b', 'c'] }])
-    expect([...sim.state.tasks.keys()]).toEqual(['ok'])
-  })
-
   it('is culled: what is in memory is not computed again, nor what only that needed', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [], y: ['x'] }, { wanted: ['y'] })

@@ -145,7 +145,7 @@ function cancelKeys(
   client: ClientRecord,
   message: Extract<ClientToScheduler, { readonly op: 'cancel-keys' }>,
 ): void {
-  const { force } = message
+  const { force, cancel } = message
   const doomed = new Set<TaskRecord>()
   for (const key of message.keys) {
     const task = state.tasks.get(key)
@@ -156,7 +156,7 @@ function cancelKeys(
     const task = state.tasks.get(key)
     if (task !== undefined) removeWant(client, task)
   }
-  tellCancelled(state, doomed, { reason: message.reason, code: 'TASK_CANCELLED' })
+  tellCancelled(state, doomed, { reason: message.reason, code: 'TASK_CANCELLED' }, { client, cancel })
   for (const task of doomed) {
     if (task.processingOn !== null) {
       state.outbox.toWorker(task.processingOn, { op: 'cancel-task', key: task.key, runId: task.runId as never, force })

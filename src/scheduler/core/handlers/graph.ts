@@ -1,8 +1,10 @@
 // Intake of a graph: `update-graph`.
 //
-// G1. A key that is known is not submitted again, whatever state it is in: its client just wants it.
+// G1. A key that is known is not submitted again, whatever state it is in: its client just wants it. If it stands for
+//     another call (function or arguments differ), it is refused for this client, with what needs it here.
 // G2. Only what the wanted keys need is created, down to values that are there.
 // G3. A task with an unknown input is never created, nor is what depends on it: its clients are told `lost dependencies`.
+//     Tasks on a cycle, and what needs one, are refused with the keys of the cycle.
 // G4. Priorities: within one update-graph the static order of graph/order.ts; one generation per client as long as its
 //     graphs follow one another within FIFO_WINDOW_MS, older generations first.
 
@@ -12,6 +14,7 @@ import { orderTasks } from '../../../graph/order.ts'
 import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
 import type { TaskRow } from '../../../protocol/tasks.ts'
 import { addTask, dropIfEmpty, groupFor, learnFunction, link } from '../groups.ts'
+import { cycleThrough, failedForCycle, isSameCall, refusedInput, takenKey, type Refusals } from './graph-refusals.ts'
 import { noteInputs } from '../queueing.ts'
 import { NO_TASKS, type ClientRecord, type TaskGroup, type TaskRecord } from '../records.ts'
 import { addWant, recommend, reportTo, type SchedulerState } from '../state.ts'
@@ -36,13 +39,16 @@ export function updateGraph(state: SchedulerState, client: ClientRecord, message
       )
   }
   startGraph(state, client)
-  const { drafts, known } = draftNeeded(state, client, message)
-  const created = create(state, client, drafts)
+  const refusals: Refusals = new Map()
+  const { drafts, known } = draftNeeded(state, client, message, refusals)
+  const created = create(state, client, drafts, refusals)
   for (const [task, row] of known) relink(state, task, row)
   const unknown: TaskKey[] = []
   for (const key of message.wanted) {
+    const refusal = refusals.get(key)
     const task = state.tasks.get(key)
-    if (task === undefined) unknown.push(key)
+    if (refusal !== undefined) state.outbox.toClient(client, { op: 'task-erred', key, failure: refusal })
+    else if (task === undefined) unknown.push(key)
     else want(state, client, task)
   }
   if (unknown.length > 0)
@@ -76,6 +82,7 @@ function draftNeeded(
   state: SchedulerState,
   client: ClientRecord,
   message: UpdateGraph,
+  refusals: Refusals,
 ): { drafts: Draft[]; known: [TaskRecord, TaskRow][] } {
   const drafts: Draft[] = []
   const known: [TaskRecord, TaskRow][] = []
@@ -86,8 +93,10 @@ function draftNeeded(
     for (const row of wire.tasks) {
       if (needed !== null && !needed.has(row[0])) continue
       const task = state.tasks.get(row[0])
-      if (task !== undefined) known.push([task, row])
-      else drafts.push({ row, group: (group ??= groupFor(state, client, wire)) })
+      if (task !== undefined) {
+        if (isSameCall(task, wire.fn, row)) known.push([task, row])
+        else refusals.set(task.key, takenKey(task))
+      } else drafts.push({ row, group: (group ??= groupFor(state, client, wire)) })
     }
   }
   return { drafts, known }
@@ -115,18 +124,33 @@ function relink(state: SchedulerState, task: TaskRecord, row: TaskRow): void {
   const inputs = task.dependencies.map((input) =>
     input.state === 'forgotten' ? (state.tasks.get(input.key) ?? input) : input,
   )
-  if (row[2].length === inputs.length) link(task, inputs)
+  if (row[2].length !== inputs.length) return
+  const cycle = cycleThrough(task, inputs)
+  if (cycle === null) return link(task, inputs)
+  task.failure = failedForCycle(cycle)
+  transition(state, task, 'erred')
 }
 
 /** Creates the drafts in their static order, so that inputs come before what needs them. */
-function create(state: SchedulerState, client: ClientRecord, drafts: readonly Draft[]): TaskRecord[] {
+function create(
+  state: SchedulerState,
+  client: ClientRecord,
+  drafts: readonly Draft[],
+  refusals: Refusals,
+): TaskRecord[] {
   const created: TaskRecord[] = []
   const base = client.graphOrder
   client.graphOrder += drafts.length
   const generation = client.graphGeneration
-  for (const { row, group } of inStaticOrder(drafts)) {
+  for (const { row, group } of inStaticOrder(drafts, refusals)) {
     const [key, args, inputKeys] = row
     if (state.tasks.has(key)) continue
+    const refusal = refusals.size === 0 ? undefined : refusedInput(refusals, row)
+    if (refusal !== undefined) {
+      refusals.set(key, refusal)
+      dropIfEmpty(group)
+      continue
+    }
     const inputs = findInputs(state, inputKeys)
     if (inputs === null) {
       dropIfEmpty(group)
@@ -142,8 +166,8 @@ function create(state: SchedulerState, client: ClientRecord, drafts: readonly Dr
   return created
 }
 
-/** Tasks on a cycle, and those that need one, are left out: then they are unknown, and cancelled as such. */
-function inStaticOrder(drafts: readonly Draft[]): readonly Draft[] {
+/** Tasks on a cycle, and those that need one, are left out and refused. */
+function inStaticOrder(drafts: readonly Draft[], refusals: Refusals): readonly Draft[] {
   if (drafts.every(({ row }) => row[2].length === 0)) return drafts
   const numbers = new Map(drafts.map(({ row }, number) => [row[0], number]))
   const inputs = drafts.map(({ row }) => {
@@ -155,8 +179,15 @@ function inStaticOrder(drafts: readonly Draft[]): readonly Draft[] {
     return found
   })
   const sorted: Draft[] = []
-  orderTasks(inputs).positions.forEach((position, number) => {
-    if (position >= 0) sorted[position] = drafts[number] as Draft
+  const { positions, cycle } = orderTasks(inputs)
+  const failure = cycle === null ? null : failedForCycle(cycle.map((number) => (drafts[number] as Draft).row[0]))
+  positions.forEach((position, number) => {
+    const draft = drafts[number] as Draft
+    if (position >= 0) sorted[position] = draft
+    else if (failure !== null) {
+      refusals.set(draft.row[0], failure)
+      dropIfEmpty(draft.group)
+    }
   })
   return sorted
 }

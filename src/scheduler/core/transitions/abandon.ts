@@ -15,9 +15,15 @@ export function abandon(state: SchedulerState, roots: Iterable<TaskRecord>, why:
   for (const task of doomed) recommend(state, task, 'forgotten')
 }
 
-/** Tells every client which of these keys it loses, and ends its wish for them. */
-export function tellCancelled(state: SchedulerState, tasks: Iterable<TaskRecord>, why: AbandonReason): void {
+/** Tells every client which of these keys it loses, and ends its wish for them. The one who asked for it is answered in any case. */
+export function tellCancelled(
+  state: SchedulerState,
+  tasks: Iterable<TaskRecord>,
+  why: AbandonReason,
+  asker: { readonly client: ClientRecord; readonly cancel: number } | null = null,
+): void {
   const keysOf = new Map<ClientRecord, TaskRecord['key'][]>()
+  if (asker !== null) keysOf.set(asker.client, [])
   for (const task of tasks) {
     for (const client of task.wantedBy) {
       const keys = keysOf.get(client)
@@ -26,7 +32,10 @@ export function tellCancelled(state: SchedulerState, tasks: Iterable<TaskRecord>
       removeWant(client, task)
     }
   }
-  for (const [client, keys] of keysOf) state.outbox.toClient(client, { op: 'cancelled-keys', keys, ...why })
+  for (const [client, keys] of keysOf) {
+    const answers = client === asker?.client ? { cancel: asker.cancel } : {}
+    state.outbox.toClient(client, { op: 'cancelled-keys', keys, ...why, ...answers })
+  }
 }
 
 /** The roots and all their unfinished dependents, each after those that depend on it: then nobody waits for what is forgotten. */
