@@ -25,6 +25,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   store: 4,
   'scheduler/core': 4,
   'worker/core': 4,
+  'client/core': 4,
   rpc: 5,
   runner: 5,
   diagnostics: 5,

@@ -9,6 +9,8 @@ export interface ClusterLike {
   readonly address: string
   /** Shared secret, hex; null with certificates alone. */
   readonly token: string | null
+  /** Resolves with the reason when the cluster has ended: whoever waits for it need not try to reach it again. */
+  readonly ended?: Promise<string>
 }
 
 export interface ClientOptions {

@@ -3,7 +3,8 @@
 //
 // C1. Stream messages leave in the order the user caused them (outbox.ts); a question about keys is asked only after what
 //     was said before it.
-// C2. When the connection ends, everything that waits fails at once with COMM_CLOSED. It is not opened again.
+// C2. A connection that breaks is made again (scheduler-link.ts), and what waits goes on waiting; when the scheduler is gone
+//     for good, everything that waits fails with COMM_CLOSED.
 // C3. Nothing here keeps the process alive but somebody who waits (keep-alive.ts).
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,8 +12,7 @@ import { getLogger } from '@logtape/logtape'
 import { systemClock } from '../base/clock.ts'
 import type { ClientId, FunctionId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
-import type { ClientToScheduler, SchedulerRequests, SchedulerToClient } from '../protocol/scheduler-client.ts'
-import type { Connection } from '../rpc/connection.ts'
+import type { ClientToScheduler, SchedulerRequests } from '../protocol/scheduler-client.ts'
 import type { LargeArgument } from './argument-encoder.ts'
 import { Fetcher, type FetchListener } from './fetcher.ts'
 import type { FutureOwner } from './future.ts'
@@ -23,21 +23,17 @@ import { KeepAlive } from './keep-alive.ts'
 import { Outbox } from './outbox.ts'
 import type { Peers } from './peers.ts'
 import { Uploader, type PlaceOptions, type Upload, type UploadOutcome } from './uploads.ts'
+import { type Dial, lost, type SchedulerConnection, SchedulerLink } from './scheduler-link.ts'
 import { readValues } from './value-reader.ts'
 import { waitWithin, type WaitOptions } from './wait-limits.ts'
-
-export type SchedulerConnection = Connection<
-  SchedulerToClient,
-  ClientToScheduler,
-  Record<never, never>,
-  SchedulerRequests
->
 
 export interface SessionSettings {
   readonly clientId: ClientId
   readonly name: string
   readonly timeoutMs: number
   readonly heartbeatMs: number
+  /** `client.reconnect-timeout`; null: as the scheduler says. */
+  readonly reconnectMs: number | null
   /** `client.gather-limit`: bytes, or a part of the free memory up to 1. */
   readonly gatherLimit: number
 }
@@ -48,7 +44,7 @@ export class ClientSession implements FutureOwner {
   readonly settings: SessionSettings
   readonly keepAlive = new KeepAlive()
   readonly registry: FuturesRegistry
-  readonly #connection: SchedulerConnection
+  readonly #link: SchedulerLink
   readonly #peers: Peers
   readonly #outbox = new Outbox()
   readonly #fetcher: Fetcher
@@ -57,12 +53,24 @@ export class ClientSession implements FutureOwner {
   /** Keys whose release waits in the outbox. */
   readonly #lateReleases = new Set<TaskKey>()
   #ended: PlimsollError | null = null
-  #stopHeartbeat: (() => void) | null = null
 
-  constructor(connection: SchedulerConnection, peers: Peers, settings: SessionSettings) {
+  constructor(connection: SchedulerConnection, dial: Dial, peers: Peers, settings: SessionSettings) {
     this.settings = settings
-    this.#connection = connection
     this.#peers = peers
+    this.#link = new SchedulerLink(
+      connection,
+      dial,
+      { ...settings, clock: systemClock },
+      {
+        onMessages: (messages) => {
+          for (const message of messages) this.registry.apply(message)
+        },
+        onGeneration: (generation) => this.registry.restart(generation),
+        // In its turn: how a key stands that is still to be asked for would be news of an older wish.
+        onReattached: () => this.post({ op: 'report-keys' }),
+        onEnded: (error) => this.#lost(error),
+      },
+    )
     this.registry = new FuturesRegistry({
       release: (keys) => this.#sendReleases(keys),
       schedule: (flush) => void setImmediate(flush).unref(),
@@ -70,7 +78,8 @@ export class ClientSession implements FutureOwner {
     this.#fetcher = new Fetcher({
       retain: (state) => this.retain(state),
       release: (state) => this.release(state),
-      locate: (keys) => this.ask('locate', { keys }),
+      // A broken connection is no reason to give up: whether it comes back decides the link.
+      locate: (keys) => this.ask('locate', { keys }, { timeoutMs: settings.timeoutMs + this.#link.graceMs }),
       send: (message) => this.sendNow(message),
       reassert: (state) => this.#reassert(state),
       read: (items) => readValues(peers, items),
@@ -86,10 +95,6 @@ export class ClientSession implements FutureOwner {
       warn: (key, address, error) =>
         log.warn('{key} was not taken by {address}: {reason}', { key, address, reason: error.message }),
     })
-    connection.onMessages((batch) => {
-      for (const message of batch) this.registry.apply(message)
-    })
-    connection.onClose((reason) => this.#lost(reason))
   }
 
   get closed(): boolean {
@@ -98,16 +103,8 @@ export class ClientSession implements FutureOwner {
 
   /** Registers at the scheduler; heartbeats start. */
   async register(version: string): Promise<SchedulerRequests['register-client'][1]> {
-    const { clientId, name } = this.settings
-    const answer = await this.ask('register-client', {
-      clientId,
-      name,
-      pid: process.pid,
-      nodeVersion: process.version,
-      version,
-    })
+    const answer = await this.keepAlive.during(this.#link.register(version))
     this.registry.generation = answer.generation
-    this.#heartbeat(Math.max(answer.heartbeatMs, this.settings.heartbeatMs), 0)
     return answer
   }
 
@@ -124,7 +121,7 @@ export class ClientSession implements FutureOwner {
   }
 
   post(message: ClientToScheduler): void {
-    this.#outbox.post(() => this.#connection.send(message))
+    this.#outbox.post(() => this.#link.send(message))
   }
 
   postInTurn(deliver: () => void): void {
@@ -133,7 +130,7 @@ export class ClientSession implements FutureOwner {
 
   /** For deliveries that run in their turn already, and for what has no place in the order. */
   sendNow(message: ClientToScheduler): void {
-    this.#connection.send(message)
+    this.#link.send(message)
   }
 
   firstUse(id: FunctionId): boolean {
@@ -150,9 +147,7 @@ export class ClientSession implements FutureOwner {
   ): Promise<SchedulerRequests[Op][1]> {
     if (this.#ended !== null) return Promise.reject(this.#ended)
     const timeoutMs = options.timeoutMs ?? this.settings.timeoutMs
-    return this.keepAlive.during(
-      this.#connection.request(op, question as never, { timeoutMs }) as Promise<SchedulerRequests[Op][1]>,
-    )
+    return this.keepAlive.during(this.#link.request(op, question, timeoutMs) as Promise<SchedulerRequests[Op][1]>)
   }
 
   /** Asks after everything said before (C1). */
@@ -304,7 +299,10 @@ export class ClientSession implements FutureOwner {
     for (const { state } of entries) {
       const outcome = byKey.get(state.key)
       if (outcome === undefined || outcome.kind === 'failed') {
-        this.registry.settle(state, { status: 'error', error: outcome?.error ?? this.#ended ?? lostConnection(null) })
+        this.registry.settle(state, {
+          status: 'error',
+          error: outcome?.error ?? this.#ended ?? lost('it was closed', null),
+        })
         continue
       }
       // What was sent is wanted since the scheduler placed it; what was there already has to be asked for.
@@ -324,27 +322,31 @@ export class ClientSession implements FutureOwner {
     if (wanted.length > 0) this.sendNow({ op: 'client-desires-keys', keys: wanted })
   }
 
+  /** The cluster is known to be gone: no connection to it will be made again. */
+  clusterEnded(reason: string): void {
+    this.#link.end(lost(reason, null))
+  }
+
   /** Ends everything: what waits fails or is cancelled, connections close. May be called again. */
   async close(): Promise<void> {
+    let closing: Promise<void> = Promise.resolve()
     if (this.#ended === null) {
       this.#ended = new PlimsollError('CLIENT_CLOSED', `The client ${this.settings.name} is closed.`, {
         client: this.settings.name,
       })
       this.registry.close('its client was closed')
       this.#fetcher.close(this.#ended)
-      this.#connection.send({ op: 'close-client' })
+      closing = this.#link.close(this.#ended)
     }
-    this.#stopHeartbeat?.()
-    await this.keepAlive.during(Promise.all([this.#connection.close(), this.#peers.close()]))
+    await this.keepAlive.during(Promise.all([closing, this.#peers.close()]))
     this.keepAlive.close()
   }
 
-  #lost(reason: Error | null): void {
-    this.#stopHeartbeat?.()
+  #lost(error: PlimsollError): void {
     if (this.#ended !== null) return
-    this.#ended = lostConnection(reason)
-    this.registry.failPending(this.#ended)
-    this.#fetcher.close(this.#ended)
+    this.#ended = error
+    this.registry.failPending(error)
+    this.#fetcher.close(error)
     void this.#peers.close()
   }
 
@@ -354,7 +356,7 @@ export class ClientSession implements FutureOwner {
     if (late) for (const key of keys) this.#lateReleases.add(key)
     this.#outbox.post(() => {
       if (late) for (const key of keys) this.#lateReleases.delete(key)
-      this.#connection.send({ op: 'client-releases-keys', keys })
+      this.#link.send({ op: 'client-releases-keys', keys })
     })
   }
 
@@ -363,30 +365,7 @@ export class ClientSession implements FutureOwner {
     this.sendNow({ op: 'client-desires-keys', keys: [state.key] })
   }
 
-  /** One missed answer may be our own fault (this event loop was busy); the second one is the scheduler's. */
-  #heartbeat(intervalMs: number, missed: number): void {
-    this.#stopHeartbeat = systemClock.after(missed > 0 ? 0 : intervalMs, () => {
-      this.#connection.request('heartbeat', {}, { timeoutMs: this.settings.timeoutMs }).then(
-        ({ generation }) => {
-          this.registry.restart(generation)
-          if (!this.closed) this.#heartbeat(intervalMs, 0)
-        },
-        (error: unknown) => {
-          if (this.closed) return
-          if (missed === 0) this.#heartbeat(intervalMs, 1)
-          else this.#connection.abort(toError(error))
-        },
-      )
-    })
-  }
-
   #assertUsable(state: FutureState): void {
     if (this.#ended !== null && state.outcome.status === 'finished') throw this.#ended
   }
-}
-
-function lostConnection(reason: Error | null): PlimsollError {
-  const why = reason === null ? 'the scheduler closed it' : reason.message
-  const message = `The connection to the scheduler is gone (${why}). Connect again, and submit again what is still needed.`
-  return new PlimsollError('COMM_CLOSED', message, {}, reason === null ? undefined : { cause: reason })
 }

@@ -7,9 +7,10 @@ import { loadConfig } from '../config/index.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import { Connection } from '../rpc/connection.ts'
 import { type ClientOptions, type ClusterLike, refuseUnknownOptions } from './client-options.ts'
-import { ClientSession, type SchedulerConnection, type SessionSettings } from './client-session.ts'
+import { ClientSession, type SessionSettings } from './client-session.ts'
 import { notDirect } from './gather.ts'
 import { createPeers } from './peers.ts'
+import type { Dial, SchedulerConnection } from './scheduler-link.ts'
 import { durationMs } from './wait-limits.ts'
 
 const log = getLogger(['plimsoll', 'client'])
@@ -27,10 +28,14 @@ export async function openSession(target: string | ClusterLike, options: ClientO
     insecurePlaintext: options.insecurePlaintext ?? false,
   }
   const { timeoutMs } = settings
-  const comm = await connect(address, { role: 'client', credentials, protocolVersion: PROTOCOL_VERSION, timeoutMs })
+  const identity = { role: 'client', credentials, protocolVersion: PROTOCOL_VERSION }
+  const comm = await connect(address, { ...identity, timeoutMs })
   comm.unref()
   const connection: SchedulerConnection = new Connection(comm)
-  const session = new ClientSession(connection, createPeers(credentials, timeoutMs), settings)
+  const dial: Dial = async (tryMs, signal) =>
+    new Connection(await connect(address, { ...identity, timeoutMs: tryMs, signal, retry: 'nothing', unref: true }))
+  const session = new ClientSession(connection, dial, createPeers(credentials, timeoutMs), settings)
+  if (typeof target !== 'string') void target.ended?.then((reason) => session.clusterEnded(reason))
   try {
     const { nodeVersion } = await session.register(packageVersion())
     warnOfOtherNode(nodeVersion)
@@ -49,6 +54,7 @@ function settingsFrom(options: ClientOptions): SessionSettings {
     name: options.name ?? id,
     timeoutMs: options.timeout === undefined ? config.get('comm.timeouts.connect') : durationMs(options.timeout),
     heartbeatMs: options.heartbeat === undefined ? config.get('client.heartbeat') : durationMs(options.heartbeat),
+    reconnectMs: config.get('client.reconnect-timeout'),
     gatherLimit: config.get('client.gather-limit'),
   }
 }

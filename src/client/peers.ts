@@ -21,7 +21,14 @@ export function createPeers(credentials: Credentials, timeoutMs: number): Peers 
     limit: CONNECTIONS_MAX,
     idleMs: IDLE_MS,
     async connect(address) {
-      const comm = await connect(address, { role: 'client', credentials, protocolVersion: PROTOCOL_VERSION, timeoutMs })
+      const comm = await connect(address, {
+        role: 'client',
+        credentials,
+        protocolVersion: PROTOCOL_VERSION,
+        timeoutMs,
+        // A worker that was named as a holder has listened: it is gone, and others are asked.
+        retry: 'unless-refused',
+      })
       comm.unref()
       return new Connection(comm)
     },

@@ -1,4 +1,5 @@
 import { getLogger } from '@logtape/logtape'
+import { deferred } from '../base/deferred.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { ClusterBackend, ClusterScheduler, ClusterWorker } from './backend.ts'
 import { HelperProcess } from './helper-process.ts'
@@ -18,6 +19,7 @@ export class LocalCluster {
   #scheduler: ClusterScheduler | null = null
   #closing: Promise<void> | null = null
   #endReason: string | null = null
+  readonly #ended = deferred<string>()
 
   /** @throws PlimsollError INVALID_ARGUMENT, CONFIG_INVALID for a wrong option. */
   constructor(options: LocalClusterOptions = {}) {
@@ -69,6 +71,11 @@ export class LocalCluster {
     return null
   }
 
+  /** Resolves with the reason when the cluster has ended, by `close()` or by itself. */
+  get ended(): Promise<string> {
+    return this.#ended.promise
+  }
+
   /** Whether `close()` was called, or the cluster ended by itself. */
   get closed(): boolean {
     return this.#closing !== null
@@ -110,6 +117,7 @@ export class LocalCluster {
     this.#backend = backend
     void backend.closed.then((reason) => {
       this.#endReason = reason
+      this.#ended.resolve(reason)
       this.#closing ??= Promise.resolve()
     })
     this.#scheduler = await backend.start()

@@ -90,6 +90,13 @@ export interface ConnectOptions {
   /** For everything together: attempts, pauses between them and the handshake. */
   readonly timeoutMs: number
   readonly signal?: AbortSignal
+  /**
+   * What is tried again within `timeoutMs`: everything that may come right by itself (default); the same without a refused
+   * connection, for addresses where something is known to have listened; nothing, for callers with a rhythm of their own.
+   */
+  readonly retry?: 'all' | 'unless-refused' | 'nothing'
+  /** The attempt alone does not keep the process alive, nor does the connection. */
+  readonly unref?: boolean
   /** `psk` encrypts with the token also on loopback; default: as the address says. */
   readonly security?: 'auto' | 'psk'
 }

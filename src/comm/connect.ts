@@ -5,7 +5,7 @@ import { formatDurationMs } from '../base/units.ts'
 import { isErrorCode, PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { type Address, formatAddress, parseAddress } from './address.ts'
 import type { Comm, ConnectOptions, Listener, ListenOptions } from './comm.ts'
-import { connectInproc, listenInproc } from './inproc.ts'
+import { connectInproc, listenInproc, NoListenerError } from './inproc.ts'
 import { requireCredentials } from './security.ts'
 import { connectOnSocket } from './socket-connector.ts'
 import { listenOnSocket } from './socket-listener.ts'
@@ -52,7 +52,9 @@ export async function connect(address: string, options: ConnectOptions): Promise
       if (isFinal(error)) throw error
       const elapsedMs = performance.now() - start
       const pauseMs = Math.random() * Math.min(BACKOFF_MS_MAX, BACKOFF_MS_FIRST * 2 ** attempt)
-      if (isErrorCode(error, 'PROTOCOL_ERROR') || elapsedMs + pauseMs >= options.timeoutMs) {
+      const { retry = 'all', timeoutMs } = options
+      const pointless = retry === 'nothing' || (retry === 'unless-refused' && isRefused(error))
+      if (pointless || isErrorCode(error, 'PROTOCOL_ERROR') || elapsedMs + pauseMs >= timeoutMs) {
         throw connectFailed(parsed, elapsedMs, attempt, toError(error))
       }
       await sleep(pauseMs, undefined, options.signal && { signal: options.signal }).catch(() =>
@@ -71,6 +73,14 @@ function isFinal(error: unknown): boolean {
   return (
     isErrorCode(error, 'AUTH_FAILED') || isErrorCode(error, 'VERSION_MISMATCH') || isErrorCode(error, 'CONFIG_INVALID')
   )
+}
+
+/** Nobody listens there: whoever did is gone, and what it knew with it. Also for the CONNECT_FAILED made from it. */
+export function isRefused(error: unknown): boolean {
+  if (isErrorCode(error, 'CONNECT_FAILED')) return isRefused(error.cause)
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isRefused)
+  if (error instanceof NoListenerError) return true
+  return (error as NodeJS.ErrnoException | null)?.code === 'ECONNREFUSED'
 }
 
 function connectFailed(address: Address, elapsedMs: number, attempts: number, last: Error): PlimsollError {

@@ -2,6 +2,6 @@
 
 export type { Comm, ConnectOptions, Credentials, Listener, ListenOptions, PeerIdentity, TlsFiles } from './comm.ts'
 export { type Address, formatAddress, isLoopback, isWildcard, parseAddress, type Scheme } from './address.ts'
-export { connect, listen } from './connect.ts'
+export { connect, isRefused, listen } from './connect.ts'
 export { CHUNK_BYTES, MESSAGE_BYTES_MAX } from './limits.ts'
 export { createToken, defaultTokenFile, readOrCreateToken, readToken } from './token.ts'

@@ -12,6 +12,9 @@ import { commLogger } from './logger.ts'
 const listeners = new Map<string, InprocListener>()
 let counter = 0
 
+/** What a refused connection is for sockets. */
+export class NoListenerError extends Error {}
+
 export function listenInproc(address: Address, options: ListenOptions): Listener {
   const name = address.host === '' ? `${process.pid}-${++counter}` : address.host
   if (listeners.has(name))
@@ -23,7 +26,7 @@ export function listenInproc(address: Address, options: ListenOptions): Listener
 
 export function connectInproc(address: Address, options: ConnectOptions): Comm {
   const listener = listeners.get(address.host)
-  if (listener === undefined) throw new Error('no listener of that name in this process')
+  if (listener === undefined) throw new NoListenerError('no listener of that name in this process')
   return listener.accept(options)
 }
 

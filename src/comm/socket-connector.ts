@@ -18,6 +18,10 @@ export async function connectOnSocket(
   const protection = protectionFor(address, options.credentials, options.security === 'psk')
   const socket = await openSocket(address, protection)
   const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs)
+  if (options.unref === true) {
+    socket.unref()
+    timer.unref()
+  }
   const abort = (): void => void socket.destroy(toError(options.signal?.reason))
   options.signal?.addEventListener('abort', abort, { once: true })
   try {
@@ -29,6 +33,7 @@ export async function connectOnSocket(
       peer: formatAddress(address),
     })
     comm.authenticated(await greet(comm, side))
+    if (options.unref === true) comm.unref()
     return comm
   } catch (error) {
     socket.destroy()

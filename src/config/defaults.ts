@@ -163,7 +163,7 @@ export const CONFIG_KEYS = {
   'scheduler.client-grace': {
     kind: 'duration',
     default: '30s',
-    about: 'The futures of a client that lost its connection are kept for this long.',
+    about: 'The futures of a client that lost its connection are kept for this long: it may come back until then.',
   },
   'scheduler.worker-ttl': {
     kind: 'duration-or-null',
@@ -216,6 +216,12 @@ export const CONFIG_KEYS = {
     kind: 'duration',
     default: '5s',
     about: 'Time between two heartbeats of a client.',
+  },
+  'client.reconnect-timeout': {
+    kind: 'duration-or-null',
+    default: null,
+    about:
+      'A client that lost its scheduler tries for this long to come back; null means `scheduler.client-grace` as the scheduler has it, 0 not at all.',
   },
 
   'nanny.environ': {

@@ -8,7 +8,7 @@ export type ClientToScheduler =
   | {
       readonly op: 'update-graph'
       readonly groups: readonly TaskGroupWire[]
-      /** Functions that this client has not sent before on this connection. */
+      /** Functions that this client has not sent before in its life. */
       readonly functions: readonly { readonly id: FunctionId; readonly bytes: Uint8Array }[]
       /** Keys of these groups that the client wants to hold (others are intermediate). */
       readonly wanted: readonly TaskKey[]
@@ -43,6 +43,8 @@ export type ClientToScheduler =
     }
   /** The pseudo-client `fire-and-forget` wants the key until it is done. */
   | { readonly op: 'fire-and-forget'; readonly keys: readonly TaskKey[] }
+  /** Follows what was said again after a reconnect: how all its keys stand is to be told, and what it has missed. */
+  | { readonly op: 'report-keys' }
   | { readonly op: 'close-client' }
 
 /** Stream messages, scheduler to client. */
@@ -153,7 +155,19 @@ export interface StoryEntry {
   readonly text: string
 }
 
-/** Requests to the scheduler: name -> [question, answer]. `register-client` comes first on a client's connection. */
+/**
+ * Numbers a question that must not be carried out twice: asked again after a reconnect, it gets the answer of the first time.
+ * Counted over the client's life; below `settled` the client has all answers.
+ */
+export interface Ticket {
+  readonly ticket?: number
+  readonly settled?: number
+}
+
+/**
+ * Requests to the scheduler: name -> [question, answer]. `register-client` comes first on a client's connection, and
+ * `reattach-client` on those that follow when it broke.
+ */
 export interface SchedulerRequests {
   'register-client': [
     {
@@ -168,9 +182,24 @@ export interface SchedulerRequests {
       readonly generation: number
       readonly nodeVersion: string
       readonly heartbeatMs: number
+      /** How long the client is remembered without a connection, milliseconds. */
+      readonly graceMs: number
     },
   ]
-  heartbeat: [Record<string, never>, { readonly generation: number }]
+  /** `heard`: how many stream messages the client has received in its life. */
+  'reattach-client': [
+    { readonly clientId: ClientId; readonly heard: number },
+    {
+      readonly generation: number
+      readonly heartbeatMs: number
+      /** How many of the client's stream messages were carried out: it says the rest again. */
+      readonly applied: number
+      /** Where the count of `heard` goes on. */
+      readonly told: number
+    },
+  ]
+  /** Its answer, like every other, says that all stream messages before the question were carried out. */
+  heartbeat: [{ readonly heard: number }, { readonly generation: number }]
   identity: [Record<string, never>, SchedulerInfo]
   'who-has': [{ readonly keys?: readonly TaskKey[] }, { readonly keys: Readonly<Record<string, readonly Holder[]>> }]
   /** For a gather: where each key is now, with run id and size; keys not in memory are absent. */
@@ -203,9 +232,9 @@ export interface SchedulerRequests {
     { readonly cluster: MemoryMeasures; readonly workers: Readonly<Record<string, MemoryMeasures>> },
   ]
   story: [{ readonly key: TaskKey }, { readonly entries: readonly StoryEntry[] }]
-  retry: [{ readonly keys: readonly TaskKey[] }, { readonly retried: readonly TaskKey[] }]
+  retry: [{ readonly keys: readonly TaskKey[] } & Ticket, { readonly retried: readonly TaskKey[] }]
   restart: [
-    { readonly timeoutMs: number; readonly waitForWorkers: boolean },
+    { readonly timeoutMs: number; readonly waitForWorkers: boolean } & Ticket,
     { readonly generation: number; readonly workers: number },
   ]
   /** Chooses workers for values that a client is about to send, and reserves a run id for each. Waits up to `timeoutMs` for a worker. */
@@ -216,7 +245,7 @@ export interface SchedulerRequests {
       /** How many workers get each value: true = all eligible ones. */
       readonly broadcast: boolean | number
       readonly timeoutMs: number
-    },
+    } & Ticket,
     {
       /** `runId: null`: the key is in memory already (hash scatter), nothing to send. */
       readonly placed: readonly {
@@ -229,7 +258,7 @@ export interface SchedulerRequests {
     },
   ]
   'retire-workers': [
-    { readonly workers: readonly string[]; readonly closeWorkers: boolean },
+    { readonly workers: readonly string[]; readonly closeWorkers: boolean } & Ticket,
     { readonly retired: readonly string[] },
   ]
   /** Closes the whole cluster; allowed to whoever holds the token. */

@@ -57,6 +57,7 @@ export const CLIENT_SHAPES: Shapes<ClientToScheduler> = {
   },
   'report-missing': { key: isString, runId: isCount, workers: isStrings },
   'fire-and-forget': { keys: isStrings },
+  'report-keys': {},
   'close-client': {},
 }
 
@@ -149,9 +150,12 @@ export const NANNY_QUESTIONS: QuestionShapes<NannyRequests> = {
   'heartbeat-nanny': { restarts: isCount },
 }
 
+const TICKET = { ticket: isOptional(isCount), settled: isOptional(isCount) }
+
 export const CLIENT_QUESTIONS: QuestionShapes<SchedulerRequests> = {
   'register-client': { clientId: isString, name: isString, pid: isCount, nodeVersion: isString, version: isString },
-  heartbeat: {},
+  'reattach-client': { clientId: isString, heard: isCount },
+  heartbeat: { heard: isCount },
   identity: {},
   'who-has': { keys: isOptional(isStrings) },
   locate: { keys: isStrings },
@@ -161,14 +165,15 @@ export const CLIENT_QUESTIONS: QuestionShapes<SchedulerRequests> = {
   'task-counts': {},
   memory: {},
   story: { key: isString },
-  retry: { keys: isStrings },
-  restart: { timeoutMs: isNumber, waitForWorkers: isBoolean },
+  retry: { keys: isStrings, ...TICKET },
+  restart: { timeoutMs: isNumber, waitForWorkers: isBoolean, ...TICKET },
   'scatter-place': {
     entries: isListOf(isShape({ key: isString, nbytes: isCount, type: isString })),
     workers: isOptional(isStrings),
     broadcast: (value) => typeof value === 'boolean' || isCount(value),
     timeoutMs: isNumber,
+    ...TICKET,
   },
-  'retire-workers': { workers: isStrings, closeWorkers: isBoolean },
+  'retire-workers': { workers: isStrings, closeWorkers: isBoolean, ...TICKET },
   terminate: {},
 }

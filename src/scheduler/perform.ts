@@ -43,6 +43,8 @@ export function perform(effect: Effect, hands: Hands): void {
       return hands.timers.set(effect.timer, effect.delayMs)
     case 'ClearTimer':
       return hands.timers.clear(effect.timer)
+    case 'ForgetClient':
+      return hands.answers.forget(effect.client)
     case 'CloseConnection':
       return hands.peers.get(effect.connection)?.connection.abort(new PlimsollError('COMM_CLOSED', effect.reason))
     case 'Log':

@@ -49,10 +49,26 @@ const HANDLERS: Handlers = {
     peer.id = clientId
     host.peers.register(peer)
     host.dispatch({ kind: 'ClientRegistered', client: clientId, connection: number, name })
-    const { id, generation, workers } = host.state
-    return { schedulerId: id, generation, nodeVersion: process.version, heartbeatMs: heartbeatMs(workers.size) }
+    const { id, generation, workers, options } = host.state
+    return {
+      schedulerId: id,
+      generation,
+      nodeVersion: process.version,
+      heartbeatMs: heartbeatMs(workers.size),
+      graceMs: options.clientGraceMs,
+    }
   },
-  heartbeat: ({ state }) => ({ generation: state.generation }),
+  'reattach-client': (host, { clientId, heard }, { peer, number, context }) => {
+    peer.id = clientId
+    host.peers.register(peer)
+    return host.answers.ask(context, (request) =>
+      host.dispatch({ kind: 'ClientReattached', request, client: clientId, connection: number, heard }),
+    )
+  },
+  heartbeat: (host, { heard }, { peer, number }) => {
+    if (peer.id !== null) host.dispatch({ kind: 'ClientBeat', client: peer.id, connection: number, heard })
+    return { generation: host.state.generation }
+  },
   identity: ({ state, address }) => view.schedulerInfo(state, { address, pid: process.pid, dashboard: null }),
   'who-has': ({ state }, { keys }) => ({ keys: view.whoHas(state, keys) }),
   locate: ({ state }, { keys }) => ({ found: view.locate(state, keys) }),
@@ -62,21 +78,27 @@ const HANDLERS: Handlers = {
   'task-counts': ({ state }) => ({ prefixes: view.taskCounts(state) }),
   memory: ({ state }) => view.memory(state),
   story: async (host, { key }) => ({ entries: await wholeStory(host, key) }),
-  retry: (host, { keys }, { context }) =>
-    host.answers.ask(context, (request) => host.dispatch({ kind: 'RetryRequested', request, keys })),
-  restart: (host, { timeoutMs, waitForWorkers }, { context }) =>
-    host.answers.ask(context, (request) =>
-      host.dispatch({ kind: 'RestartRequested', request, timeoutMs, waitForWorkers }),
+  retry: (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) =>
+      host.dispatch({ kind: 'RetryRequested', request, keys: question.keys }),
     ),
+  restart: (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) => {
+      const { timeoutMs, waitForWorkers } = question
+      host.dispatch({ kind: 'RestartRequested', request, timeoutMs, waitForWorkers })
+    }),
   'scatter-place': (host, question, { context, peer }) => {
     const client = peer.id
     if (client === null) throw new PlimsollError('PROTOCOL_ERROR', 'only a registered client can scatter')
-    return host.answers.ask(context, (request) =>
+    return host.answers.askOnce(client, question, context, (request) =>
       host.dispatch({ kind: 'ScatterRequested', request, client, question }),
     )
   },
-  'retire-workers': (host, { workers, closeWorkers }, { context }) =>
-    host.answers.ask(context, (request) => host.dispatch({ kind: 'RetireRequested', request, workers, closeWorkers })),
+  'retire-workers': (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) => {
+      const { workers, closeWorkers } = question
+      host.dispatch({ kind: 'RetireRequested', request, workers, closeWorkers })
+    }),
   terminate: (host) => {
     host.closeSoon('a client asked for it')
     return {}

@@ -390,6 +390,7 @@ export class Worker {
       credentials,
       protocolVersion: PROTOCOL_VERSION,
       timeoutMs: PEER_CONNECT_MS,
+      retry: 'unless-refused',
     })
     return new Connection(comm)
   }

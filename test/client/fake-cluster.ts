@@ -216,7 +216,13 @@ export class FakeCluster {
     })
     connection.handle('register-client', ({ clientId }) => {
       this.registered.push(clientId)
-      return { schedulerId: 'fake', generation: this.generation, nodeVersion: this.nodeVersion, heartbeatMs: 1000 }
+      return {
+        schedulerId: 'fake',
+        generation: this.generation,
+        nodeVersion: this.nodeVersion,
+        heartbeatMs: 1000,
+        graceMs: 5000,
+      }
     })
     connection.handle('heartbeat', () => ({ generation: this.generation }))
     connection.handle('identity', () => this.#identity())

@@ -97,7 +97,7 @@ describe('kill -9 of the scheduler', () => {
     scheduler?.child.kill('SIGKILL')
     await running.printed(/later/)
     const { code, stdout, stderr } = await running.ended
-    expect(performance.now() - killedAt).toBeLessThan(2000)
+    expect(performance.now() - killedAt).toBeLessThan(5000)
     expect([code, stderr]).toEqual([0, ''])
     expect(stdout).toMatch(/codes COMM_CLOSED\n/)
     expect(stdout).toMatch(/later (COMM_CLOSED|CLIENT_CLOSED) true/)

@@ -7,6 +7,7 @@ import type { SchedulerToNanny } from '../../protocol/nanny.ts'
 import type { SchedulerToClient } from '../../protocol/scheduler-client.ts'
 import type { SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
 import type { RequestNumber, Timer } from './events.ts'
+import { FIRE_AND_FORGET } from './names.ts'
 import type { ClientRecord, TaskFailure, WorkerRecord } from './records.ts'
 
 /** As on the wire, but for errors: the core may hold ones that are not encoded yet. */
@@ -38,6 +39,8 @@ export type Effect =
       readonly message: string
       readonly fields: Readonly<Record<string, unknown>>
     }
+  /** Answers that were kept for a client in case it asks again are of no use any more. */
+  | { readonly kind: 'ForgetClient'; readonly client: ClientId }
   | { readonly kind: 'CloseScheduler'; readonly reason: string }
 
 /** Effects of the step in hand, in the order in which the shell has to perform them: per worker and client, messages keep their order. */
@@ -62,8 +65,15 @@ export class Outbox {
     else this.toWorker(worker, { op: 'free-keys', keys: [key] })
   }
 
+  /** Dropped when the client's stream is gone: how its keys stand is told when it is back. Last words are remembered. */
   toClient(client: ClientRecord, message: ClientMessage): void {
-    if (client.connection === null) return
+    const connected = client.connection !== null
+    if (connected) client.told++
+    if (message.op === 'cancelled-keys' && client.id !== FIRE_AND_FORGET) {
+      const { keys, reason, code } = message
+      for (const key of keys) client.farewells.set(key, { number: connected ? client.told : Infinity, reason, code })
+    }
+    if (!connected) return
     const messages = this.#clients.get(client)
     if (messages === undefined) this.#clients.set(client, [message])
     else messages.push(message)

@@ -32,6 +32,15 @@ export type SchedulerEvent = Timed &
         readonly connection: number
         readonly name: string
       }
+    /** A client whose connection broke is back within its grace. `heard`: messages of the scheduler that reached it. */
+    | {
+        readonly kind: 'ClientReattached'
+        readonly request: RequestNumber
+        readonly client: ClientId
+        readonly connection: number
+        readonly heard: number
+      }
+    | { readonly kind: 'ClientBeat'; readonly client: ClientId; readonly connection: number; readonly heard: number }
     | {
         readonly kind: 'ClientMessages'
         readonly client: ClientId

@@ -52,13 +52,13 @@ export interface TaskTrouble {
   reruns: Map<WorkerId, number> | null
 }
 
-/** A captured function. Kept while a task group uses it or a connected client believes that the scheduler has it. */
+/** A captured function. Kept while a task group uses it or a client believes that the scheduler has it. */
 export interface FunctionRecord {
   readonly id: FunctionId
   readonly bytes: Uint8Array
   /** Task groups with living tasks. */
   groups: number
-  /** Clients that sent it on their present connection. */
+  /** Clients that sent it and are not forgotten. */
   clients: number
   readonly measured: Measurements
   /** By graph generation; only those with living tasks. */
@@ -267,13 +267,26 @@ export class WorkerRecord {
   }
 }
 
+/** The last word on a key, as told to a client. */
+export interface Farewell {
+  /** Of the message (`told`) that says it; Infinity when none has reached the client's connection. */
+  number: number
+  readonly reason: string
+  readonly code: 'TASK_CANCELLED' | 'DATA_LOST'
+}
+
 export interface ClientRecord {
   readonly id: ClientId
   readonly name: string
   /** null: its stream is lost, or it is the pseudo client. */
   connection: number | null
+  /** Stream messages of this client that were carried out, and those that were sent to it, in its life. */
+  applied: number
+  told: number
+  /** Keys that it lost by no word of its own, until it has heard of that: nothing else remembers them. */
+  readonly farewells: Map<TaskKey, Farewell>
   readonly wants: Set<TaskRecord>
-  /** Functions that it sent on its present connection. */
+  /** Functions that it sent. */
   readonly functions: Set<FunctionId>
   /** Generation of its last graph, when that came, and the next free position in it. */
   graphGeneration: number

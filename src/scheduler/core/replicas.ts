@@ -48,11 +48,13 @@ export function availabilityChanged(state: SchedulerState, task: TaskRecord, ava
   if (!available) recommend(state, task, 'settled')
 }
 
-/** Known to be quick, with all inputs at hand, and somebody waits: not worth waiting for the worker that holds it. */
+/** Known to be quick, with all inputs at hand, and somebody waits: not worth waiting for the next process of the worker that
+ * holds it. One whose connection alone is lost still has the value: nothing that exists is computed again. */
 export function isCheapToRecompute(task: TaskRecord): boolean {
   const fn = task.group.fn
   if (fn === null || !task.isNeeded || task.group.options.idempotent === false) return false
   if (fn.measured.meanMs < 0 || fn.measured.meanMs >= CHEAP_RECOMPUTE_MS) return false
+  if (task.holders.some((worker) => worker.link !== 'away')) return false
   return task.dependencies.every(isAvailable)
 }
 

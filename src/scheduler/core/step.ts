@@ -8,7 +8,15 @@
 
 import type { Effect } from './effects.ts'
 import type { EventKind, EventOf, SchedulerEvent, Timer } from './events.ts'
-import { clientGraceOver, clientLost, clientMessages, clientRegistered, retryRequested } from './handlers/client.ts'
+import {
+  clientBeat,
+  clientGraceOver,
+  clientLost,
+  clientMessages,
+  clientReattached,
+  clientRegistered,
+  retryRequested,
+} from './handlers/client.ts'
 import { housekeeping, startHousekeeping } from './handlers/housekeeping.ts'
 import { restartRequested, restartTimedOut } from './handlers/restart.ts'
 import { abandonRetirement, retirementTick, retireRequested } from './handlers/retire.ts'
@@ -32,6 +40,8 @@ type Handlers = { readonly [K in EventKind]: (state: SchedulerState, event: Even
 const HANDLERS: Handlers = {
   Started: startHousekeeping,
   ClientRegistered: clientRegistered,
+  ClientReattached: clientReattached,
+  ClientBeat: clientBeat,
   ClientMessages: clientMessages,
   ClientLost: clientLost,
   WorkerRegistered: workerRegistered,

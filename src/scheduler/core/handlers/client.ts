@@ -1,17 +1,23 @@
-// Clients: coming, wishing, giving up, going. Every message is idempotent.
+// Clients: coming, wishing, giving up, going.
+//
+// L1. A client's stream is carried out exactly once and in order, over all its connections: both ends count its messages,
+//     and after a reconnect the client goes on behind `applied`.
+// L2. What it is told is not repeated but told anew: how a wanted key stands is known here. Only a key that it lost (it
+//     wants it no more) is remembered, with its last words, until it has heard them.
 
 import type { ClientId, TaskKey } from '../../../base/ids.ts'
-import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
+import type { ClientToScheduler, SchedulerRequests } from '../../../protocol/scheduler-client.ts'
 import type { EventOf } from '../events.ts'
 import { FIRE_AND_FORGET } from '../names.ts'
 import { isActive, type ClientRecord, type TaskRecord } from '../records.ts'
-import { addWant, recommend, removeWant, type SchedulerState } from '../state.ts'
+import { addWant, recommend, removeWant, reportTo, type SchedulerState } from '../state.ts'
 import { tellCancelled } from '../transitions/abandon.ts'
 import { releaseFunction } from '../transitions/released.ts'
 import { settleAll, transition } from '../transitions/table.ts'
 import { updateGraph, want } from './graph.ts'
 import { reportMissing } from './replica-messages.ts'
 import { updateData } from './scatter.ts'
+import { heartbeatMs } from './worker-registration.ts'
 
 type Handlers = {
   readonly [Op in ClientToScheduler['op']]: (
@@ -29,6 +35,7 @@ const HANDLERS: Handlers = {
   'update-data': (state, _client, { entries }) => updateData(state, entries),
   'report-missing': (state, _client, message) => reportMissing(state, message),
   'fire-and-forget': (state, _client, { keys }) => fireAndForget(state, keys),
+  'report-keys': reportKeys,
   'close-client': (state, client) => forgetClient(state, client),
 }
 
@@ -37,6 +44,8 @@ export function clientMessages(state: SchedulerState, event: EventOf<'ClientMess
   if (client === undefined || client.connection !== event.connection) return
   for (const message of event.messages) {
     state.cause = message.op
+    // Before: a message that is refused is not to be said again.
+    client.applied++
     const handle = HANDLERS[message.op] as (
       state: SchedulerState,
       client: ClientRecord,
@@ -47,25 +56,75 @@ export function clientMessages(state: SchedulerState, event: EventOf<'ClientMess
   }
 }
 
-/** A client registers again after its connection broke: it keeps what it wanted. */
 export function clientRegistered(state: SchedulerState, event: EventOf<'ClientRegistered'>): void {
   const known = state.clients.get(event.client)
   if (known === undefined) {
     state.clients.set(event.client, newClient(event.client, event.name, event.connection))
     return
   }
-  if (known.connection !== null)
-    state.outbox.push({ kind: 'CloseConnection', connection: known.connection, reason: 'the client registered again' })
-  forgetFunctions(state, known)
-  known.connection = event.connection
-  state.outbox.clearTimer({ kind: 'client-grace', client: event.client })
+  replaceConnection(state, known, event.connection)
+}
+
+/**
+ * Back within its grace. It says again what was not carried out, and then `report-keys`: how its keys stand is only then
+ * what it asked for.
+ */
+export function clientReattached(state: SchedulerState, event: EventOf<'ClientReattached'>): void {
+  const client = state.clients.get(event.client)
+  if (client === undefined) {
+    const message = `client ${event.client} is not known (any more): it was without a connection for longer than scheduler.client-grace (${state.options.clientGraceMs} ms)`
+    return state.outbox.refuse(event.request, 'CLIENT_CLOSED', message, { client: event.client })
+  }
+  replaceConnection(state, client, event.connection)
+  forgetHeard(client, event.heard)
+  for (const farewell of client.farewells.values()) farewell.number = Infinity
+  const { applied, told } = client
+  const answer: SchedulerRequests['reattach-client'][1] = {
+    generation: state.generation,
+    heartbeatMs: heartbeatMs(state.workers.size),
+    applied,
+    told,
+  }
+  state.outbox.answer(event.request, answer)
+}
+
+export function clientBeat(state: SchedulerState, event: EventOf<'ClientBeat'>): void {
+  const client = state.clients.get(event.client)
+  if (client !== undefined && client.connection === event.connection) forgetHeard(client, event.heard)
+}
+
+function forgetHeard(client: ClientRecord, heard: number): void {
+  for (const [key, { number }] of client.farewells) if (number <= heard) client.farewells.delete(key)
+}
+
+function replaceConnection(state: SchedulerState, client: ClientRecord, connection: number): void {
+  if (client.connection !== null && client.connection !== connection)
+    state.outbox.push({ kind: 'CloseConnection', connection: client.connection, reason: 'the client registered again' })
+  client.connection = connection
+  state.outbox.clearTimer({ kind: 'client-grace', client: client.id })
+}
+
+/** Everything that a broken connection may have swallowed. */
+function reportKeys(state: SchedulerState, client: ClientRecord): void {
+  for (const [key, { number, reason, code }] of client.farewells) {
+    if (number !== Infinity) continue
+    client.farewells.delete(key)
+    const task = state.tasks.get(key)
+    if (task === undefined || !client.wants.has(task))
+      state.outbox.toClient(client, { op: 'cancelled-keys', keys: [key], reason, code })
+  }
+  const pending: TaskKey[] = []
+  for (const task of client.wants) {
+    if (task.state === 'memory' || task.state === 'erred') reportTo(state, client, task)
+    else pending.push(task.key)
+  }
+  if (pending.length > 0) state.outbox.toClient(client, { op: 'task-retried', keys: pending })
 }
 
 export function clientLost(state: SchedulerState, event: EventOf<'ClientLost'>): void {
   const client = state.clients.get(event.client)
   if (client === undefined || client.connection !== event.connection) return
   client.connection = null
-  forgetFunctions(state, client)
   state.outbox.setTimer({ kind: 'client-grace', client: client.id }, state.options.clientGraceMs)
 }
 
@@ -76,6 +135,8 @@ export function clientGraceOver(state: SchedulerState, id: ClientId): void {
 
 function forgetClient(state: SchedulerState, client: ClientRecord): void {
   state.clients.delete(client.id)
+  state.outbox.clearTimer({ kind: 'client-grace', client: client.id })
+  state.outbox.push({ kind: 'ForgetClient', client: client.id })
   releaseKeys(
     state,
     client,
@@ -220,6 +281,9 @@ function newClient(id: ClientId, name: string, connection: number | null): Clien
     id,
     name,
     connection,
+    applied: 0,
+    told: 0,
+    farewells: new Map(),
     wants: new Set(),
     functions: new Set(),
     graphGeneration: 0,

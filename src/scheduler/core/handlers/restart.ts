@@ -58,6 +58,7 @@ function forgetTasks(state: SchedulerState): void {
   }
   for (const client of state.clients.values()) {
     client.wants.clear()
+    client.farewells.clear()
     client.lastGroup = null
     client.graphGeneration = 0
   }

@@ -8,7 +8,7 @@ import type { RunId } from '../../../base/ids.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
 import { addTask, scatterGroup } from '../groups.ts'
 import type { TaskGroup, TaskRecord, WorkerRecord } from '../records.ts'
-import { addReplica } from '../replicas.ts'
+import { addReplica, availabilityChanged, isAvailable } from '../replicas.ts'
 import { addWant, nextRun, type PendingRequest, type SchedulerState } from '../state.ts'
 import { abandon } from '../transitions/abandon.ts'
 import { transition } from '../transitions/table.ts'
@@ -52,9 +52,8 @@ export function updateData(
 ): void {
   for (const { key, runId, nbytes, type, workers: ids } of entries) {
     const task = state.tasks.get(key)
-    const workers = ids
-      .map((id) => state.workers.get(id))
-      .filter((worker): worker is WorkerRecord => worker?.link === 'live')
+    // One whose stream is lost has it in a file: it counts until the worker's inventory, or its end, says otherwise.
+    const workers = ids.map((id) => state.workers.get(id)).filter((worker) => worker !== undefined)
     const awaited = task !== undefined && state.placements.has(task) && task.runId === runId
     if (task === undefined || !(awaited || (task.state === 'memory' && task.acceptedRunId === runId))) {
       for (const worker of workers) dropUnwanted(state, worker, key)
@@ -66,9 +65,13 @@ export function updateData(
         abandon(state, [task], { reason: 'the workers that got the scattered data are gone', code: 'DATA_LOST' })
       continue
     }
+    const before = isAvailable(task)
     if (awaited) transition(state, task, 'memory', { worker: first, run: runId, nbytes, type, durable: true })
     else addReplica(state, task, first, true)
     for (const worker of others) addReplica(state, task, worker, true)
+    const after = isAvailable(task)
+    // Entering memory lets dependents go: unless nobody can be asked for it yet.
+    if (after !== (before || awaited)) availabilityChanged(state, task, after)
   }
 }
 
