@@ -185,6 +185,16 @@ export const CONFIG_KEYS = {
     default: '100 MB',
     about: 'Bytes per second assumed between two workers until it was measured.',
   },
+  'scheduler.work-stealing': {
+    kind: 'boolean',
+    default: true,
+    about: 'Tasks that wait on a busy worker move to one that has nothing to do.',
+  },
+  'scheduler.work-stealing-interval': {
+    kind: 'duration',
+    default: '1s',
+    about: 'How often the load of all workers is compared; an idle worker looks around on its own, much sooner.',
+  },
   'scheduler.unknown-task-duration': {
     kind: 'duration',
     default: '500ms',

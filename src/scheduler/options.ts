@@ -32,6 +32,8 @@ export function coreOptions(config: Config): CoreOptions {
     noWorkersTimeoutMs: config.get('scheduler.no-workers-timeout'),
     idleTimeoutMs: config.get('scheduler.idle-timeout'),
     workerTtlMs: config.get('scheduler.worker-ttl'),
+    workStealing: config.get('scheduler.work-stealing'),
+    workStealingIntervalMs: config.get('scheduler.work-stealing-interval'),
     validate: config.get('scheduler.validate'),
   }
 }

@@ -22,6 +22,7 @@ export type Timer =
   | { readonly kind: 'request-timeout'; readonly request: RequestNumber }
   | { readonly kind: 'retirement'; readonly request: RequestNumber }
   | { readonly kind: 'housekeeping' }
+  | { readonly kind: 'stealing' }
 
 export type SchedulerEvent = Timed &
   (
@@ -120,6 +121,7 @@ export function timerId(timer: Timer): string {
     case 'retirement':
       return `retirement ${timer.request}`
     case 'housekeeping':
-      return 'housekeeping'
+    case 'stealing':
+      return timer.kind
   }
 }

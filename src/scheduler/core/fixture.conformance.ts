@@ -62,7 +62,13 @@ export class CoreFixture {
   readonly #functionsSent = new Set<string>()
 
   constructor(options: Partial<CoreOptions> = {}) {
-    this.state = createState('cluster', { ...DEFAULT_CORE_OPTIONS, workerTtlMs: null, validate: true, ...options })
+    this.state = createState('cluster', {
+      ...DEFAULT_CORE_OPTIONS,
+      workerTtlMs: null,
+      workStealing: false,
+      validate: true,
+      ...options,
+    })
     this.event({ kind: 'Started' })
   }
 

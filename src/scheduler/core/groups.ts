@@ -104,7 +104,7 @@ export function link(task: TaskRecord, inputs: readonly TaskRecord[]): void {
 function familyOf(fn: FunctionRecord, generation: number): TaskFamily {
   let family = fn.families.get(generation)
   if (family === undefined) {
-    family = { fn, generation, total: 0, live: 0, inputs: new Set() }
+    family = { fn, generation, total: 0, live: 0, inputs: new Set(), share: null }
     fn.families.set(generation, family)
   }
   return family

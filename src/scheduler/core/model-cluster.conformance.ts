@@ -4,7 +4,7 @@
 import { expect } from 'vitest'
 import { clientId, type RunId, type TaskKey, taskKey, workerId } from '../../base/ids.ts'
 import { Prng } from '../../base/prng.ts'
-import type { SchedulerToWorker, WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
+import type { RunName, SchedulerToWorker, WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
 import type { InputWire, TaskFailureKind } from '../../protocol/tasks.ts'
 import type { ClientMessage, Effect } from './effects.ts'
 import { CoreFixture } from './fixture.conformance.ts'
@@ -53,6 +53,9 @@ class FakeWorker {
           this.outbox.push({ op: 'task-cancelled', key: message.key, runId: message.runId })
         }
         return
+      case 'steal-request':
+        this.giveBack(message.runs)
+        return
       case 'acquire-replicas':
         this.acquiring.push(...message.inputs)
         return
@@ -62,6 +65,15 @@ class FakeWorker {
         return
       default:
     }
+  }
+
+  /** What it has not begun goes back; now and then it has begun. */
+  giveBack(runs: readonly RunName[]): void {
+    const begun = ({ key, runId }: RunName): boolean => this.tasks.get(key)?.runId !== runId || runId % 4 === 0
+    const kept = runs.filter(begun)
+    const taken = runs.filter((run) => !kept.includes(run))
+    for (const { key } of taken) this.tasks.delete(key)
+    this.outbox.push({ op: 'steal-response', taken, kept })
   }
 
   forget(key: TaskKey): void {
@@ -89,6 +101,7 @@ export class ModelCluster {
     workerGraceMs: 1000,
     clientGraceMs: 2000,
     allowedFailures: 100,
+    workStealing: true,
   })
   readonly #random: Prng
   readonly workers: readonly FakeWorker[]

@@ -9,7 +9,8 @@
 import { isProducer, slotFor } from './queueing.ts'
 import type { HostRecord, TaskGroup, TaskRecord, WorkerRecord } from './records.ts'
 import type { SchedulerState } from './state.ts'
-import { expectedMs } from './occupancy.ts'
+import { expectedMs } from './expectation.ts'
+import { hasRoom, missingBytes } from './memory-room.ts'
 import { transferTimeUs, transferUs } from './transfer-cost.ts'
 import { compareSpare } from './worker-heap.ts'
 
@@ -25,6 +26,8 @@ export function decide(state: SchedulerState, task: TaskRecord): Decision {
   if (trouble !== null && trouble.heldUntilMs > state.now) return 'no-worker'
   const inputBytes = sumOfInputs(task)
   if (inputBytes > state.largestLimit) return 'inputs-exceed-limit'
+  const thief = state.stealing.destinations.size === 0 ? undefined : state.stealing.destinations.get(task)
+  if (thief !== undefined && mayTake(state, task, thief)) return thief
   if (isProducer(state, task)) {
     if (task.state !== 'queued' && state.queue.size > 0) return 'queued'
     return slotFor(state, task) ?? 'queued'
@@ -116,6 +119,18 @@ function bestHolder(
     bestUs = us
   }
   return best
+}
+
+/** Whether stolen work may go there. */
+export function mayTake(state: SchedulerState, task: TaskRecord, thief: WorkerRecord): boolean {
+  if (!thief.isRunning || thief.crowded || state.workers.get(thief.id) !== thief) return false
+  if (task.trouble !== null && task.trouble.avoid === thief.id) return false
+  const { labels, resources } = task.group
+  if (labels !== null || resources !== null) {
+    const pool = poolOf(state, task.group)
+    if (pool.length === 0 || !isInPool(task.group, pool, thief)) return false
+  }
+  return hasRoom(state, task, thief, missingBytes(task, thief))
 }
 
 /** One pass over inputs and holders; leaves the bytes at hand in `localBytes` of each candidate and of its host. */

@@ -40,7 +40,7 @@ export function noteInputs(task: TaskRecord): void {
 export function slotFor(state: SchedulerState, task: TaskRecord): WorkerRecord | undefined {
   const worker = state.byLoad.best
   if (worker === undefined) return undefined
-  return worker.processing.size < slotsOf(state, worker, task) ? worker : undefined
+  return worker.load < slotsOf(state, worker, task) ? worker : undefined
 }
 
 function slotsOf(state: SchedulerState, worker: WorkerRecord, task: TaskRecord): number {

@@ -1,15 +1,18 @@
 // Random histories: invariants hold after every step; when the trouble ends, every wanted task ends as well, books and
 // workers agree, and when everybody lets go nothing is left.
 
-import { describe, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { ModelCluster } from './model-cluster.conformance.ts'
 
 describe('random histories', () => {
+  let moved = 0
+
   it.each(Array.from({ length: 60 }, (_, seed) => seed))('with faults, seed %i', (seed) => {
     const model = new ModelCluster(seed, true)
     model.run(250)
     model.check()
     model.forgetAll()
+    moved += model.sim.state.stealing.moved
   })
 
   it.each(Array.from({ length: 15 }, (_, seed) => 1000 + seed))(
@@ -21,4 +24,8 @@ describe('random histories', () => {
       model.forgetAll()
     },
   )
+
+  it('have stolen tasks among them', () => {
+    expect(moved).toBeGreaterThan(20)
+  })
 })

@@ -93,6 +93,8 @@ export interface TaskFamily {
   live: number
   /** Distinct inputs of all its tasks; null once there are too many to be data producers. */
   inputs: Set<TaskRecord> | null
+  /** Where its next tasks go, and how many, when producers are not held back. */
+  share: { readonly worker: WorkerRecord; left: number } | null
 }
 
 /** What the tasks of one wire group share. */
@@ -184,6 +186,15 @@ export function comparePriority(a: TaskRecord, b: TaskRecord): number {
   return b.group.userPriority - a.group.userPriority || a.generation - b.generation || a.order - b.order
 }
 
+/** An input on its way to a worker. */
+export interface Fetch {
+  /** Tasks there that wait for it. */
+  count: number
+  readonly us: number
+}
+
+const NO_RUNS: ReadonlySet<number> = new Set()
+
 /** Workers of one machine: data moves between them at almost no cost. */
 export interface HostRecord {
   readonly name: string
@@ -223,14 +234,26 @@ export class WorkerRecord {
   readonly orphanedRuns = new Map<TaskKey, RunId>()
   /** Sum of the sizes of `replicas`. */
   nbytes = 0
-  /** Sums over `processing`, of integers: exact. */
+  /** Sum over `processing`, of integers: exact. */
   expectedBytes = 0
+  /** Sums over `processing` and `fetching`, and `shiftUs`: of integers, exact. */
   occupancyUs = 0
+  /** Inputs that have to be brought here for tasks in `processing`: each counts once, whatever number needs it. */
+  readonly fetching = new Map<TaskRecord, Fetch>()
+  /** Tasks, and their time, on their way to this worker less those on their way from it (steals.ts). */
+  shift = 0
+  shiftUs = 0
+  /** Runs that have started, as far as was said: they cannot be stolen. */
+  started: ReadonlySet<number> = NO_RUNS
+  /** Bytes per second that it measured while it fetched, by the address of the peer. */
+  readonly rates = new Map<string, number>()
   /** When it was given its last task: round robin among equals. */
   lastAssigned = 0
   /** Process memory above the pause threshold by the last heartbeat. */
   crowded = false
   memory: MemoryMeasures
+  /** `nbytes` when `memory` was told. */
+  nbytesTold = 0
   processPeak = 0
   spilledTotal = 0
   executors: readonly ExecutorInfo[] = []
@@ -259,6 +282,11 @@ export class WorkerRecord {
       spilled: 0,
     }
     this.lastSeenMs = now
+  }
+
+  /** Tasks that are here, counting those that are about to come or to go. */
+  get load(): number {
+    return this.processing.size + this.shift
   }
 
   /** May be given tasks. */

@@ -25,8 +25,17 @@ export function addReplica(state: SchedulerState, task: TaskRecord, worker: Work
     task.holders = task.holders.length === 0 ? [worker] : [...task.holders, worker]
     worker.nbytes += task.nbytes
     worker.replicas.set(task, durable)
+    if (worker.fetching.size > 0) inputArrived(worker, task)
     touch(state, worker)
   } else if (durable && !known) worker.replicas.set(task, true)
+}
+
+/** Its way there is no work ahead of the worker any more. */
+function inputArrived(worker: WorkerRecord, task: TaskRecord): void {
+  const open = worker.fetching.get(task)
+  if (open === undefined) return
+  worker.fetching.delete(task)
+  worker.occupancyUs -= open.us
 }
 
 export function removeReplica(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {

@@ -44,6 +44,9 @@ export interface CoreOptions {
   readonly noWorkersTimeoutMs: number | null
   readonly idleTimeoutMs: number | null
   readonly workerTtlMs: number | null
+  /** Whether tasks that wait on busy workers move to idle ones, and how often all workers are looked at for that. */
+  readonly workStealing: boolean
+  readonly workStealingIntervalMs: number
   /** Check all invariants after every step: for tests, linear in the number of tasks. */
   readonly validate: boolean
 }
@@ -63,6 +66,8 @@ export const DEFAULT_CORE_OPTIONS: CoreOptions = {
   noWorkersTimeoutMs: null,
   idleTimeoutMs: null,
   workerTtlMs: 300_000,
+  workStealing: true,
+  workStealingIntervalMs: 1000,
   validate: false,
 }
 
@@ -95,6 +100,31 @@ export type PendingRequest =
       /** Values being copied away, and when that was asked for. */
       readonly copying: Map<TaskRecord, number>
     }
+
+/** A task that a busy worker was asked to give back for another one. */
+export interface Steal {
+  readonly run: number
+  readonly victim: WorkerRecord
+  readonly thief: WorkerRecord
+  /** What it takes off and adds meanwhile. */
+  victimUs: number
+  thiefUs: number
+}
+
+export interface Stealing {
+  /** What was asked back and not answered. */
+  readonly steals: Map<TaskRecord, Steal>
+  /** Tasks that were given back, and for whom: only while that message is handled. */
+  readonly destinations: Map<TaskRecord, WorkerRecord>
+  /** When the next look is due, and the next one at all workers. */
+  wakeAtMs: number
+  sweepAtMs: number
+  /** Where the next partial look begins. */
+  cursor: number
+  /** Runs asked back, and runs that went to another worker, since the start. */
+  asked: number
+  moved: number
+}
 
 /** A task to look at, and where it should go: `settled` means wherever its needs say by then. */
 export type Goal = TaskState | 'settled'
@@ -132,6 +162,8 @@ export interface SchedulerState {
   /** Exactly the running workers are in both heaps. */
   readonly byLoad: WorkerHeap
   readonly byStart: WorkerHeap
+  /** Tasks in state processing. */
+  processing: number
   /** Over running workers. */
   runningThreads: number
   /** Grows whenever the set of running workers, or what they offer, changes. */
@@ -140,6 +172,9 @@ export interface SchedulerState {
   largestLimit: number
   /** Bytes per second between hosts, as measured. */
   bandwidth: number
+  /** Live workers by address. */
+  readonly byAddress: Map<string, WorkerRecord>
+  readonly stealing: Stealing
 
   /** Exactly the tasks in state queued. */
   readonly queue: HeapSet<TaskRecord, TaskRecord>
@@ -182,10 +217,21 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     nannies: new Map(),
     byLoad: new WorkerHeap(0, compareLoad),
     byStart: new WorkerHeap(1, compareStart),
+    processing: 0,
     runningThreads: 0,
     poolVersion: 0,
     largestLimit: Infinity,
     bandwidth: options.bandwidth,
+    byAddress: new Map(),
+    stealing: {
+      steals: new Map(),
+      destinations: new Map(),
+      wakeAtMs: Infinity,
+      sweepAtMs: 0,
+      cursor: 0,
+      asked: 0,
+      moved: 0,
+    },
     queue: new HeapSet((task) => task, comparePriority),
     noWorker: new Map(),
     workerlessSinceMs: 0,

@@ -32,13 +32,14 @@ import {
 import { workerBeat, workerMessages } from './handlers/worker-messages.ts'
 import { workerRegistered } from './handlers/worker-registration.ts'
 import { recommend, type SchedulerState } from './state.ts'
+import { balance, noticeIdle, startStealing } from './stealing.ts'
 import { settleAll, transition } from './transitions/table.ts'
 import { checkInvariants } from './validate.ts'
 
 type Handlers = { readonly [K in EventKind]: (state: SchedulerState, event: EventOf<K>) => void }
 
 const HANDLERS: Handlers = {
-  Started: startHousekeeping,
+  Started: started,
   ClientRegistered: clientRegistered,
   ClientReattached: clientReattached,
   ClientBeat: clientBeat,
@@ -69,10 +70,16 @@ export function step(state: SchedulerState, event: SchedulerEvent): Effect[] {
   return recover(state)
 }
 
+function started(state: SchedulerState): void {
+  startHousekeeping(state)
+  startStealing(state)
+}
+
 /** Goes on after a step that threw: what it had decided is carried out. */
 export function recover(state: SchedulerState): Effect[] {
   settleAll(state)
   fillSlots(state)
+  if (state.cause !== 'stealing') noticeIdle(state)
   if (state.options.validate) checkInvariants(state)
   return state.outbox.take()
 }
@@ -95,6 +102,8 @@ function timerFired(state: SchedulerState, timer: Timer): void {
       return clientGraceOver(state, timer.client)
     case 'housekeeping':
       return housekeeping(state)
+    case 'stealing':
+      return balance(state)
     case 'retirement':
       return retirementTick(state, timer.request)
     case 'request-timeout':

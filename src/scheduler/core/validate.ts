@@ -13,6 +13,7 @@ export function checkInvariants(state: SchedulerState): void {
   for (const worker of state.workers.values()) checkWorker(state, worker, found)
   checkClients(state, found)
   checkCollections(state, found)
+  checkSteals(state, found)
   checkCounts(state, found)
   if (found.list.length === 0) return
   const story = found.task === null ? [] : state.story.of(found.task).map((entry) => entry.text)
@@ -108,7 +109,12 @@ function checkWorker(state: SchedulerState, worker: WorkerRecord, found: Violati
     return total
   }
   check(worker.nbytes === sum(worker.replicas.keys(), (task) => task.nbytes), 'has a wrong sum of stored bytes')
-  check(worker.occupancyUs === sum(worker.processing, (task) => task.expectedUs), 'has a wrong occupancy')
+  let occupancyUs = sum(worker.processing, (task) => task.expectedUs) + worker.shiftUs
+  for (const { us } of worker.fetching.values()) occupancyUs += us
+  check(worker.occupancyUs === occupancyUs, 'has a wrong occupancy')
+  check(worker.processing.size > 0 || worker.fetching.size === 0, 'counts inputs that no task there needs')
+  for (const input of worker.fetching.keys())
+    check(!worker.replicas.has(input), `counts ${input.key} as on its way and as there`)
   check(
     worker.expectedBytes === sum(worker.processing, (task) => task.expectedBytes),
     'has a wrong sum of expected bytes',
@@ -158,6 +164,9 @@ function checkCollections(state: SchedulerState, found: Violations): void {
     )
   }
   found.expect(state.todo.tasks.length === 0, () => `${state.todo.tasks.length} recommendations were not followed`)
+  let processing = 0
+  for (const worker of state.workers.values()) processing += worker.processing.size
+  found.expect(processing === state.processing, () => `${processing} tasks are processing, not ${state.processing}`)
   let threads = 0
   for (const worker of state.byLoad) {
     threads += worker.nthreads
@@ -171,18 +180,40 @@ function checkCollections(state: SchedulerState, found: Violations): void {
   const least = state.byLoad.best
   if (head === undefined || least === undefined) return
   const slots = Math.ceil(state.options.saturation * least.nthreads)
-  found.expect(
-    least.processing.size >= slots,
-    () => `${head.key} is queued while worker ${least.id} has a free slot`,
-    head,
-  )
+  found.expect(least.load >= slots, () => `${head.key} is queued while worker ${least.id} has a free slot`, head)
   for (const worker of state.byLoad) {
     const better =
       Number(worker.crowded) < Number(least.crowded) ||
-      (worker.crowded === least.crowded &&
-        worker.processing.size / worker.nthreads < least.processing.size / least.nthreads)
+      (worker.crowded === least.crowded && worker.load / worker.nthreads < least.load / least.nthreads)
     found.expect(!better, () => `worker ${worker.id} is less loaded than ${least.id}, the best of the heap`)
   }
+}
+
+/** B1, B2. */
+function checkSteals(state: SchedulerState, found: Violations): void {
+  const { steals, destinations } = state.stealing
+  const shifts = new Map<WorkerRecord, { count: number; us: number }>()
+  const add = (worker: WorkerRecord, count: number, us: number): void => {
+    const sum = shifts.get(worker) ?? { count: 0, us: 0 }
+    shifts.set(worker, { count: sum.count + count, us: sum.us + us })
+  }
+  for (const [task, { run, victim, thief, victimUs, thiefUs }] of steals) {
+    found.expect(
+      task.processingOn === victim && task.runId === run && victim !== thief,
+      () => `${task.key} is being stolen from where it is not`,
+      task,
+    )
+    add(victim, -1, -victimUs)
+    add(thief, 1, thiefUs)
+  }
+  for (const worker of state.workers.values()) {
+    const { count, us } = shifts.get(worker) ?? { count: 0, us: 0 }
+    found.expect(
+      worker.shift === count && worker.shiftUs === us,
+      () => `worker ${worker.id} has a shift of ${worker.shift} tasks and ${worker.shiftUs} us, not ${count} and ${us}`,
+    )
+  }
+  found.expect(destinations.size === 0, () => `${destinations.size} stolen tasks were not placed`)
 }
 
 function checkCounts(state: SchedulerState, found: Violations): void {

@@ -6,7 +6,7 @@ import type { WorkerRecord } from './records.ts'
 /** By tasks per thread: the least loaded worker is full exactly when all are (queueing.ts). */
 export function compareLoad(a: WorkerRecord, b: WorkerRecord): number {
   if (a.crowded !== b.crowded) return a.crowded ? 1 : -1
-  return a.processing.size * b.nthreads - b.processing.size * a.nthreads || compareSpare(a, b)
+  return a.load * b.nthreads - b.load * a.nthreads || compareSpare(a, b)
 }
 
 /** By the time at which a new task would start. */
@@ -36,6 +36,19 @@ export class WorkerHeap {
 
   get best(): WorkerRecord | undefined {
     return this.#heap[0]
+  }
+
+  /** The best one and some that are near it, at most `count`. */
+  top(count: number): WorkerRecord[] {
+    return this.#heap.slice(0, count)
+  }
+
+  /** Up to `count` members in heap order from `start` on, around the end. */
+  slice(start: number, count: number): WorkerRecord[] {
+    const size = this.#heap.length
+    const taken: WorkerRecord[] = []
+    for (let n = 0; n < Math.min(count, size); n++) taken.push(this.#heap[(start + n) % size] as WorkerRecord)
+    return taken
   }
 
   /** The best one but this. */

@@ -64,6 +64,10 @@ function forgetTasks(state: SchedulerState): void {
   }
   for (const worker of state.workers.values()) {
     worker.processing.clear()
+    worker.fetching.clear()
+    worker.started = new Set()
+    worker.shift = 0
+    worker.shiftUs = 0
     worker.replicas.clear()
     worker.orphanedRuns.clear()
     worker.nbytes = 0
@@ -72,6 +76,8 @@ function forgetTasks(state: SchedulerState): void {
     state.byLoad.moved(worker)
     state.byStart.moved(worker)
   }
+  state.stealing.steals.clear()
+  state.processing = 0
   state.tasks.clear()
   state.placements.clear()
   state.queue.clear()

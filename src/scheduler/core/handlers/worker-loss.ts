@@ -76,6 +76,7 @@ export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason
   logLosses(state, worker, reason)
   for (const task of worker.replicas.keys()) loseReplica(state, task, worker)
   state.workers.delete(worker.id)
+  if (state.byAddress.get(worker.info.address) === worker) state.byAddress.delete(worker.info.address)
   worker.host.workers.delete(worker)
   if (worker.host.workers.size === 0) state.hosts.delete(worker.host.name)
   settleRunning(state, worker)

@@ -5,9 +5,12 @@ import type { RunId, TaskKey } from '../../../base/ids.ts'
 import type { WorkerToScheduler } from '../../../protocol/scheduler-worker.ts'
 import type { EventOf } from '../events.ts'
 import { afterError } from '../failures.ts'
-import { measure, outlasted } from '../occupancy.ts'
+import { outlasted } from '../expectation.ts'
+import { measure } from '../occupancy.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import { recommend, settleRunning, touch, type SchedulerState } from '../state.ts'
+import { learnRate } from '../transfer-cost.ts'
+import { endSteal } from '../steals.ts'
 import { endRun } from '../transitions/processing.ts'
 import { settleAll, transition } from '../transitions/table.ts'
 import { addKeys, dropUnwanted, keysDurable, refreshWhoHas, releaseWorkerData } from './replica-messages.ts'
@@ -26,9 +29,7 @@ const HANDLERS: Handlers = {
   'release-worker-data': (state, worker, { keys }) => releaseWorkerData(state, worker, keys),
   'keys-durable': (state, worker, { keys }) => keysDurable(state, worker, keys),
   'request-refresh-who-has': (state, worker, { keys }) => refreshWhoHas(state, worker, keys),
-  'steal-response': (state, worker, { taken }) => {
-    for (const { key, runId } of taken) givenBack(state, worker, key, runId, false)
-  },
+  'steal-response': stealResponse,
   'worker-status-change': (state, worker, { status }) => {
     worker.status = status
     settleRunning(state, worker)
@@ -58,20 +59,39 @@ export function workerBeat(state: SchedulerState, event: EventOf<'WorkerBeat'>):
   const { memory, processPeak, spilledTotal, executors, executing, bandwidth } = event.heartbeat
   worker.lastSeenMs = event.now
   worker.memory = memory
+  worker.nbytesTold = worker.nbytes
   worker.processPeak = processPeak
   worker.spilledTotal = spilledTotal
   worker.executors = executors
   worker.crowded = worker.info.memoryLimit > 0 && memory.process > state.options.pauseFraction * worker.info.memoryLimit
   touch(state, worker)
+  worker.started = new Set(executing.map((run) => run.runId))
   for (const { key, runId, runningMs } of executing) {
     const task = currentRun(state, worker, key, runId)
     if (task !== undefined) outlasted(task, runningMs)
   }
-  for (const bytesPerSecond of Object.values(bandwidth))
-    if (bytesPerSecond > 0) state.bandwidth += BANDWIDTH_NEWEST * (bytesPerSecond - state.bandwidth)
+  for (const [address, bytesPerSecond] of Object.entries(bandwidth)) learnRate(state, worker, address, bytesPerSecond)
 }
 
-const BANDWIDTH_NEWEST = 0.1
+/** What was given back goes to the worker that it was asked for, if that may still have it. */
+function stealResponse(state: SchedulerState, worker: WorkerRecord, message: Message<'steal-response'>): void {
+  for (const { key, runId } of message.kept) {
+    const task = currentRun(state, worker, key, runId)
+    if (task === undefined) continue
+    endSteal(state, task)
+    worker.started = new Set(worker.started).add(runId)
+  }
+  const { destinations, steals } = state.stealing
+  for (const { key, runId } of message.taken) {
+    const task = currentRun(state, worker, key, runId)
+    const thief = task === undefined ? undefined : steals.get(task)?.thief
+    givenBack(state, worker, key, runId, false)
+    if (task !== undefined && thief !== undefined) destinations.set(task, thief)
+  }
+  settleAll(state)
+  for (const [task, thief] of destinations) if (task.processingOn === thief) state.stealing.moved++
+  destinations.clear()
+}
 
 function currentRun(state: SchedulerState, worker: WorkerRecord, key: TaskKey, run: RunId): TaskRecord | undefined {
   const task = state.tasks.get(key)

@@ -107,6 +107,7 @@ function replaceConnection(
 
 function describe(state: SchedulerState, worker: WorkerRecord, registration: RegisterWorker): void {
   const { inventory: _inventory, ...info } = registration
+  if (state.byAddress.get(worker.info.address) === worker) state.byAddress.delete(worker.info.address)
   worker.info = info
   worker.holder = { id: info.workerId, address: info.address }
   worker.labels = [info.name, info.address, info.host, info.workerId]
@@ -115,7 +116,10 @@ function describe(state: SchedulerState, worker: WorkerRecord, registration: Reg
   worker.lastSeenMs = state.now
   worker.memory = { ...worker.memory, limit: info.memoryLimit }
   worker.crowded = false
+  worker.nbytesTold = worker.nbytes
+  worker.started = new Set()
   worker.functions.clear()
+  state.byAddress.set(info.address, worker)
   worker.host.workers.delete(worker)
   if (worker.host.workers.size === 0) state.hosts.delete(worker.host.name)
   worker.host = hostOf(state, info.host)

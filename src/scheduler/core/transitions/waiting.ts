@@ -3,7 +3,6 @@
 import { failedForInputs } from '../failures.ts'
 import { addLoad } from '../occupancy.ts'
 import { decide } from '../placement.ts'
-import { transferUs } from '../transfer-cost.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import { become, fetchableHolders, nextRun, recommend, troubleOf, type SchedulerState } from '../state.ts'
 import type { InputWire } from '../../../protocol/tasks.ts'
@@ -52,7 +51,7 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
   task.runId = run
   task.attempts++
   if (task.acceptedRunId > 0) (troubleOf(task).reruns ??= new Map()).set(worker.id, run)
-  addLoad(state, task, worker, transferUs(state, task, worker))
+  addLoad(state, task, worker)
   become(state, task, 'processing')
   const message = {
     op: 'compute-task',

@@ -1,0 +1,23 @@
+// How much more a worker can take before it would pause: what its last report left, less what has come since and what its
+// present runs are expected to bring. A worker without room is passed over as long as there is another (placement.ts), and
+// never gets stolen work (stealing.ts).
+
+import { expectedResultBytes } from './expectation.ts'
+import type { TaskRecord, WorkerRecord } from './records.ts'
+import type { SchedulerState } from './state.ts'
+
+/** `missingBytes`: inputs of the task that would have to be brought there. */
+export function hasRoom(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, missingBytes: number): boolean {
+  const limit = worker.info.memoryLimit
+  if (limit === 0 || state.options.pauseFraction === Infinity) return true
+  const arrived = Math.max(0, worker.nbytes - worker.nbytesTold)
+  const expected = worker.memory.process + arrived + worker.expectedBytes
+  return expected + missingBytes + expectedResultBytes(state, task) <= state.options.pauseFraction * limit
+}
+
+/** Exactly, for a task with few inputs. */
+export function missingBytes(task: TaskRecord, worker: WorkerRecord): number {
+  let sum = 0
+  for (const input of task.dependencies) if (!worker.replicas.has(input)) sum += Math.max(0, input.nbytes)
+  return sum
+}
