@@ -3,11 +3,11 @@ import { clientId, taskKey } from '../../base/ids.ts'
 import { cluster, type CoreFixture, range } from './fixture.conformance.ts'
 
 /** The client is back on a new connection, having heard so many messages. */
-function reattach(core: CoreFixture, heard: number): unknown {
+function reattach(core: CoreFixture, heard: number, client = 'c'): unknown {
   const request = core.request((number) => ({
     kind: 'ClientReattached',
     request: number,
-    client: clientId('c'),
+    client: clientId(client),
     connection: 1000 + number,
     heard,
   }))
@@ -95,7 +95,7 @@ describe('the last words on a key', () => {
     core.graph({ x: [], y: [] })
     core.told('c')
     if (!connected) core.clientLost('c')
-    core.says('other', { op: 'cancel-keys', keys: [taskKey('x')], force: true, reason: 'enough' })
+    core.says('other', { op: 'cancel-keys', keys: [taskKey('x')], force: true, reason: 'enough', cancel: 1 })
     return core
   }
   const words = { op: 'cancelled-keys', keys: ['x'], reason: 'enough', code: 'TASK_CANCELLED' }
@@ -129,6 +129,34 @@ describe('the last words on a key', () => {
     reattach(core, client?.told as number)
     core.says('c', { op: 'report-keys' })
     expect(core.told('c')).toEqual([{ op: 'task-retried', keys: ['y'] }])
+  })
+
+  it('are said again of a key that was refused', () => {
+    const core = cluster()
+    core.graph({ x: [] })
+    core.client('other')
+    core.graph({ x: [] }, { client: 'other', fn: 'g' })
+    const refusal = core.told('other').find((message) => message.op === 'task-erred')
+    expect(refusal).toMatchObject({ key: 'x' })
+    core.clientLost('other')
+    reattach(core, 0, 'other')
+    core.says('other', { op: 'report-keys' })
+    expect(core.told('other')).toContainEqual(refusal)
+  })
+
+  it('answer the client’s own cancels', () => {
+    const core = cluster()
+    core.graph({ x: [], y: ['x'] })
+    core.says('c', { op: 'cancel-keys', keys: [taskKey('x')], force: false, reason: 'mine', cancel: 1 })
+    const answer = core.told('c').find((message) => message.op === 'cancelled-keys')
+    expect(answer).toMatchObject({ keys: ['y'], cancel: 1 })
+    core.clientLost('c')
+    reattach(core, 0)
+    core.says('c', { op: 'report-keys' })
+    expect(core.told('c').filter((message) => message.op === 'cancelled-keys')).toEqual([
+      answer,
+      expect.objectContaining({ keys: [], cancel: 1 }),
+    ])
   })
 
   it('are not said of a key that the client has asked for anew', () => {

@@ -8,7 +8,7 @@ import type { SchedulerToClient } from '../../protocol/scheduler-client.ts'
 import type { SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
 import type { RequestNumber, Timer } from './events.ts'
 import { FIRE_AND_FORGET } from './names.ts'
-import type { ClientRecord, TaskFailure, WorkerRecord } from './records.ts'
+import type { ClientRecord, Farewell, TaskFailure, WorkerRecord } from './records.ts'
 
 /** As on the wire, but for errors: the core may hold ones that are not encoded yet. */
 export type ClientMessage =
@@ -70,13 +70,23 @@ export class Outbox {
     const connected = client.connection !== null
     if (connected) client.told++
     if (message.op === 'cancelled-keys' && client.id !== FIRE_AND_FORGET) {
-      const { keys, reason, code } = message
-      for (const key of keys) client.farewells.set(key, { number: connected ? client.told : Infinity, reason, code })
+      const { keys, reason, code, cancel } = message
+      for (const key of keys) this.#remember(client, key, { reason, code, cancel })
     }
     if (!connected) return
     const messages = this.#clients.get(client)
     if (messages === undefined) this.#clients.set(client, [message])
     else messages.push(message)
+  }
+
+  /** A key that this client cannot have, and does not want as far as the books go. */
+  refuseKey(client: ClientRecord, key: TaskKey, failure: TaskFailure): void {
+    this.toClient(client, { op: 'task-erred', key, failure })
+    this.#remember(client, key, { failure })
+  }
+
+  #remember(client: ClientRecord, key: TaskKey, words: Farewell['words']): void {
+    client.farewells.set(key, { number: client.connection === null ? Infinity : client.told, words })
   }
 
   answer(request: RequestNumber, answer: object): void {

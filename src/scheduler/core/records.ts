@@ -295,12 +295,13 @@ export class WorkerRecord {
   }
 }
 
-/** The last word on a key, as told to a client. */
+/** The last word on a key, as told to a client: given up, or refused from the start. */
 export interface Farewell {
   /** Of the message (`told`) that says it; Infinity when none has reached the client's connection. */
   number: number
-  readonly reason: string
-  readonly code: 'TASK_CANCELLED' | 'DATA_LOST'
+  readonly words:
+    | { readonly reason: string; readonly code: 'TASK_CANCELLED' | 'DATA_LOST'; readonly cancel: number | undefined }
+    | { readonly failure: TaskFailure }
 }
 
 export interface ClientRecord {
@@ -313,6 +314,8 @@ export interface ClientRecord {
   told: number
   /** Keys that it lost by no word of its own, until it has heard of that: nothing else remembers them. */
   readonly farewells: Map<TaskKey, Farewell>
+  /** Number of the last cancel that it asked for. */
+  cancels: number
   readonly wants: Set<TaskRecord>
   /** Functions that it sent. */
   readonly functions: Set<FunctionId>

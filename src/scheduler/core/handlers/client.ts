@@ -7,9 +7,10 @@
 
 import type { ClientId, TaskKey } from '../../../base/ids.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../../../protocol/scheduler-client.ts'
+import type { ClientMessage } from '../effects.ts'
 import type { EventOf } from '../events.ts'
 import { FIRE_AND_FORGET } from '../names.ts'
-import { isActive, type ClientRecord, type TaskRecord } from '../records.ts'
+import { isActive, type ClientRecord, type Farewell, type TaskRecord } from '../records.ts'
 import { addWant, recommend, removeWant, reportTo, type SchedulerState } from '../state.ts'
 import { tellCancelled } from '../transitions/abandon.ts'
 import { releaseFunction } from '../transitions/released.ts'
@@ -93,6 +94,14 @@ export function clientBeat(state: SchedulerState, event: EventOf<'ClientBeat'>):
   if (client !== undefined && client.connection === event.connection) forgetHeard(client, event.heard)
 }
 
+function givenUp(
+  keys: readonly TaskKey[],
+  words: Extract<Farewell['words'], { readonly reason: string }>,
+): ClientMessage {
+  const { reason, code, cancel } = words
+  return { op: 'cancelled-keys', keys, reason, code, ...(cancel !== undefined && { cancel }) }
+}
+
 function forgetHeard(client: ClientRecord, heard: number): void {
   for (const [key, { number }] of client.farewells) if (number <= heard) client.farewells.delete(key)
 }
@@ -106,13 +115,17 @@ function replaceConnection(state: SchedulerState, client: ClientRecord, connecti
 
 /** Everything that a broken connection may have swallowed. */
 function reportKeys(state: SchedulerState, client: ClientRecord): void {
-  for (const [key, { number, reason, code }] of client.farewells) {
+  for (const [key, { number, words }] of client.farewells) {
     if (number !== Infinity) continue
     client.farewells.delete(key)
     const task = state.tasks.get(key)
-    if (task === undefined || !client.wants.has(task))
-      state.outbox.toClient(client, { op: 'cancelled-keys', keys: [key], reason, code })
+    if (task !== undefined && client.wants.has(task)) continue
+    if ('failure' in words) state.outbox.refuseKey(client, key, words.failure)
+    else state.outbox.toClient(client, givenUp([key], words))
   }
+  // That each of its cancels was carried out is news as well.
+  if (client.cancels > 0)
+    state.outbox.toClient(client, givenUp([], { reason: '', code: 'TASK_CANCELLED', cancel: client.cancels }))
   const pending: TaskKey[] = []
   for (const task of client.wants) {
     if (task.state === 'memory' || task.state === 'erred') reportTo(state, client, task)
@@ -207,6 +220,7 @@ function cancelKeys(
   message: Extract<ClientToScheduler, { readonly op: 'cancel-keys' }>,
 ): void {
   const { force, cancel } = message
+  client.cancels = Math.max(client.cancels, cancel)
   const doomed = new Set<TaskRecord>()
   for (const key of message.keys) {
     const task = state.tasks.get(key)
@@ -284,6 +298,7 @@ function newClient(id: ClientId, name: string, connection: number | null): Clien
     applied: 0,
     told: 0,
     farewells: new Map(),
+    cancels: 0,
     wants: new Set(),
     functions: new Set(),
     graphGeneration: 0,

@@ -47,7 +47,7 @@ export function updateGraph(state: SchedulerState, client: ClientRecord, message
   for (const key of message.wanted) {
     const refusal = refusals.get(key)
     const task = state.tasks.get(key)
-    if (refusal !== undefined) state.outbox.toClient(client, { op: 'task-erred', key, failure: refusal })
+    if (refusal !== undefined) state.outbox.refuseKey(client, key, refusal)
     else if (task === undefined) unknown.push(key)
     else want(state, client, task)
   }
