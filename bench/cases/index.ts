@@ -2,8 +2,24 @@
 
 import type { BenchCase } from '../case.ts'
 import { map } from './map.ts'
+import { outOfCore } from './out-of-core.ts'
+import { roundTrips } from './round-trips.ts'
+import { scatterGather } from './scatter-gather.ts'
+import { sleeps } from './sleeps.ts'
+import { transferOnHost, transferTcp } from './transfer.ts'
+import { treeFutures, treeGraph } from './tree.ts'
 
-export const CASES: readonly BenchCase[] = [map]
+export const CASES: readonly BenchCase[] = [
+  map,
+  roundTrips,
+  treeGraph,
+  treeFutures,
+  scatterGather,
+  transferOnHost,
+  transferTcp,
+  outOfCore,
+  sleeps,
+]
 
 /**
  * The cases with these ids; `c` names every case that begins with it, such as `c-graph` and `c-futures`.
