@@ -23,6 +23,14 @@ export interface Figure {
   readonly better: 'less' | 'more'
   /** What stands for all samples: the median, or for what must never happen the worst. Default `median`. */
   readonly summary?: 'median' | 'worst'
+  /** One of many of its kind: shown in the case's own table only. */
+  readonly detail?: boolean
+}
+
+/** A table that a case shows besides its figures. */
+export interface Grid {
+  readonly headers: readonly string[]
+  readonly rows: readonly (readonly string[])[]
 }
 
 /** What a figure has to reach: so many times better than a peer's in the same run, or a bound by itself. */
@@ -56,5 +64,9 @@ export interface BenchCase {
   readonly targets: readonly Target[]
   /** A program that takes longer is ended, and counts as not measured. */
   readonly timeoutMs: number
+  /** Without peers there is nothing to pair: fewer samples are enough. */
+  readonly pairsMax?: number
   readonly run: (request: SampleRequest) => Promise<Figures>
+  /** From the medians of its figures. */
+  readonly grid?: (medians: Figures) => Grid
 }

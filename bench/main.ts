@@ -6,7 +6,15 @@ import { type Peer, PEERS } from './case.ts'
 import { selectCases } from './cases/index.ts'
 import type { CaseReport } from './figures.ts'
 import { prepare } from './prepare.ts'
-import { formatRows, formatSurroundings, RESULT_HEADERS, resultRows, TARGET_HEADERS, targetRows } from './render.ts'
+import {
+  caseGrid,
+  formatRows,
+  formatSurroundings,
+  RESULT_HEADERS,
+  resultRows,
+  TARGET_HEADERS,
+  targetRows,
+} from './render.ts'
 import { runCase } from './rounds.ts'
 import { currentLoad, surroundings } from './surroundings.ts'
 
@@ -49,12 +57,17 @@ async function main(options: Options): Promise<number> {
   for (const bench of cases) reports.push(await runCase(bench, { ...options, peers, pairs, missing, say }))
   const where = surroundings(loadBefore)
   const style = options.markdown ? 'markdown' : 'text'
+  const shown = cases.map((bench, i) => [bench, reports[i] as CaseReport] as const)
   const tables = [
     formatRows(
       style,
       RESULT_HEADERS,
-      cases.flatMap((bench, i) => resultRows(bench, reports[i] as CaseReport)),
+      shown.flatMap(([bench, report]) => resultRows(bench, report)),
     ),
+    ...shown.flatMap(([bench, report]) => {
+      const grid = caseGrid(bench, report)
+      return grid === null ? [] : [formatRows(style, grid.headers, grid.rows)]
+    }),
     // Small counts reach nothing and miss nothing.
     ...(options.quick
       ? []
@@ -62,7 +75,7 @@ async function main(options: Options): Promise<number> {
           formatRows(
             style,
             TARGET_HEADERS,
-            cases.flatMap((bench, i) => targetRows(bench, reports[i] as CaseReport)),
+            shown.flatMap(([bench, report]) => targetRows(bench, report)),
           ),
         ]),
   ]

@@ -1,7 +1,7 @@
 // What a run prints: the same tables for the terminal and, with `--markdown`, for docs/benchmarks.md.
 
 import { formatBytes } from 'plimsoll'
-import { type BenchCase, type Figure, SYSTEM_TITLES, type System, type Target, type Unit } from './case.ts'
+import { type BenchCase, type Figure, type Grid, SYSTEM_TITLES, type System, type Target, type Unit } from './case.ts'
 import { type CaseReport, type Measured, type Ratio, type Reached, type Spread, valueOf } from './figures.ts'
 import type { Surroundings } from './surroundings.ts'
 
@@ -38,7 +38,8 @@ function grouped(value: number): string {
 }
 
 export function resultRows(bench: BenchCase, report: CaseReport): string[][] {
-  return bench.figures.flatMap((figure) =>
+  const shown = bench.figures.filter(({ detail }) => detail !== true)
+  return shown.flatMap((figure) =>
     (Object.keys(report.systems) as System[]).flatMap((system) => {
       const measured = report.systems[system] as Measured
       const spread = measured.figures[figure.name]
@@ -48,6 +49,13 @@ export function resultRows(bench: BenchCase, report: CaseReport): string[][] {
       return [[report.id, figure.title, SYSTEM_TITLES[system], `not measured: ${measured.failures[0] ?? ''}`, '', '']]
     }),
   )
+}
+
+/** The table that a case has of its own, if it has one and was measured. */
+export function caseGrid(bench: BenchCase, report: CaseReport): Grid | null {
+  const spreads = Object.entries(report.systems.plimsoll?.figures ?? {})
+  if (bench.grid === undefined || spreads.length === 0) return null
+  return bench.grid(Object.fromEntries(spreads.map(([name, { median }]) => [name, median])))
 }
 
 function measuredRow(

@@ -21,12 +21,13 @@ export async function runCase(bench: BenchCase, plan: RunPlan): Promise<CaseRepo
   const warmUpMs = plan.quick ? WARM_UP_MS.quick : WARM_UP_MS.full
   const systems: System[] = ['plimsoll', ...bench.peers.filter((peer) => plan.peers.includes(peer))]
   const samples = new Map<System, Sample[]>(systems.map((system) => [system, []]))
-  for (let round = 0; round < plan.pairs; round++) {
+  const rounds = Math.min(plan.pairs, bench.pairsMax ?? plan.pairs)
+  for (let round = 0; round < rounds; round++) {
     for (const system of round % 2 === 0 ? systems : systems.toReversed()) {
       const sample = await takeOne(bench, system)
       samples.get(system)?.push(sample)
       const outcome = 'failure' in sample ? `failed: ${sample.failure}` : JSON.stringify(sample.figures)
-      plan.say(`bench: ${bench.id} round ${round + 1} of ${plan.pairs}, ${SYSTEM_TITLES[system]}: ${outcome}`)
+      plan.say(`bench: ${bench.id} round ${round + 1} of ${rounds}, ${SYSTEM_TITLES[system]}: ${outcome}`)
     }
   }
   return reportCase(bench, sizes, samples)

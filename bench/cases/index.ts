@@ -1,11 +1,13 @@
 // All cases, in the order in which they are run and shown.
 
 import type { BenchCase } from '../case.ts'
+import { core } from './core.ts'
 import { map } from './map.ts'
 import { outOfCore } from './out-of-core.ts'
 import { roundTrips } from './round-trips.ts'
 import { scatterGather } from './scatter-gather.ts'
 import { sleeps } from './sleeps.ts'
+import { start } from './start.ts'
 import { transferOnHost, transferTcp } from './transfer.ts'
 import { treeFutures, treeGraph } from './tree.ts'
 
@@ -19,6 +21,8 @@ export const CASES: readonly BenchCase[] = [
   transferTcp,
   outOfCore,
   sleeps,
+  core,
+  start,
 ]
 
 /**
