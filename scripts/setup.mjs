@@ -1,5 +1,6 @@
 // Makes a checkout ready to run: checks Node, installs dependencies when the lock file changed, builds dist when sources
-// changed. Run before every npm script, so it is quick when there is nothing to do, and may run several times at once.
+// changed (tsc checks and writes the declarations, bundle.mjs the JavaScript). Run before every npm script and before tests
+// that run on dist, so it is quick when there is nothing to do, and may run several times at once.
 //
 //   node scripts/setup.mjs [--force]      --force builds from scratch
 //
@@ -62,7 +63,8 @@ function lockDigest() {
 
 function install() {
   say('installing dependencies (npm ci)')
-  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], 'the dependencies could not be installed')
+  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error']
+  run('npm', args, 'the dependencies could not be installed (npm ci')
   writeFileSync(INSTALL_STAMP, lockDigest())
 }
 
@@ -73,7 +75,7 @@ function isBuilt() {
 }
 
 function sourceList() {
-  const files = ['package.json', 'tsconfig.json', 'tsconfig.build.json', ...sources('src')]
+  const files = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/bundle.mjs', ...sources('src')]
   return files.map((file) => `${file} ${describe(join(ROOT, file))}`).join('\n')
 }
 
@@ -93,15 +95,13 @@ function describe(path) {
 }
 
 function build(force) {
-  say('building dist (tsc)')
+  say('building dist')
   if (force || hasRemovedSources()) rmSync(DIST, { recursive: true, force: true })
   // Taken before: a file that changes meanwhile is built again the next time.
   const built = sourceList()
-  run(
-    process.execPath,
-    [join(MODULES, 'typescript', 'bin', 'tsc'), '-p', 'tsconfig.build.json'],
-    'the sources do not compile',
-  )
+  const tsc = join(MODULES, 'typescript', 'bin', 'tsc')
+  run(process.execPath, [tsc, '-p', 'tsconfig.build.json'], 'the sources do not compile (tsc')
+  run(process.execPath, ['scripts/bundle.mjs'], 'the sources cannot be bundled (rolldown')
   chmodSync(join(DIST, 'cli', 'main.js'), 0o755)
   writeFileSync(BUILD_STAMP, built)
 }
@@ -161,11 +161,12 @@ function isStale(lock) {
 
 // Small things.
 
+/** `complaint` ends with an open bracket and the name of the tool. */
 function run(command, args, complaint) {
   const { status, error, signal } = spawnSync(command, args, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] })
   if (status === 0) return
   const how = error?.message ?? (signal === null ? `exit code ${status}` : `ended by ${signal}`)
-  fail(`${complaint} (${command === 'npm' ? 'npm ci' : 'tsc'}: ${how})`)
+  fail(`${complaint}: ${how})`)
 }
 
 function readText(path) {

@@ -8,7 +8,7 @@
 // C3. Nothing here keeps the process alive but somebody who waits (keep-alive.ts).
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import { systemClock } from '../base/clock.ts'
 import type { ClientId, FunctionId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
@@ -38,7 +38,7 @@ export interface SessionSettings {
   readonly gatherLimit: number
 }
 
-const log = getLogger(['plimsoll', 'client'])
+const log = partLogger('client')
 
 export class ClientSession implements FutureOwner {
   readonly settings: SessionSettings

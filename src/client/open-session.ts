@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import { clientId } from '../base/ids.ts'
 import { connect, readToken, type Credentials } from '../comm/index.ts'
 import { loadConfig } from '../config/index.ts'
@@ -13,7 +13,7 @@ import { createPeers } from './peers.ts'
 import type { Dial, SchedulerConnection } from './scheduler-link.ts'
 import { durationMs } from './wait-limits.ts'
 
-const log = getLogger(['plimsoll', 'client'])
+const log = partLogger('client')
 
 /** Connects to a scheduler and registers there. Throws `CONNECT_FAILED`, `AUTH_FAILED`, `VERSION_MISMATCH`, `CONFIG_INVALID`. */
 export async function openSession(target: string | ClusterLike, options: ClientOptions): Promise<ClientSession> {

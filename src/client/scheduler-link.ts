@@ -8,7 +8,7 @@
 // K3. After a reconnect: first the messages that were not carried out, then the open questions, then `onReattached`.
 // K4. It ends once: by `close`, by `end`, by the scheduler's own word, or when the scheduler or its memory of this client is gone.
 
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import type { Clock } from '../base/clock.ts'
 import type { ClientId } from '../base/ids.ts'
 import { Prng } from '../base/prng.ts'
@@ -82,7 +82,7 @@ const LOG_BYTES_MAX = 2 ** 30
 /** A heartbeat without an answer after this long costs the connection, which is cheap to replace. */
 const HEARTBEAT_TIMEOUT_MS = 10_000
 
-const logger = getLogger(['plimsoll', 'client'])
+const logger = partLogger('client')
 
 export class SchedulerLink {
   readonly #settings: LinkSettings

@@ -1,5 +1,5 @@
-import { getLogger } from '@logtape/logtape'
 import { deferred } from '../base/deferred.ts'
+import { partLogger } from '../base/part-logger.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { ClusterBackend, ClusterScheduler, ClusterWorker } from './backend.ts'
 import { HelperProcess } from './helper-process.ts'
@@ -109,7 +109,7 @@ export class LocalCluster {
 
   async #startNow(): Promise<ClusterScheduler> {
     const { plan, inProcess, warnings } = this.#settings
-    for (const warning of warnings) getLogger(['plimsoll', 'cluster']).warn('{warning}', { warning })
+    for (const warning of warnings) partLogger('cluster').warn('{warning}', { warning })
     // Scheduler and worker are loaded into this process only when they run in it.
     const backend = inProcess
       ? new (await import('./in-process-cluster.ts')).InProcessCluster(plan)

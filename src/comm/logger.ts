@@ -1,4 +1,4 @@
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 
 /** What the transports have to say: one line for each connection that was refused or broken off. */
-export const commLogger = getLogger(['plimsoll', 'comm'])
+export const commLogger = partLogger('comm')

@@ -1,5 +1,5 @@
 import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls, TLSSocket } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { type Address, formatAddress } from './address.ts'
 import type { ConnectOptions } from './comm.ts'
@@ -7,7 +7,7 @@ import { greet, type HandshakeSide, wrongToken } from './handshake.ts'
 import { type Protection, protectionFor } from './security.ts'
 import { SocketComm } from './socket-comm.ts'
 import { isLocalConnection, KEEP_ALIVE_MS, remoteAddressOf } from './socket-listener.ts'
-import { certificateOptions, channelBinding, pskClientOptions } from './tls-options.ts'
+import { certificateOptions, channelBinding, pskClientOptions, nodeTls } from './tls-options.ts'
 
 /** One attempt: connects, encrypts where the address asks for it, and proves both sides. Rejects with what stopped it. */
 export async function connectOnSocket(
@@ -47,15 +47,19 @@ export async function connectOnSocket(
 async function openSocket({ host, port }: Address, protection: Protection): Promise<Socket> {
   const tcp = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
   if (protection.kind === 'plain') return connectTcp(tcp)
-  const tls =
+  const encryption =
     protection.kind === 'psk' ? pskClientOptions(protection.token) : await certificateOptions(protection.files)
   // Members of a cluster are told apart by their authority alone: their host names change too often for certificates.
-  return connectTls({ checkServerIdentity: () => undefined, ...tls, ...tcp })
+  return nodeTls().connect({ checkServerIdentity: () => undefined, ...encryption, ...tcp })
+}
+
+function isEncrypted(socket: Socket): socket is TLSSocket {
+  return 'encrypted' in socket
 }
 
 function connected(socket: Socket): Promise<void> {
   return new Promise((resolve, reject) => {
-    socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', resolve)
+    socket.once(isEncrypted(socket) ? 'secureConnect' : 'connect', resolve)
     // Stays for good: an error after the last listener left would end the process.
     socket.on('error', reject)
     socket.once('close', () => reject(new Error('closed while connecting')))
@@ -64,7 +68,7 @@ function connected(socket: Socket): Promise<void> {
 
 function sideOf(socket: Socket, protection: Protection, options: ConnectOptions): HandshakeSide {
   const common = { role: options.role, protocolVersion: options.protocolVersion }
-  if (socket instanceof TLSSocket) {
+  if (isEncrypted(socket)) {
     const channel = channelBinding(socket)
     if (protection.kind === 'psk')
       return { ...common, auth: 'token', token: protection.token, listenerAddress: '', channel }

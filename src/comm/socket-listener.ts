@@ -4,7 +4,7 @@
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket, type TlsOptions } from 'node:tls'
+import type { Server as TlsServer, TLSSocket, TlsOptions } from 'node:tls'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { type Address, contactHost, formatAddress, isLoopback, plainHost } from './address.ts'
 import type { Listener, ListenOptions } from './comm.ts'
@@ -13,7 +13,7 @@ import { HANDSHAKE_MS_MAX, PENDING_MAX } from './limits.ts'
 import { commLogger } from './logger.ts'
 import { requireCredentials } from './security.ts'
 import { SocketComm, UNKNOWN_ROLE } from './socket-comm.ts'
-import { certificateOptions, channelBinding, pskServerOptions } from './tls-options.ts'
+import { certificateOptions, channelBinding, pskServerOptions, nodeTls } from './tls-options.ts'
 
 const TLS_RECORD = 0x16
 const BACKLOG = 2048
@@ -30,46 +30,46 @@ interface Pending {
 /** Opens a listener for a `tcp://` or `tls://` address. */
 export async function listenOnSocket(address: Address, options: ListenOptions): Promise<Listener> {
   requireCredentials(address, options.credentials)
-  const listener = new SocketListener(address, options, await tlsServerFor(address, options))
+  const listener = new SocketListener(address, options, await tlsOptionsFor(address, options))
   await listener.open()
   return listener
 }
 
-async function tlsServerFor(address: Address, options: ListenOptions): Promise<TlsServer | null> {
+/** Null without token and files: then nobody can encrypt. */
+async function tlsOptionsFor(address: Address, options: ListenOptions): Promise<TlsOptions | null> {
   const { tls, token } = options.credentials
   const common: TlsOptions = { handshakeTimeout: HANDSHAKE_MS_MAX }
   if (address.scheme === 'tls' && tls !== null) {
-    return createTlsServer({
+    return {
       ...common,
       ...(await certificateOptions(tls)),
       requestCert: true,
       rejectUnauthorized: false,
       secureOptions: constants.SSL_OP_NO_TICKET,
-    })
+    }
   }
-  return token === null ? null : createTlsServer({ ...common, ...pskServerOptions(token) })
+  return token === null ? null : { ...common, ...pskServerOptions(token) }
 }
 
 class SocketListener implements Listener {
   readonly #bind: Address
   readonly #options: ListenOptions
   readonly #server: Server
-  /** Never listens itself: it is handed the connections that start with a TLS record. Null without token and files. */
-  readonly #tlsServer: TlsServer | null
+  readonly #tlsOptions: TlsOptions | null
+  /** Never listens itself: it is handed the connections that start with a TLS record, and made for the first of them. */
+  #tlsServer: TlsServer | null = null
   /** Oldest first. */
   readonly #pending = new Map<string, Pending>()
   readonly #handshakeMs: number
   #address = ''
 
-  constructor(bind: Address, options: ListenOptions, tlsServer: TlsServer | null) {
+  constructor(bind: Address, options: ListenOptions, tlsOptions: TlsOptions | null) {
     this.#bind = bind
     this.#options = options
-    this.#tlsServer = tlsServer
+    this.#tlsOptions = tlsOptions
     this.#handshakeMs = options.handshakeMs ?? HANDSHAKE_MS_MAX
     this.#server = createTcpServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS })
     this.#server.on('connection', (socket) => this.#onConnection(socket))
-    tlsServer?.on('secureConnection', (socket) => this.#onSecure(socket))
-    tlsServer?.on('tlsClientError', (error, socket) => this.#onTlsError(error, socket))
   }
 
   get address(): string {
@@ -122,7 +122,7 @@ class SocketListener implements Listener {
     socket.on('close', () => setImmediate(() => this.#onGone(socket, peer)))
     const oldest = this.#pending.size > PENDING_MAX ? this.#pending.keys().next().value : undefined
     if (oldest !== undefined) this.#end(oldest, `more than ${PENDING_MAX} connections wait for authentication`)
-    if (this.#bind.scheme === 'tls') this.#tlsServer?.emit('connection', socket)
+    if (this.#bind.scheme === 'tls') this.#startTls(socket, peer)
     else socket.once('data', (chunk: Buffer) => this.#onFirstBytes(socket, peer, chunk))
   }
 
@@ -130,8 +130,7 @@ class SocketListener implements Listener {
     socket.pause()
     socket.unshift(chunk)
     if (chunk[0] === TLS_RECORD) {
-      if (this.#tlsServer === null) this.#end(peer, 'it encrypts, but this listener has no token')
-      else this.#tlsServer.emit('connection', socket)
+      this.#startTls(socket, peer)
       return
     }
     const local = isLocalConnection(socket)
@@ -151,6 +150,22 @@ class SocketListener implements Listener {
       listenerAddress,
       channel: '',
     })
+  }
+
+  #startTls(socket: Socket, peer: string): void {
+    if (this.#tlsOptions === null) {
+      this.#end(peer, 'it encrypts, but this listener has no token')
+      return
+    }
+    this.#tlsServer ??= this.#createTlsServer(this.#tlsOptions)
+    this.#tlsServer.emit('connection', socket)
+  }
+
+  #createTlsServer(options: TlsOptions): TlsServer {
+    const server = nodeTls().createServer(options)
+    server.on('secureConnection', (socket) => this.#onSecure(socket))
+    server.on('tlsClientError', (error, socket) => this.#onTlsError(error, socket))
+    return server
   }
 
   #refuse(comm: SocketComm, peer: string, message: string): void {

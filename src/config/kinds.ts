@@ -1,5 +1,7 @@
 // The kinds of values that configuration keys have: what each gives to the program, and what it accepts from people.
 
+import { LOG_LEVELS, type LogLevel } from '../base/part-logger.ts'
+
 /** What `config.get` returns for a key of each kind. */
 export interface KindValues {
   readonly 'fraction-or-false': number | false
@@ -30,8 +32,7 @@ export interface KindValues {
 export type Kind = keyof KindValues
 export type KindValue<K extends Kind> = KindValues[K]
 
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warning', 'error', 'fatal'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
+export { LOG_LEVELS, type LogLevel }
 
 /** One row of the table of keys (defaults.ts). */
 export interface KeyEntry {

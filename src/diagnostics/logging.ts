@@ -3,8 +3,9 @@
 // called in it, and LogTape is silent until it is configured.
 
 import { inspect } from 'node:util'
-import { configureSync, getLogger, type LoggerConfig, type LogRecord } from '@logtape/logtape'
-import type { Config, LogLevel } from '../config/index.ts'
+import type { LoggerConfig, LogRecord } from '@logtape/logtape'
+import { deferLogging, LOG_LEVELS, type LogLevel, type LogTape } from '../base/part-logger.ts'
+import type { Config } from '../config/index.ts'
 
 export interface LoggingOptions {
   readonly level: LogLevel
@@ -22,8 +23,14 @@ export interface LogStream {
   readonly isTTY?: boolean
 }
 
-/** Sets logging up for this process, or anew. */
+/** Sets logging up for this process, or anew; LogTape is loaded when there is something to log. */
 export function configureLogging(options: LoggingOptions): void {
+  const levels = [options.level, ...Object.values(options.levels ?? {})]
+  const least = LOG_LEVELS.find((level) => levels.includes(level)) ?? options.level
+  deferLogging(least, (logTape) => configureNow(logTape, options))
+}
+
+function configureNow(logTape: LogTape, options: LoggingOptions): void {
   const stream = options.stream ?? process.stderr
   const json = options.json ?? stream.isTTY !== true
   const format = json ? formatJson : stream.isTTY === true ? formatColoured : formatHuman
@@ -41,7 +48,7 @@ export function configureLogging(options: LoggingOptions): void {
       parentSinks: 'override',
     })
   }
-  configureSync({ reset: true, sinks: { stream: (record) => void stream.write(format(record)) }, loggers })
+  logTape.configureSync({ reset: true, sinks: { stream: (record) => void stream.write(format(record)) }, loggers })
 }
 
 /** The same from the configuration, for processes that have no options of their own. */
@@ -125,9 +132,4 @@ function ignoreErrorsOf(stream: LogStream): void {
   if (guarded.has(stream)) return
   guarded.add(stream)
   stream.on?.('error', () => {})
-}
-
-/** The logger of a part of Plimsoll. */
-export function partLogger(part: string): ReturnType<typeof getLogger> {
-  return getLogger(['plimsoll', part])
 }

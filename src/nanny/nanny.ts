@@ -4,7 +4,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import { systemClock } from '../base/clock.ts'
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { type RunId, type WorkerId, workerId } from '../base/ids.ts'
@@ -73,7 +73,7 @@ export class Nanny {
   readonly #state: NannyState
   readonly #link: SchedulerLink
   readonly #guard: MemoryGuard
-  readonly #log = getLogger(['plimsoll', 'nanny'])
+  readonly #log = partLogger('nanny')
   readonly #started: Deferred<string> = deferred()
   readonly #closed: Deferred<string> = deferred()
   readonly #timers = new Map<TimerName, () => void>()

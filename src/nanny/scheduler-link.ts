@@ -2,7 +2,7 @@
 // the nanny has to tell meanwhile waits here, bounded. Who is refused for good (token, version) is told so, once.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import type { WorkerId } from '../base/ids.ts'
 import { connect, type Credentials, parseAddress } from '../comm/index.ts'
 import { isErrorCode, toError } from '../errors/plimsoll-error.ts'
@@ -42,7 +42,7 @@ export class SchedulerLink {
   readonly #options: LinkOptions
   readonly #events: LinkEvents
   readonly #abort = new AbortController()
-  readonly #log = getLogger(['plimsoll', 'nanny'])
+  readonly #log = partLogger('nanny')
   readonly #pending: NannyToScheduler[] = []
   #connection: NannyConnection | null = null
   #loop: Promise<void> | null = null

@@ -14,7 +14,8 @@
 // Raw bytes flow under credit: a side may have STREAM_WINDOW_BYTES unconsumed at the other, which returns `credit` (for
 // chunks) or `body-credit` as they are consumed. So a slow consumer stops its own stream and nothing else.
 
-import { Packr } from 'msgpackr'
+import type { Packr } from 'msgpackr'
+import { msgpackr } from '../base/msgpack.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { packMessages, unpackMessages } from '../protocol/message-rows.ts'
 import type { WireError } from './remote-error.ts'
@@ -34,12 +35,19 @@ export const STREAM_WINDOW_BYTES = 8 * 1024 * 1024
 // - copyBuffers: bytes inside messages are small next to the receive buffer that views would keep alive.
 // - int64AsType auto: integers up to 2^53 are numbers whatever their encoding; the typings lag behind the option.
 // - undefined stays undefined (an extension type), since readers test for it.
-const packr = new Packr({ useRecords: false, copyBuffers: true, int64AsType: 'auto' as 'number' })
+const OPTIONS = { useRecords: false, copyBuffers: true, int64AsType: 'auto' as 'number' } as const
+let packr: Packr | null = null
+
+function sharedPackr(): Packr {
+  packr ??= new (msgpackr().Packr)(OPTIONS)
+  return packr
+}
 
 /** Messages are slices of buffers of this size. */
 const POOL_BYTES = 256 * 1024
 
 export function encodeEnvelopes(envelopes: readonly Envelope[]): Uint8Array {
+  const packr = sharedPackr()
   const bytes = packr.pack(envelopes.map(packed))
   // A buffer that grew for one large message would serve, and be kept alive by, all small ones after it.
   if (bytes.buffer.byteLength > POOL_BYTES) packr.useBuffer(Buffer.allocUnsafeSlow(POOL_BYTES))
@@ -50,7 +58,7 @@ export function encodeEnvelopes(envelopes: readonly Envelope[]): Uint8Array {
 export function decodeEnvelopes(frame: Uint8Array): readonly Envelope[] {
   let data: unknown
   try {
-    data = packr.unpack(frame)
+    data = sharedPackr().unpack(frame)
   } catch (error) {
     throw malformed(`not msgpack (${toError(error).message})`)
   }

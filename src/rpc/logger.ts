@@ -1,3 +1,3 @@
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 
-export const rpcLogger = getLogger(['plimsoll', 'rpc'])
+export const rpcLogger = partLogger('rpc')

@@ -1,7 +1,8 @@
 // Messages between a worker and an executor as bytes: a 32-bit length, then a msgpack list of messages, the frequent ones as
 // rows (pipe-rows.ts). What is said in one turn travels as one list. A sans-IO parser: it is fed chunks as they come.
 
-import { Packr, Unpackr } from 'msgpackr'
+import type { Packr, Unpackr } from 'msgpackr'
+import { msgpackr } from '../base/msgpack.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { type PipeMessage, RowReader, RowWriter } from './pipe-rows.ts'
 
@@ -10,18 +11,16 @@ const PREFIX_BYTES = 4
 const MAX_MESSAGE_BYTES = 2 ** 31 - 1
 const RESERVE_START_SPACE = 2048
 
-const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
-const unpackr = new Unpackr({ useRecords: false, copyBuffers: false })
-
 /** One end of one pipe, writing. */
 export class MessageWriter<Message extends PipeMessage = PipeMessage> {
   readonly #rows = new RowWriter()
+  readonly #packr: Packr = new (msgpackr().Packr)({ useRecords: false, encodeUndefinedAsNil: true })
 
   /** The bytes of these messages; every frame has to be written, in order. */
   frame(messages: readonly Message[]): Buffer {
     const rows: object[] = []
     for (const message of messages) rows.push(this.#rows.rowOf(message))
-    const bytes = packr.pack(rows, RESERVE_START_SPACE + PREFIX_BYTES)
+    const bytes = this.#packr.pack(rows, RESERVE_START_SPACE + PREFIX_BYTES)
     bytes.writeUInt32LE(bytes.byteLength - PREFIX_BYTES, 0)
     return bytes
   }
@@ -30,6 +29,7 @@ export class MessageWriter<Message extends PipeMessage = PipeMessage> {
 /** One end of one pipe, reading. */
 export class MessageParser<Message extends PipeMessage = PipeMessage> {
   readonly #rows = new RowReader()
+  readonly #unpackr: Unpackr = new (msgpackr().Unpackr)({ useRecords: false, copyBuffers: false })
   #pending: Buffer[] = []
   #pendingBytes = 0
   #needed = PREFIX_BYTES
@@ -49,7 +49,7 @@ export class MessageParser<Message extends PipeMessage = PipeMessage> {
       this.#needed = left < PREFIX_BYTES ? PREFIX_BYTES : PREFIX_BYTES + lengthAt(bytes, start)
       if (left < this.#needed) break
       const end = start + this.#needed
-      const rows = unpackr.unpack(bytes.subarray(start + PREFIX_BYTES, end)) as readonly object[]
+      const rows = this.#unpackr.unpack(bytes.subarray(start + PREFIX_BYTES, end)) as readonly object[]
       start = end
       for (const row of rows) onMessage(this.#rows.messageOf(row) as Message)
     }

@@ -1,6 +1,6 @@
 // Effects to I/O. No decisions: one case per effect.
 
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import { assertNever } from '../base/invariant.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { SchedulerToClient } from '../protocol/scheduler-client.ts'
@@ -19,7 +19,7 @@ export interface Hands {
   closeScheduler(reason: string): void
 }
 
-export const log = getLogger(['plimsoll', 'scheduler'])
+export const log = partLogger('scheduler')
 
 export function perform(effect: Effect, hands: Hands): void {
   switch (effect.kind) {

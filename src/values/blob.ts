@@ -12,7 +12,8 @@
 //     checked when asked to, since reading them may cost more than using them.
 // L3. The header's length depends on nothing that needs the frames' content, so sizes are known before anything is summed.
 
-import { Unpackr } from 'msgpackr'
+import type { Unpackr } from 'msgpackr'
+import { msgpackr } from '../base/msgpack.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { MAX_FRAME_BYTES } from './body-format.ts'
 import { type DraftHeader, draftHeader } from './blob-header.ts'
@@ -56,7 +57,7 @@ const ALIGNMENT = 64
 const MAX_HEADER_BYTES = 64 * 1024 * 1024
 const PADDING = new Uint8Array(ALIGNMENT)
 
-const unpackr = new Unpackr({ useRecords: false, int64AsType: 'number' })
+let unpackr: Unpackr | null = null
 
 /** Bytes from the start of the blob to the end of the header. `prefix`: at least BLOB_PREFIX_BYTES of it. */
 export function blobHeaderLength(prefix: Uint8Array): number {
@@ -83,6 +84,7 @@ export function parseBlobHeader(bytes: Uint8Array): BlobHeader {
   if (checksum(packed) !== sum) throw corrupt('the checksum of its header is wrong')
   let row: unknown
   try {
+    unpackr ??= new (msgpackr().Unpackr)({ useRecords: false, int64AsType: 'number' })
     row = unpackr.unpack(packed)
   } catch (cause) {
     throw new PlimsollError('BLOB_CORRUPT', 'a stored value cannot be read: its header is malformed', {}, { cause })

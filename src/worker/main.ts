@@ -6,7 +6,7 @@
 // - it could not start: `start-failed`, exit code 1;
 // - its nanny died: executors are ended and the directories removed, since nobody else will; exit code 1.
 
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import { loadConfig } from '../config/index.ts'
 import { configureLoggingFrom } from '../diagnostics/logging.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
@@ -17,7 +17,7 @@ import { Worker } from './worker.ts'
 /** An end in good order takes at most this long; the nanny kills what is left. */
 const CLOSE_MS = 15_000
 
-const log = getLogger(['plimsoll', 'worker'])
+const log = partLogger('worker')
 
 class WorkerProcess {
   #worker: Worker | null = null

@@ -2,7 +2,7 @@
 // names files, which are linked (S7) or, where that is impossible, asked for again as bytes; bytes are written into granted
 // places as they come. Every transfer ends with exactly one `onEnded`.
 
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import type { Clock } from '../base/clock.ts'
 import { isErrorCode, toError } from '../errors/plimsoll-error.ts'
 import { hostToken } from '../native/host-token.ts'
@@ -41,7 +41,7 @@ export class PeerClient {
   readonly #parts: PeerClientParts
   readonly #open = new Map<number, AbortController>()
   readonly #bandwidths = new Bandwidths()
-  readonly #log = getLogger(['plimsoll', 'worker'])
+  readonly #log = partLogger('worker')
   /** Peers whose files cannot be linked from here. */
   readonly #unlinkable = new Set<string>()
 

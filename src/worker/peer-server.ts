@@ -8,7 +8,7 @@
 //     for `STALL_MS` is cut off.
 // V5. A scattered value is acknowledged when it is in a file.
 
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import type { Clock } from '../base/clock.ts'
 import type { TaskKey } from '../base/ids.ts'
 import { CHUNK_BYTES, type Comm } from '../comm/index.ts'
@@ -53,7 +53,7 @@ interface Streamed {
 
 export class PeerServer {
   readonly #parts: PeerServerParts
-  readonly #log = getLogger(['plimsoll', 'worker'])
+  readonly #log = partLogger('worker')
   readonly #connections = new Set<PeerConnection>()
   readonly #named = new Map<number, NamedFile>()
   readonly #places: GrantedPlaces

@@ -6,7 +6,7 @@
 // K4. It ends by `close`, by a refusal for good (token, version), or when no scheduler was reached for `deathTimeoutMs`.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import type { Clock } from '../base/clock.ts'
 import { formatDurationMs } from '../base/units.ts'
 import { connect, type Credentials } from '../comm/index.ts'
@@ -69,7 +69,7 @@ export class SchedulerLink {
   readonly #options: SchedulerLinkOptions
   readonly #hooks: SchedulerLinkHooks
   readonly #abort = new AbortController()
-  readonly #log = getLogger(['plimsoll', 'worker'])
+  readonly #log = partLogger('worker')
   #connection: SchedulerConnection | null = null
   readonly #unsent = new Unsent()
   #loop: Promise<void> = Promise.resolve()

@@ -6,7 +6,7 @@
 // L2. Whatever throws out of the core ends this worker with `restart`: its state cannot be trusted, its blobs can.
 // L3. `closed` resolves exactly once, when executors, connections and store are closed.
 
-import { getLogger } from '@logtape/logtape'
+import { partLogger } from '../base/part-logger.ts'
 import { systemClock } from '../base/clock.ts'
 import { deferred } from '../base/deferred.ts'
 import type { TaskKey } from '../base/ids.ts'
@@ -54,11 +54,13 @@ const PEAKS_EVERY_MS = 1000
 /** One queue of a pipelined executor holds at most this much of a worker's shutdown. */
 const CLOSE_STEP_MS = 10_000
 
+const TASK_LOGS = { stdout: partLogger('task', 'stdout'), stderr: partLogger('task', 'stderr') }
+
 /** A worker of a cluster, in this process. Under a nanny, main.ts is its process's entry. */
 export class Worker {
   readonly #settings: WorkerSettings
   readonly #hooks: WorkerHooks
-  readonly #log = getLogger(['plimsoll', 'worker'])
+  readonly #log = partLogger('worker')
   readonly #store: TieredStore
   readonly #desk: RunDesk
   readonly #connections: ConnectionPool<PeerConnection>
@@ -259,7 +261,7 @@ export class Worker {
         this.#hooks.onExecutors?.(pids)
         this.#link?.beat()
       },
-      onLog: ({ key, stream, text }) => getLogger(['plimsoll', 'task', stream]).info('{text}', { text, key }),
+      onLog: ({ key, stream, text }) => TASK_LOGS[stream].info('{text}', { text, key }),
       onStartFailing: (reason) => this.#log.error('executors cannot be started: {reason}', { reason }),
     }
     return start.executor === 'inline' ? createInlinePool(options, events) : createProcessPool(options, events)
