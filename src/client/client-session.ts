@@ -82,6 +82,7 @@ export class ClientSession implements FutureOwner {
       locate: (keys) => this.ask('locate', { keys }, { timeoutMs: settings.timeoutMs + this.#link.graceMs }),
       send: (message) => this.sendNow(message),
       reassert: (state) => this.#reassert(state),
+      announce: (keys) => this.post({ op: 'client-awaits-values', keys }),
       read: (items) => readValues(peers, items),
       gatherLimit: () => gatherLimitBytes(settings.gatherLimit),
       retryMs: settings.timeoutMs,

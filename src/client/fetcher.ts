@@ -8,6 +8,9 @@
 //     failed its checks is ever returned.
 // G4. A holder that failed is not asked again while another one is left. When all have failed, the key is located anew
 //     after a pause, and given up when that has gone on for `retryMs`.
+// G5. The scheduler is told which values are awaited, so that small ones come along with the news that they are there: that
+//     saves the questions where they are and for them, more than half of the time of a short task. It is an offer only:
+//     what did not come, or cannot be read, is fetched.
 
 import type { Clock } from '../base/clock.ts'
 import type { TaskKey, WorkerId } from '../base/ids.ts'
@@ -15,7 +18,7 @@ import { formatBytes } from '../base/units.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../protocol/scheduler-client.ts'
 import type { FutureState } from './future-state.ts'
-import type { Located, ReadOutcome } from './value-reader.ts'
+import { type Located, readAttached, type ReadOutcome } from './value-reader.ts'
 
 const LOCATE_KEYS_MAX = 10_000
 const LANES_MAX = 8
@@ -36,6 +39,8 @@ export interface FetcherDeps {
   send(message: ClientToScheduler): void
   /** The scheduler does not have a key that it called finished: wait until it says something about it again. */
   reassert(state: FutureState): void
+  /** Tells the scheduler which values are awaited, after everything said before. */
+  announce(keys: readonly TaskKey[]): void
   /** Reads values from one worker; one outcome per item, never rejects. */
   read(items: readonly Located[]): Promise<readonly ReadOutcome[]>
   /** Largest value in bytes that may be fetched. */
@@ -67,6 +72,8 @@ export class Fetcher {
   readonly #lanes = new Map<string, Lane>()
   #due: Job[] = []
   #roundScheduled = false
+  /** To be announced at the end of this microtask: before the messages of this turn leave. */
+  #awaited: TaskKey[] = []
   #activeLanes = 0
   #closed: Error | null = null
 
@@ -91,7 +98,17 @@ export class Fetcher {
     }
     this.#jobs.set(state, job)
     this.#deps.retain(state)
+    if (!state.settled) this.#announce(state.key)
     this.#await(job)
+  }
+
+  #announce(key: TaskKey): void {
+    if (this.#awaited.push(key) > 1) return
+    queueMicrotask(() => {
+      const keys = this.#awaited
+      this.#awaited = []
+      if (this.#closed === null) this.#deps.announce(keys)
+    })
   }
 
   /** The listener does not want to hear any more. */
@@ -120,7 +137,17 @@ export class Fetcher {
 
   readonly #onSettled = (state: FutureState): void => {
     const job = this.#jobs.get(state)
-    if (job !== undefined) this.#enqueue(job)
+    if (job !== undefined && !this.#takeAttached(job)) this.#enqueue(job)
+  }
+
+  #takeAttached(job: Job): boolean {
+    const { state } = job
+    const { attached } = state
+    if (attached === null || attached.length > this.#deps.gatherLimit()) return false
+    state.attached = null
+    const outcome = readAttached(state.key, attached)
+    if (outcome.kind === 'value') this.#succeed(job, outcome.value)
+    return outcome.kind === 'value'
   }
 
   #enqueue(job: Job): void {
@@ -145,7 +172,7 @@ export class Fetcher {
       else if (outcome.status === 'pending') this.#await(job)
       else if (outcome.status !== 'finished') this.#fail(job, outcome.error)
       else if (outcome.nbytes > limit) this.#fail(job, gatherTooLarge([{ key, nbytes: outcome.nbytes }], limit))
-      else finished.push(job)
+      else if (!this.#takeAttached(job)) finished.push(job)
     }
     for (let from = 0; from < finished.length; from += LOCATE_KEYS_MAX) {
       void this.#locate(finished.slice(from, from + LOCATE_KEYS_MAX))

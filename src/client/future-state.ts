@@ -35,6 +35,8 @@ export class FutureState {
   askedAfterCancels = 0
   /** Names function and arguments of a key that was given by hand; null: the key itself does. */
   call: string | null = null
+  /** The value itself, when it came along with the news of it; gone when it was read, or is not the value any more. */
+  attached: Uint8Array | null = null
   /** Releases what the value was made from and cannot be made again without: large arguments sent ahead of the task. */
   releaseInputs: (() => void) | null = null
   #listeners: Set<SettleListener> | null = null
@@ -68,8 +70,9 @@ export class FutureState {
   }
 
   /** For the registry alone (F1). */
-  become(outcome: Outcome): void {
+  become(outcome: Outcome, attached: Uint8Array | null = null): void {
     this.outcome = outcome
+    this.attached = attached
     if (outcome.status === 'pending' || this.#listeners === null) return
     const listeners = this.#listeners
     this.#listeners = null

@@ -107,7 +107,7 @@ export class FuturesRegistry {
   apply(message: SchedulerToClient): void {
     switch (message.op) {
       case 'key-in-memory':
-        this.#hear(message.key, { status: 'finished', nbytes: message.nbytes, type: message.type })
+        this.#hear(message.key, { status: 'finished', nbytes: message.nbytes, type: message.type }, message.blob)
         return
       case 'task-erred':
         this.#hear(message.key, new RemoteFailure(message.origin ?? message.key, message.error, message.worker ?? null))
@@ -133,8 +133,8 @@ export class FuturesRegistry {
   }
 
   /** What this client found out itself. Cancelled is the last word on a state: nothing changes it any more. */
-  settle(state: FutureState, outcome: Outcome): void {
-    if (state.outcome.status !== 'cancelled') state.become(outcome)
+  settle(state: FutureState, outcome: Outcome, attached: Uint8Array | null = null): void {
+    if (state.outcome.status !== 'cancelled') state.become(outcome, attached)
   }
 
   /** Marks states as cancelled before the scheduler knows. */
@@ -175,9 +175,9 @@ export class FuturesRegistry {
     )
   }
 
-  #hear(key: TaskKey, outcome: Outcome): void {
+  #hear(key: TaskKey, outcome: Outcome, attached?: Uint8Array): void {
     const state = this.#states.get(key)
-    if (state !== undefined) this.settle(state, outcome)
+    if (state !== undefined) this.settle(state, outcome, attached)
   }
 
   #cancelled({ keys, reason, code, cancel }: Extract<SchedulerToClient, { op: 'cancelled-keys' }>): void {

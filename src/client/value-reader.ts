@@ -43,6 +43,15 @@ export async function readValues(peers: Peers, items: readonly Located[]): Promi
   }
 }
 
+/** Reads a value that came along with the news of it. */
+export function readAttached(key: TaskKey, blob: Uint8Array): ReadOutcome {
+  return attempt(() => {
+    const { header, value } = decodeBlob(blob)
+    checkIdentity(key, header.meta.runId as RunId, header.meta)
+    return value
+  })
+}
+
 async function readFrom(connection: WorkerConnection, items: readonly Located[]): Promise<readonly ReadOutcome[]> {
   const stream = new BlobStream()
   const { values } = await connection.request(

@@ -38,13 +38,15 @@ export function packMessages(messages: readonly unknown[]): readonly unknown[] {
         last = message as ComputeTask
         break
       case 'task-finished': {
-        const { key, runId, nbytes, type, durable, durationMs } = message as TaskFinished
-        packed.push([TASK_FINISHED, key, runId, nbytes, type, durable, durationMs])
+        const { key, runId, nbytes, type, durable, durationMs, blob } = message as TaskFinished
+        const row: unknown[] = [TASK_FINISHED, key, runId, nbytes, type, durable, durationMs]
+        if (blob !== undefined) row.push(blob)
+        packed.push(row)
         break
       }
       case 'key-in-memory': {
-        const { key, nbytes, type } = message as KeyInMemory
-        packed.push([KEY_IN_MEMORY, key, nbytes, type])
+        const { key, nbytes, type, blob } = message as KeyInMemory
+        packed.push(blob === undefined ? [KEY_IN_MEMORY, key, nbytes, type] : [KEY_IN_MEMORY, key, nbytes, type, blob])
         break
       }
       case 'update-graph':
@@ -137,7 +139,7 @@ function inputOf(row: Row): InputWire {
 }
 
 function taskFinished(row: Row): TaskFinished {
-  return {
+  const message: TaskFinished = {
     op: 'task-finished',
     key: row[1] as TaskFinished['key'],
     runId: row[2] as TaskFinished['runId'],
@@ -146,10 +148,14 @@ function taskFinished(row: Row): TaskFinished {
     durable: row[5] as boolean,
     durationMs: row[6] as number,
   }
+  return row.length > 7 ? { ...message, blob: row[7] as Uint8Array } : message
 }
 
 function keyInMemory(row: Row): KeyInMemory {
-  return { op: 'key-in-memory', key: row[1] as KeyInMemory['key'], nbytes: row[2] as number, type: row[3] as string }
+  const [, key, nbytes, type, blob] = row as readonly [number, KeyInMemory['key'], number, string, Uint8Array?]
+  return blob === undefined
+    ? { op: 'key-in-memory', key, nbytes, type }
+    : { op: 'key-in-memory', key, nbytes, type, blob }
 }
 
 /** A map wants all of its tasks: their keys are not sent twice. */

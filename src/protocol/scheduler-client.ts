@@ -15,6 +15,8 @@ export type ClientToScheduler =
     }
   | { readonly op: 'client-desires-keys'; readonly keys: readonly TaskKey[] }
   | { readonly op: 'client-releases-keys'; readonly keys: readonly TaskKey[] }
+  /** The client waits for these values, not only for their being there: small ones are to come along with the news. */
+  | { readonly op: 'client-awaits-values'; readonly keys: readonly TaskKey[] }
   | {
       readonly op: 'cancel-keys'
       readonly keys: readonly TaskKey[]
@@ -49,7 +51,14 @@ export type ClientToScheduler =
 
 /** Stream messages, scheduler to client. */
 export type SchedulerToClient =
-  | { readonly op: 'key-in-memory'; readonly key: TaskKey; readonly nbytes: number; readonly type: string }
+  | {
+      readonly op: 'key-in-memory'
+      readonly key: TaskKey
+      readonly nbytes: number
+      readonly type: string
+      /** The value itself, when it is small (ATTACHED_BYTES_MAX) and somebody awaits it. Passed through, never kept. */
+      readonly blob?: Uint8Array
+    }
   | {
       readonly op: 'task-erred'
       readonly key: TaskKey

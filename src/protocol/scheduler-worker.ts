@@ -33,6 +33,8 @@ export type SchedulerToWorker =
     }
   /** Forget these keys whatever they are doing: stored ones are dropped, running ones are cancelled. */
   | { readonly op: 'free-keys'; readonly keys: readonly TaskKey[] }
+  /** A client waits for the values of these runs: `task-finished` is to bring them along where they are small. */
+  | { readonly op: 'attach-values'; readonly runs: readonly RunName[] }
   /** Give back those of these runs that were not started; each is answered in a `steal-response`, unless it ends first. */
   | { readonly op: 'steal-request'; readonly runs: readonly RunName[] }
   /** End a running task: a flag first, its executor's group after `worker.cancel-grace`, at once with `force`. */
@@ -72,6 +74,8 @@ export type WorkerToScheduler =
       /** Survives the worker's process: it is in a file. */
       readonly durable: boolean
       readonly durationMs: number
+      /** The answer to `attach-values`, at most ATTACHED_BYTES_MAX. */
+      readonly blob?: Uint8Array
     }
   | {
       readonly op: 'task-erred'

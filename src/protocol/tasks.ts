@@ -49,6 +49,9 @@ export interface InputWire {
   readonly holders: readonly Holder[]
 }
 
+/** A blob up to this size may ride along with the news of it; larger ones are fetched from the worker. Bytes. */
+export const ATTACHED_BYTES_MAX = 1024
+
 /** What an executor's death or a task's own error means for its next attempt. */
 export type TaskFailureKind =
   | 'user' // the function threw: `retries` decides

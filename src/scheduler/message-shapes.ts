@@ -3,6 +3,7 @@
 import type { NannyRequests, NannyToScheduler } from '../protocol/nanny.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../protocol/scheduler-client.ts'
 import type { SchedulerWorkerRequests, WorkerToScheduler } from '../protocol/scheduler-worker.ts'
+import { ATTACHED_BYTES_MAX } from '../protocol/tasks.ts'
 import {
   isBoolean,
   isBytes,
@@ -22,6 +23,7 @@ import {
 
 const isStrings = isListOf(isString)
 const isStatus = isOneOf('running', 'paused', 'retiring', 'closing')
+const isAttached: Check = (value) => value instanceof Uint8Array && value.length <= ATTACHED_BYTES_MAX
 const isKeyAndRun = isShape({ key: isString, runId: isCount })
 
 const isOptions = isShape({
@@ -51,6 +53,7 @@ export const CLIENT_SHAPES: Shapes<ClientToScheduler> = {
   },
   'client-desires-keys': { keys: isStrings },
   'client-releases-keys': { keys: isStrings },
+  'client-awaits-values': { keys: isStrings },
   'cancel-keys': { keys: isStrings, force: isBoolean, reason: isString, cancel: isCount },
   'update-data': {
     entries: isListOf(isShape({ key: isString, runId: isCount, nbytes: isCount, type: isString, workers: isStrings })),
@@ -69,6 +72,7 @@ export const WORKER_SHAPES: Shapes<WorkerToScheduler> = {
     type: isString,
     durable: isBoolean,
     durationMs: isNumber,
+    blob: isOptional(isAttached),
   },
   'task-erred': {
     key: isString,

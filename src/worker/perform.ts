@@ -3,7 +3,7 @@ import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { WorkerToScheduler } from '../protocol/scheduler-worker.ts'
 import type { TieredStore } from '../store/tiered-store.ts'
 import { encodeError } from '../values/error.ts'
-import type { WorkerEffect } from './core/effects.ts'
+import type { WorkerEffect, WorkerMessage } from './core/effects.ts'
 import type { ReplicaName } from './core/events.ts'
 import type { ExecutorPool } from './executor/index.ts'
 import type { PeerClient } from './peer-client.ts'
@@ -34,7 +34,8 @@ export class Performer {
     const { store, desk, peers } = this.#parts
     switch (effect.kind) {
       case 'SendToScheduler':
-        for (const message of effect.messages) this.#parts.send(message)
+        for (const message of effect.messages)
+          this.#parts.send('attach' in message ? this.#withValue(message) : message)
         return
       case 'ReportFailure':
         return this.#reportFailure(effect)
@@ -75,6 +76,16 @@ export class Performer {
     const { store } = this.#parts
     const keys = values.filter(({ key, runId }) => (store.get(key)?.runId ?? runId) === runId).map(({ key }) => key)
     store.free(keys)
+  }
+
+  /** Copied: the store may give its bytes up before the message is written. */
+  #withValue({ attach: _attach, ...message }: Extract<WorkerMessage, { readonly attach: true }>): WorkerToScheduler {
+    const pin = this.#parts.store.pin(message.key)
+    if (pin === undefined) return message
+    const { source, runId } = pin
+    const blob = source.via === 'inline' && runId === message.runId ? Uint8Array.from(source.bytes) : null
+    pin.release()
+    return blob === null ? message : { ...message, blob }
   }
 
   #reportFailure(effect: Extract<WorkerEffect, { kind: 'ReportFailure' }>): void {

@@ -218,6 +218,7 @@ describe('a future', () => {
       'update-graph',
       'client-releases-keys',
       'update-graph',
+      'client-awaits-values',
     ])
   })
 

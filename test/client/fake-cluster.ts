@@ -14,7 +14,7 @@ import type {
   SchedulerToClient,
   WorkerInfo,
 } from '../../src/protocol/scheduler-client.ts'
-import type { TaskRow } from '../../src/protocol/tasks.ts'
+import { ATTACHED_BYTES_MAX, type TaskRow } from '../../src/protocol/tasks.ts'
 import { PROTOCOL_VERSION } from '../../src/protocol/version.ts'
 import type { ServedValue, WorkerRequests } from '../../src/protocol/worker-worker.ts'
 import { Connection } from '../../src/rpc/connection.ts'
@@ -140,6 +140,9 @@ export class FakeCluster {
   running = true
   /** The answer to whoever wants to scatter. */
   noPlace: PlimsollError | null = null
+  /** Small values that are awaited come along with the news of them, as they are or damaged. */
+  attaches: 'no' | 'whole' | 'damaged' = 'no'
+  readonly #awaited = new Set<string>()
   generation = 3
   nodeVersion = process.version
   located = 0
@@ -285,6 +288,7 @@ export class FakeCluster {
   }
 
   async #hear(connection: ClientConnection, message: ClientToScheduler): Promise<void> {
+    if (message.op === 'client-awaits-values') for (const key of message.keys) this.#awaited.add(key)
     if (message.op === 'client-releases-keys') for (const key of message.keys) this.wanted.delete(key)
     if (message.op === 'cancel-keys') {
       const { cancel, reason } = message
@@ -352,7 +356,10 @@ export class FakeCluster {
     const [holder] = this.#holders(key)
     if (holder !== undefined) {
       const { blob, type } = holder.stored.get(key) as Stored
-      this.tell({ op: 'key-in-memory', key, nbytes: blob.length, type })
+      const news = { op: 'key-in-memory', key, nbytes: blob.length, type } as const
+      const attached = this.attaches !== 'no' && this.#awaited.has(key) && blob.length <= ATTACHED_BYTES_MAX
+      const damaged = attached && this.attaches === 'damaged'
+      this.tell(attached ? { ...news, blob: damaged ? blob.subarray(1) : blob } : news)
     } else if (task !== undefined && task.error !== null) {
       this.tell({ op: 'task-erred', key, error: task.error, worker: 'inproc://somewhere' })
     }

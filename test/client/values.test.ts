@@ -55,6 +55,30 @@ describe.each(['inline', 'file', 'stream'] as const)('values by %s', (via) => {
   })
 })
 
+describe('a small value that is awaited', () => {
+  it('comes along with the news of it: nobody is asked for it', async () => {
+    cluster.attaches = 'whole'
+    const futures = client.map((x: number) => ({ x }), range(3))
+    expect(await Promise.all(futures.map((future) => future.result()))).toEqual([{ x: 0 }, { x: 1 }, { x: 2 }])
+    expect(cluster.sent('client-awaits-values').map(({ keys }) => keys)).toEqual([futures.map((future) => future.key)])
+    expect(cluster.located).toBe(0)
+    expect(cluster.workers.map((worker) => worker.asked.length)).toEqual([0, 0])
+    // Read once: whoever wants it again fetches it.
+    expect(await futures[1]?.result()).toEqual({ x: 1 })
+    expect(cluster.located).toBe(1)
+  })
+
+  it('is fetched when it came damaged, and when it is larger', async () => {
+    cluster.attaches = 'damaged'
+    expect(await client.submit((x: number) => x + 1, 1).result()).toBe(2)
+    expect(cluster.located).toBe(1)
+    expect(cluster.sent('report-missing')).toEqual([])
+    cluster.attaches = 'whole'
+    expect((await client.submit((n: number) => 'x'.repeat(n), 5000).result()).length).toBe(5000)
+    expect(cluster.located).toBe(2)
+  })
+})
+
 describe('gather', () => {
   it('asks for each key once, in one round per worker, for all who wait', async () => {
     const futures = client.map((x: number) => x, range(40))

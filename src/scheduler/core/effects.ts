@@ -1,11 +1,11 @@
 // Everything that the scheduler core can ask its shell to do, and the outbox that collects it during one step.
 
-import type { ClientId, TaskKey, WorkerId } from '../../base/ids.ts'
+import type { ClientId, RunId, TaskKey, WorkerId } from '../../base/ids.ts'
 import type { ErrorCode } from '../../errors/codes.ts'
 import type { ErrorFields } from '../../errors/plimsoll-error.ts'
 import type { SchedulerToNanny } from '../../protocol/nanny.ts'
 import type { SchedulerToClient } from '../../protocol/scheduler-client.ts'
-import type { SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
+import type { RunName, SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
 import type { RequestNumber, Timer } from './events.ts'
 import { FIRE_AND_FORGET } from './names.ts'
 import type { ClientRecord, Farewell, TaskFailure, WorkerRecord } from './records.ts'
@@ -63,6 +63,13 @@ export class Outbox {
     const last = this.#workers.get(worker)?.at(-1)
     if (last !== undefined && last.op === 'free-keys') (last.keys as TaskKey[]).push(key)
     else this.toWorker(worker, { op: 'free-keys', keys: [key] })
+  }
+
+  /** Joins a run of them into one message. */
+  attachValue(worker: WorkerRecord, key: TaskKey, runId: RunId): void {
+    const last = this.#workers.get(worker)?.at(-1)
+    if (last !== undefined && last.op === 'attach-values') (last.runs as RunName[]).push({ key, runId })
+    else this.toWorker(worker, { op: 'attach-values', runs: [{ key, runId }] })
   }
 
   /** Dropped when the client's stream is gone: how its keys stand is told when it is back. Last words are remembered. */

@@ -49,6 +49,7 @@ export interface ResultSetup {
   readonly durable?: boolean
   readonly runId?: number
   readonly worker?: string
+  readonly blob?: Uint8Array
 }
 
 export class CoreFixture {
@@ -279,6 +280,7 @@ export class CoreFixture {
       type: 'number',
       durable: setup.durable ?? false,
       durationMs: setup.durationMs ?? 1000,
+      ...(setup.blob !== undefined && { blob: setup.blob }),
     })
   }
 

@@ -78,6 +78,8 @@ export interface Arrival {
   readonly nbytes: number
   readonly type: string
   readonly durable: boolean
+  /** The value, on its way to the clients that want it. */
+  readonly blob?: Uint8Array | undefined
 }
 
 /** A question that cannot be answered yet. */
@@ -337,9 +339,15 @@ export function removeWant(client: ClientRecord, task: TaskRecord): void {
 const NOBODY: readonly ClientRecord[] = Object.freeze([])
 
 /** Tells every client that wants the task how it stands: in memory, erred; nothing to say otherwise. */
-export function reportTo(state: SchedulerState, client: ClientRecord, task: TaskRecord): void {
+export function reportTo(state: SchedulerState, client: ClientRecord, task: TaskRecord, blob?: Uint8Array): void {
+  const { key, nbytes, type } = task
   if (task.state === 'memory')
-    state.outbox.toClient(client, { op: 'key-in-memory', key: task.key, nbytes: task.nbytes, type: task.type })
+    state.outbox.toClient(
+      client,
+      blob === undefined
+        ? { op: 'key-in-memory', key, nbytes, type }
+        : { op: 'key-in-memory', key, nbytes, type, blob },
+    )
   if (task.state === 'erred')
     state.outbox.toClient(client, { op: 'task-erred', key: task.key, failure: task.failure as TaskFailure })
 }

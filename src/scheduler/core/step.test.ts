@@ -41,6 +41,31 @@ describe('a task', () => {
     expect(sim.state.tasks.size).toBe(0)
   })
 
+  it('whose value is awaited brings it along, once, wherever it runs', () => {
+    const sim = cluster({ a: { nthreads: 2 } })
+    const awaits = (...keys: string[]): void => sim.says('c', { op: 'client-awaits-values', keys: keys.map(taskKey) })
+    sim.graph({ x: [], y: ['x'] })
+    sim.take()
+    awaits('x', 'y', 'unknown')
+    expect(sim.sent('a')).toEqual([{ op: 'attach-values', runs: [{ key: 'x', runId: 1 }] }])
+    sim.finish('x', { blob: bytes(5) })
+    expect(sim.told('c')).toEqual([{ op: 'key-in-memory', key: 'x', nbytes: 100, type: 'number', blob: bytes(5) }])
+    expect(sim.sent('a').at(-1)).toEqual({ op: 'attach-values', runs: [{ key: 'y', runId: 2 }] })
+    sim.take()
+    awaits('x')
+    expect(sim.take()).toEqual([])
+    sim.client('d')
+    sim.graph({ x: [] }, { client: 'd' })
+    expect(sim.told('d')).toEqual([{ op: 'key-in-memory', key: 'x', nbytes: 100, type: 'number' }])
+    // Its worker is lost: the next run is told as well.
+    sim.worker('b')
+    sim.workerLost('a')
+    sim.advance(60_000)
+    expect(sim.sent('b').filter(({ op }) => op === 'attach-values')).toEqual([])
+    sim.finish('x')
+    expect(sim.sent('b').at(-1)).toMatchObject({ op: 'attach-values', runs: [{ key: 'y' }] })
+  })
+
   it('gets its inputs named with run, size and holders, and its function only once', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] })

@@ -23,9 +23,14 @@ export interface ReplicaOrder {
   readonly nbytes: number
 }
 
+/** As on the wire, but for values: the core holds none, and has the shell attach one. */
+export type WorkerMessage =
+  | WorkerToScheduler
+  | (Extract<WorkerToScheduler, { readonly op: 'task-finished' }> & { readonly attach: true })
+
 /** What the core wants done; the shell does it and reports with events. */
 export type WorkerEffect =
-  | { readonly kind: 'SendToScheduler'; readonly messages: readonly WorkerToScheduler[] }
+  | { readonly kind: 'SendToScheduler'; readonly messages: readonly WorkerMessage[] }
   /** As `task-erred`, with an error that the shell encodes. */
   | {
       readonly kind: 'ReportFailure'

@@ -190,7 +190,7 @@ class Model {
   command(): SchedulerToWorker {
     const key = this.pick(KEYS) as TaskKey
     const assigned = this.pick(this.owed) ?? [runId(0), key]
-    switch (this.prng.int(15)) {
+    switch (this.prng.int(16)) {
       case 0:
       case 1:
         return { op: 'free-keys', keys: [key, assigned[1]] }
@@ -226,6 +226,8 @@ class Model {
         return this.prng.int(10) === 0
           ? { op: 'wipe', generation: this.nextRun }
           : { op: 'free-functions', ids: [functionId('none')] }
+      case 10:
+        return { op: 'attach-values', runs: [{ key: assigned[1], runId: assigned[0] }] }
       default:
         return this.assignment()
     }

@@ -55,6 +55,8 @@ export interface Assignment {
   missingInputs: number
   /** How often an executor gave it back before it started. */
   returns: number
+  /** A client waits for the value: a small one goes along with the news of it. */
+  attach: boolean
 }
 
 export interface HeldValue {

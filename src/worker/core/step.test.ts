@@ -37,6 +37,23 @@ describe('computing', () => {
     expect(core.stateOf('a')).toBe('unknown')
   })
 
+  it('has a small value attached to the news of it when that was asked for before its end', () => {
+    const core = new Core({ nthreads: 3 })
+    core.receive(computeTask('small', 1), computeTask('large', 2), computeTask('other', 3))
+    core.receive({
+      op: 'attach-values',
+      runs: [
+        { key: taskKey('small'), runId: runId(1) },
+        { key: taskKey('large'), runId: runId(2) },
+        { key: taskKey('other'), runId: runId(9) },
+        { key: taskKey('unknown'), runId: runId(4) },
+      ],
+    })
+    expect(messagesOf(core.finish(1, 1024))).toMatchObject([{ op: 'task-finished', key: 'small', attach: true }])
+    for (const effects of [core.finish(2, 1025), core.finish(3)])
+      expect(messagesOf(effects)[0]).not.toHaveProperty('attach')
+  })
+
   it('frees the slot when the executor is done, not when the store is', () => {
     const core = new Core()
     core.compute('a', 1)

@@ -6,7 +6,7 @@ import type { WorkerEffect } from './effects.ts'
 import type { EventOf, WorkerEvent } from './events.ts'
 import { startExecutions } from './execute.ts'
 import { peerRetryDue, startFetches } from './gather.ts'
-import { cancelTask, computeTask, freeFunctions, freeKeys, stealRequest } from './handlers/assignments.ts'
+import { attachValues, cancelTask, computeTask, freeFunctions, freeKeys, stealRequest } from './handlers/assignments.ts'
 import {
   acquireReplicas,
   missingDue,
@@ -58,6 +58,7 @@ type MessageHandlers = {
 const MESSAGE_HANDLERS: MessageHandlers = {
   'compute-task': computeTask,
   'free-keys': freeKeys,
+  'attach-values': attachValues,
   'steal-request': stealRequest,
   'cancel-task': cancelTask,
   'free-functions': freeFunctions,

@@ -3,7 +3,7 @@
 
 import type { RunId, TaskKey } from '../../base/ids.ts'
 import type { RunName, WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
-import type { RunOrder, WorkerEffect } from './effects.ts'
+import type { RunOrder, WorkerEffect, WorkerMessage } from './effects.ts'
 import type { ReplicaName } from './events.ts'
 import type { LocalTask, LocalTaskState, WorkerState } from './state.ts'
 
@@ -21,7 +21,7 @@ export class Turn {
   readonly #recommended: (LocalTask | NextState)[] = []
   #next = 0
   readonly #effects: WorkerEffect[] = []
-  #messages: WorkerToScheduler[] | null = null
+  #messages: WorkerMessage[] | null = null
   #freed: ReplicaName[] | null = null
   #runs: RunOrder[] | null = null
   #withdrawn: RunId[] | null = null
@@ -64,7 +64,7 @@ export class Turn {
     this.#freed.push({ key, runId })
   }
 
-  send(message: WorkerToScheduler): void {
+  send(message: WorkerMessage): void {
     this.#messages ??= []
     this.#messages.push(message)
   }

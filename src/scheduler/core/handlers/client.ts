@@ -5,7 +5,7 @@
 // L2. What it is told is not repeated but told anew: how a wanted key stands is known here. Only a key that it lost (it
 //     wants it no more) is remembered, with its last words, until it has heard them.
 
-import type { ClientId, TaskKey } from '../../../base/ids.ts'
+import type { ClientId, RunId, TaskKey } from '../../../base/ids.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../../../protocol/scheduler-client.ts'
 import type { ClientMessage } from '../effects.ts'
 import type { EventOf } from '../events.ts'
@@ -32,6 +32,7 @@ const HANDLERS: Handlers = {
   'update-graph': updateGraph,
   'client-desires-keys': (state, client, { keys }) => desireKeys(state, client, keys),
   'client-releases-keys': (state, client, { keys }) => releaseKeys(state, client, keys),
+  'client-awaits-values': (state, _client, { keys }) => awaitValues(state, keys),
   'cancel-keys': cancelKeys,
   'update-data': (state, _client, { entries }) => updateData(state, entries),
   'report-missing': (state, _client, message) => reportMissing(state, message),
@@ -192,6 +193,16 @@ function releaseKeys(state: SchedulerState, client: ClientRecord, keys: readonly
     if (task === undefined) continue
     removeWant(client, task)
     if (!task.isNeeded) recommend(state, task, 'settled')
+  }
+}
+
+/** What is there already is fetched: the client has been told, or will be when this has crossed. */
+function awaitValues(state: SchedulerState, keys: readonly TaskKey[]): void {
+  for (const key of keys) {
+    const task = state.tasks.get(key)
+    if (task === undefined || task.awaited || task.state === 'memory') continue
+    task.awaited = true
+    if (task.processingOn !== null) state.outbox.attachValue(task.processingOn, key, task.runId as RunId)
   }
 }
 

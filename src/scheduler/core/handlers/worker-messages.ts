@@ -99,12 +99,12 @@ function currentRun(state: SchedulerState, worker: WorkerRecord, key: TaskKey, r
 }
 
 function taskFinished(state: SchedulerState, worker: WorkerRecord, message: Message<'task-finished'>): void {
-  const { key, runId, nbytes, type, durable, durationMs } = message
+  const { key, runId, nbytes, type, durable, durationMs, blob } = message
   const task = currentRun(state, worker, key, runId)
   if (task === undefined) return dropUnwanted(state, worker, key)
   task.group.prefix.runs++
   measure(state, task, durationMs, nbytes)
-  transition(state, task, 'memory', { worker, run: runId, nbytes, type, durable })
+  transition(state, task, 'memory', { worker, run: runId, nbytes, type, durable, blob })
 }
 
 function taskErred(state: SchedulerState, worker: WorkerRecord, message: Message<'task-erred'>): void {

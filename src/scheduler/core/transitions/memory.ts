@@ -10,6 +10,7 @@ export function enterMemory(state: SchedulerState, task: TaskRecord, arrival: Ar
   task.acceptedRunId = arrival.run
   task.nbytes = arrival.nbytes
   task.type = arrival.type
+  task.awaited = false
   addReplica(state, task, arrival.worker, arrival.durable)
   task.group.prefix.nbytes += arrival.nbytes
   become(state, task, 'memory')
@@ -19,7 +20,7 @@ export function enterMemory(state: SchedulerState, task: TaskRecord, arrival: Ar
     }
   }
   for (const client of task.wantedBy) {
-    reportTo(state, client, task)
+    reportTo(state, client, task, arrival.blob)
     if (client.id === FIRE_AND_FORGET) removeWant(client, task)
   }
   if (!task.isNeeded) recommend(state, task, 'settled')

@@ -65,9 +65,12 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
     options: group.options,
     attempt: task.attempts,
   } as const
-  if (worker.functions.has(fn.id)) return state.outbox.toWorker(worker, message)
-  worker.functions.add(fn.id)
-  state.outbox.toWorker(worker, { ...message, fnBytes: fn.bytes })
+  if (worker.functions.has(fn.id)) state.outbox.toWorker(worker, message)
+  else {
+    worker.functions.add(fn.id)
+    state.outbox.toWorker(worker, { ...message, fnBytes: fn.bytes })
+  }
+  if (task.awaited) state.outbox.attachValue(worker, task.key, run)
 }
 
 const NO_INPUTS: readonly InputWire[] = Object.freeze([])

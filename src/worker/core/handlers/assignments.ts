@@ -1,6 +1,6 @@
 // Orders about computing: given, taken back, cancelled, forgotten.
 
-import type { InputWire } from '../../../protocol/tasks.ts'
+import { ATTACHED_BYTES_MAX, type InputWire } from '../../../protocol/tasks.ts'
 import type { MessageOf } from '../events.ts'
 import { addHolders, forgetHolders } from '../holders.ts'
 import { withMember } from '../lazy-set.ts'
@@ -44,7 +44,19 @@ function assign(turn: Turn, task: LocalTask, message: MessageOf<'compute-task'>)
   if (task.state === 'fetch' || task.state === 'flight' || task.state === 'missing') {
     transitionToAssigned(turn, task)
   }
-  task.assignment = { runId, name, fn, fnBytes, args, options, attempt, inputs, missingInputs, returns: 0 }
+  task.assignment = {
+    runId,
+    name,
+    fn,
+    fnBytes,
+    args,
+    options,
+    attempt,
+    inputs,
+    missingInputs,
+    returns: 0,
+    attach: false,
+  }
   transition(turn, task, 'waiting')
   forgetHolders(state, task)
   if (statusOf(state) !== 'running') armHandBack(turn)
@@ -101,15 +113,18 @@ export function sendFinished(turn: Turn, task: LocalTask, durationMs: number): v
   const value = task.value
   if (value === null) return
   const { key, runId } = task
-  turn.send({
-    op: 'task-finished',
-    key,
-    runId,
-    nbytes: value.nbytes,
-    type: value.type,
-    durable: value.durable,
-    durationMs,
-  })
+  const { nbytes, type, durable } = value
+  const message = { op: 'task-finished', key, runId, nbytes, type, durable, durationMs } as const
+  const attach = task.assignment?.attach === true && nbytes <= ATTACHED_BYTES_MAX
+  turn.send(attach ? { ...message, attach } : message)
+}
+
+/** Of a run that has ended the scheduler knows already; whoever awaits its value has to fetch it. */
+export function attachValues(turn: Turn, message: MessageOf<'attach-values'>): void {
+  for (const { key, runId } of message.runs) {
+    const assignment = turn.state.tasks.get(key)?.assignment
+    if (assignment?.runId === runId) assignment.attach = true
+  }
 }
 
 /** Out of `waiting`, `ready` or `executing`, without a word to the scheduler. */
