@@ -284,8 +284,8 @@ export class Worker {
           return { managed, spilled: disk, tierBytes: memoryTierFileBytes }
         },
         makeRoom: (managedBytes) => this.#store.makeRoom(managedBytes),
-        onPause: () => this.#driver.dispatch({ kind: 'MemoryPaused' }),
-        onResume: () => this.#driver.dispatch({ kind: 'MemoryResumed' }),
+        onPause: () => this.#pauseOrResume('MemoryPaused'),
+        onResume: () => this.#pauseOrResume('MemoryResumed'),
         killExecutor: (pid, advice) => this.#killExecutor(pid, advice),
         running: () => this.#state?.running ?? 0,
         deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,
@@ -308,6 +308,12 @@ export class Worker {
     if (this.#pool?.killForMemory(pid, advice) !== true) return
     this.#log.warn('executor {pid} is killed for its memory. {advice}', { pid, advice })
     this.#link?.send({ op: 'log-event', topic: 'task-killed', fields: { pid, memory: this.#memory?.measures() } })
+  }
+
+  /** The scheduler is told the measures that go with it, not only at the next heartbeat. */
+  #pauseOrResume(kind: 'MemoryPaused' | 'MemoryResumed'): void {
+    this.#driver.dispatch({ kind })
+    this.#link?.beat()
   }
 
   #relieve(): void {

@@ -6,13 +6,18 @@ import { expectedResultBytes } from './expectation.ts'
 import type { TaskRecord, WorkerRecord } from './records.ts'
 import type { SchedulerState } from './state.ts'
 
+/** What brings less than this part of the limit is welcome anywhere: it may well free more. */
+const SMALL = 0.01
+
 /** `missingBytes`: inputs of the task that would have to be brought there. */
 export function hasRoom(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, missingBytes: number): boolean {
   const limit = worker.info.memoryLimit
   if (limit === 0 || state.options.pauseFraction === Infinity) return true
+  const needed = missingBytes + expectedResultBytes(state, task)
+  if (needed < SMALL * limit) return true
   const arrived = Math.max(0, worker.nbytes - worker.nbytesTold)
-  const expected = worker.memory.process + arrived + worker.expectedBytes
-  return expected + missingBytes + expectedResultBytes(state, task) <= state.options.pauseFraction * limit
+  const expected = worker.usedBytes + arrived + worker.expectedBytes
+  return expected + needed <= state.options.pauseFraction * limit
 }
 
 /** Exactly, for a task with few inputs. */

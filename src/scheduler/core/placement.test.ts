@@ -14,7 +14,7 @@ function put(sim: CoreFixture, key: string, worker: string, nbytes: number): voi
 }
 
 describe('a task without inputs', () => {
-  it('goes to the worker where it starts first, round robin among equals', () => {
+  it('5.2-7 goes to the worker where it starts first, round robin among equals', () => {
     const sim = cluster({ a: {}, b: {}, c: {} })
     sim.graph({ x: [], y: [], z: [] })
     expect(new Set([sim.on('x'), sim.on('y'), sim.on('z')]).size).toBe(3)
@@ -33,7 +33,7 @@ describe('a task without inputs', () => {
 })
 
 describe('a task with inputs', () => {
-  it('goes where they are', () => {
+  it('5.2-4 goes where they are', () => {
     const sim = cluster({ a: {}, b: {} })
     put(sim, 'small', 'a', 1 * MB)
     put(sim, 'large', 'b', 100 * MB)
@@ -41,7 +41,7 @@ describe('a task with inputs', () => {
     expect(sim.on('sum')).toBe('b')
   })
 
-  it('leaves a busy holder only when much work is ahead there', () => {
+  it('5.2-5 leaves a busy holder only when much work is ahead there', () => {
     const sim = cluster({ a: {}, b: {} })
     for (let n = 0; n < 6; n++) put(sim, `x-${n}`, 'a', 1 * MB)
     sim.graph(Object.fromEntries(Array.from({ length: 12 }, (_, n) => [`use-${n}`, [`x-${n % 6}`]])), { fn: 'use' })
@@ -51,7 +51,7 @@ describe('a task with inputs', () => {
     expect(onA).toBeLessThan(12)
   })
 
-  it('stays where a large input is, however much waits there', () => {
+  it('5.2-5 stays where a large input is, however much waits there', () => {
     const sim = cluster({ a: {}, b: {} })
     put(sim, 'x', 'a', 100_000 * MB)
     sim.graph({ u: ['x'], v: ['x'], w: ['x'], y: ['x'] })
@@ -66,7 +66,7 @@ describe('a task with inputs', () => {
     expect(sim.on('y')).toBe('b')
   })
 
-  it('breaks ties by stored bytes', () => {
+  it('5.2-5 breaks ties by stored bytes', () => {
     const sim = cluster({ a: {}, b: {} })
     put(sim, 'x', 'a', 10 * MB)
     sim.workerSays('b', {
@@ -80,7 +80,7 @@ describe('a task with inputs', () => {
 })
 
 describe('workers that should get nothing', () => {
-  it('paused and retiring ones never do; tasks wait for them without a worker', () => {
+  it('5.2-3 paused and retiring ones never do; tasks wait for them without a worker', () => {
     const sim = cluster({ a: { status: 'paused' } })
     sim.graph({ x: [] })
     expect(sim.stateOf('x')).toBe('queued')
@@ -88,7 +88,7 @@ describe('workers that should get nothing', () => {
     expect(sim.on('x')).toBe('a')
   })
 
-  it('nearly full ones do only when there is no other, also when they hold the inputs', () => {
+  it('5.2-8 nearly full ones do only when there is no other, also when they hold the inputs', () => {
     const sim = cluster({ a: { memoryLimit: 1000 }, b: { memoryLimit: 1000 } })
     put(sim, 'x', 'a', 500)
     sim.beat('a', { process: 850 })
@@ -131,14 +131,14 @@ describe('restrictions', () => {
     expect(sim.stateOf('z')).toBe('no-worker')
   })
 
-  it('hold against data: the task goes to an allowed worker, not to its input', () => {
+  it('5.2-4 hold against data: the task goes to an allowed worker, not to its input', () => {
     const sim = cluster(workers)
     put(sim, 'x', 'b', 50 * MB)
     sim.graph({ y: ['x'] }, { options: { workers: ['alice'] } })
     expect(sim.on('y')).toBe('a')
   })
 
-  it('that no worker meets make the task wait until one comes; loose ones do not', () => {
+  it('5.2-10 that no worker meets make the task wait until one comes; loose ones do not', () => {
     const sim = cluster(workers)
     sim.graph({ x: [], y: [] }, { options: { workers: ['dave'] } })
     sim.graph({ z: [] }, { options: { workers: ['dave'], allowOtherWorkers: true } })

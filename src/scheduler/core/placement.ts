@@ -1,12 +1,13 @@
 // Which worker a runnable task goes to: the one where it starts earliest, counting the work ahead of it and the time to
 // bring its missing inputs. Pure choice: nothing is changed here but scratch fields.
 //
-// P1. Only running workers are chosen; a crowded one (memory above the pause threshold) only when there is no other.
+// P1. Only running workers are chosen; a crowded one (memory above the pause threshold), or one that would be with this
+//     task, only when there is no other.
 // P2. Producers go through slots (queueing.ts). A task with inputs is compared among the holders of its inputs, and with
 //     the idlest worker when the best holder has much work ahead. A restricted task is compared among those that may run it.
 // P3. The cost of a choice is bounded by what it looks at (CANDIDATES_MAX), never by the number of workers or tasks.
 
-import { isProducer, slotFor } from './queueing.ts'
+import { isRootish, slotFor } from './queueing.ts'
 import type { HostRecord, TaskGroup, TaskRecord, WorkerRecord } from './records.ts'
 import type { SchedulerState } from './state.ts'
 import { expectedMs } from './expectation.ts'
@@ -28,7 +29,8 @@ export function decide(state: SchedulerState, task: TaskRecord): Decision {
   if (inputBytes > state.largestLimit) return 'inputs-exceed-limit'
   const thief = state.stealing.destinations.size === 0 ? undefined : state.stealing.destinations.get(task)
   if (thief !== undefined && mayTake(state, task, thief)) return thief
-  if (isProducer(state, task)) {
+  if (isRootish(state, task)) {
+    if (state.options.saturation === Infinity) return shareOf(state, task) ?? 'no-worker'
     if (task.state !== 'queued' && state.queue.size > 0) return 'queued'
     return slotFor(state, task) ?? 'queued'
   }
@@ -37,37 +39,68 @@ export function decide(state: SchedulerState, task: TaskRecord): Decision {
 }
 
 function chooseFreely(state: SchedulerState, task: TaskRecord, inputBytes: number): WorkerRecord | undefined {
-  const idlest = state.byStart.best
-  if (idlest === undefined) return undefined
-  const avoided = task.trouble !== null && task.trouble.avoid === idlest.id
-  const outsider = (avoided ? state.byStart.bestExcept(idlest) : undefined) ?? idlest
-  if (task.dependencies.length === 0) return outsider
-  const holder = bestHolder(state, task, inputBytes, null)
-  if (holder === undefined || penalty(task, outsider, inputBytes) < penalty(task, holder, inputBytes)) return outsider
-  if (outsider === holder || penalty(task, outsider, inputBytes) > penalty(task, holder, inputBytes)) return holder
+  const holder = task.dependencies.length === 0 ? undefined : bestHolder(state, task, inputBytes, null)
+  const outsider = idlestFor(state, task, inputBytes)
+  if (holder === undefined || outsider === undefined || outsider === holder) return outsider
+  const order = penalty(state, task, outsider, inputBytes) - penalty(state, task, holder, inputBytes)
+  if (order !== 0) return order < 0 ? outsider : holder
   return leavesHolder(state, task, holder, outsider) ? outsider : holder
+}
+
+/** The worker with the least work ahead that nothing speaks against, or speaks least against, among the idlest ones. */
+function idlestFor(state: SchedulerState, task: TaskRecord, inputBytes: number): WorkerRecord | undefined {
+  const idlest = state.byStart.best
+  if (idlest === undefined || penalty(state, task, idlest, inputBytes) === 0) return idlest
+  let best = idlest
+  for (const worker of state.byStart.top(CANDIDATES_MAX)) {
+    if (compare(state, task, inputBytes, worker, aheadUs(worker), best, aheadUs(best)) < 0) best = worker
+  }
+  return best
+}
+
+/** Neighbours in the graph's order go to one worker, up to its even share of them: then what they make is combined there. */
+function shareOf(state: SchedulerState, task: TaskRecord): WorkerRecord | undefined {
+  const family = task.group.family as NonNullable<typeof task.group.family>
+  const { share } = family
+  if (
+    share !== null &&
+    share.left > 0 &&
+    state.byStart.has(share.worker) &&
+    penalty(state, task, share.worker, 0) === 0
+  ) {
+    share.left--
+    return share.worker
+  }
+  const worker = idlestFor(state, task, 0)
+  if (worker === undefined) return undefined
+  family.share = { worker, left: Math.ceil((family.total * worker.nthreads) / state.runningThreads) - 1 }
+  return worker
+}
+
+function aheadUs(worker: WorkerRecord): number {
+  return worker.occupancyUs / worker.nthreads
 }
 
 /** Data stays where it is until waiting for its holder costs clearly more than moving it. */
 function leavesHolder(state: SchedulerState, task: TaskRecord, holder: WorkerRecord, outsider: WorkerRecord): boolean {
-  const aheadUs = holder.occupancyUs / holder.nthreads
-  if (aheadUs < TASKS_AHEAD_MIN * 1000 * expectedMs(state, task)) return false
-  const elsewhereUs = outsider.occupancyUs / outsider.nthreads + transferUs(state, task, outsider)
-  return elsewhereUs < aheadUs / 2 + transferUs(state, task, holder)
+  const waitUs = aheadUs(holder)
+  if (waitUs < TASKS_AHEAD_MIN * 1000 * expectedMs(state, task)) return false
+  const elsewhereUs = aheadUs(outsider) + transferUs(state, task, outsider)
+  return elsewhereUs < waitUs / 2 + transferUs(state, task, holder)
 }
 
 function chooseRestricted(state: SchedulerState, task: TaskRecord, inputBytes: number): WorkerRecord | undefined {
   const pool = poolOf(state, task.group)
   if (pool.length === 0) return undefined
   const holder = task.dependencies.length === 0 ? undefined : bestHolder(state, task, inputBytes, pool)
-  if (holder !== undefined && penalty(task, holder, inputBytes) === 0) return holder
+  if (holder !== undefined && penalty(state, task, holder, inputBytes) === 0) return holder
   let best: WorkerRecord | undefined
   const start = pool.length <= CANDIDATES_MAX ? 0 : state.assignments
   for (let n = 0; n < Math.min(pool.length, CANDIDATES_MAX); n++) {
     const worker = pool[(start + n) % pool.length] as WorkerRecord
     if (
       best === undefined ||
-      compare(task, inputBytes, worker, startUs(state, task, worker), best, startUs(state, task, best)) < 0
+      compare(state, task, inputBytes, worker, startUs(state, task, worker), best, startUs(state, task, best)) < 0
     )
       best = worker
   }
@@ -108,17 +141,34 @@ function bestHolder(
 ): WorkerRecord | undefined {
   const candidates = countLocalBytes(state, task)
   let best: WorkerRecord | undefined
+  let second: WorkerRecord | undefined
   let bestUs = 0
   for (const worker of candidates) {
     if (pool !== null && !isInPool(task.group, pool, worker)) continue
     const nearBytes = worker.host.localBytes - worker.localBytes
-    const us =
-      worker.occupancyUs / worker.nthreads + transferTimeUs(state, inputBytes - worker.host.localBytes, nearBytes)
-    if (best !== undefined && compare(task, inputBytes, worker, us, best, bestUs) >= 0) continue
+    const us = aheadUs(worker) + transferTimeUs(state, inputBytes - worker.host.localBytes, nearBytes)
+    if (best !== undefined && compare(state, task, inputBytes, worker, us, best, bestUs) >= 0) {
+      second ??= worker
+      continue
+    }
+    second = best
     best = worker
     bestUs = us
   }
-  return best
+  return best === undefined || second === undefined ? best : byMeasuredSpeed(state, task, inputBytes, best, second)
+}
+
+/** The mean speed found two good places: what they measured between them and the holders decides, if anything was. */
+function byMeasuredSpeed(
+  state: SchedulerState,
+  task: TaskRecord,
+  inputBytes: number,
+  best: WorkerRecord,
+  second: WorkerRecord,
+): WorkerRecord {
+  if (best.rates.size + second.rates.size === 0 || task.dependencies.length > CANDIDATES_MAX) return best
+  const order = compare(state, task, inputBytes, second, startUs(state, task, second), best, startUs(state, task, best))
+  return order < 0 ? second : best
 }
 
 /** Whether stolen work may go there. */
@@ -167,11 +217,12 @@ function countOnHost(host: HostRecord, stamp: number, input: number, nbytes: num
 }
 
 function startUs(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): number {
-  return worker.occupancyUs / worker.nthreads + transferUs(state, task, worker)
+  return aheadUs(worker) + transferUs(state, task, worker)
 }
 
 /** Negative when `a` is the better place. */
 function compare(
+  state: SchedulerState,
   task: TaskRecord,
   inputBytes: number,
   a: WorkerRecord,
@@ -179,16 +230,21 @@ function compare(
   b: WorkerRecord,
   bUs: number,
 ): number {
-  return penalty(task, a, inputBytes) - penalty(task, b, inputBytes) || aUs - bUs || compareSpare(a, b)
+  return penalty(state, task, a, inputBytes) - penalty(state, task, b, inputBytes) || aUs - bUs || compareSpare(a, b)
 }
 
-/** Reasons to look elsewhere, whatever the start time: it cannot hold the inputs, is nearly full, or just failed this task. */
-function penalty(task: TaskRecord, worker: WorkerRecord, inputBytes: number): number {
+/**
+ * Reasons to look elsewhere, whatever the start time: it cannot hold the inputs, is nearly full, just failed this task, or
+ * would be nearly full with it. Of a task with inputs, `countLocalBytes` has been called before.
+ */
+function penalty(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, inputBytes: number): number {
   const limit = worker.info.memoryLimit
   let reasons = 0
-  if (limit > 0 && inputBytes > limit) reasons += 4
-  if (worker.crowded) reasons += 2
-  if (task.trouble !== null && task.trouble.avoid === worker.id) reasons += 1
+  if (limit > 0 && inputBytes > limit) reasons += 8
+  if (worker.crowded) reasons += 4
+  if (task.trouble !== null && task.trouble.avoid === worker.id) reasons += 2
+  const here = inputBytes > 0 && worker.stamp === state.placementStamp ? worker.localBytes : 0
+  if (limit > 0 && !hasRoom(state, task, worker, inputBytes - here)) reasons += 1
   return reasons
 }
 

@@ -12,14 +12,14 @@ describe('data producers', () => {
     [4, 5],
     [10, 11],
     [16, 18],
-  ])('a worker with %i threads gets %i of them', (nthreads, slots) => {
+  ])('5.3-3 a worker with %i threads gets %i of them', (nthreads, slots) => {
     const sim = cluster({ a: { nthreads } })
     sim.graph(range(100))
     expect(assigned(sim, 'a')).toBe(slots)
     expect(sim.state.queue.size).toBe(100 - slots)
   })
 
-  it('go out one by one as slots open, in order', () => {
+  it('5.3-6 5.3-7 5.3-9 go out one by one as slots open, in order; released ones are dropped', () => {
     const sim = cluster({ a: {} })
     sim.graph(range(10))
     sim.take()
@@ -31,7 +31,7 @@ describe('data producers', () => {
     expect(CoreFixture.assigned(sim.sent('a'))).toEqual(['t-4'])
   })
 
-  it('wait behind their consumers: stored bytes stay near the slots, not the number of tasks', () => {
+  it('5.3-11 wait behind their consumers: stored bytes stay near the slots, not the number of tasks', () => {
     const sim = cluster({ a: {} })
     const graph: Record<string, readonly string[]> = {}
     for (let n = 0; n < 50; n++) {
@@ -49,7 +49,7 @@ describe('data producers', () => {
     expect(peak).toBeLessThanOrEqual(3e6)
   })
 
-  it('are not those with restrictions, nor small groups, nor groups that lean on many inputs', () => {
+  it('5.3-1 5.3-2 are not those with restrictions, nor small groups, nor groups that lean on many inputs', () => {
     const sim = cluster({ a: {} })
     sim.graph(range(20, 'r'), { options: { workers: ['a'] }, fn: 'r' })
     expect(sim.state.queue.size).toBe(0)
@@ -75,7 +75,7 @@ describe('data producers', () => {
     expect(sim.task('t-5').group).toBe(sim.task('t-6').group)
   })
 
-  it('all go out with infinite saturation', () => {
+  it('5.2-1 all go out with infinite saturation', () => {
     const sim = cluster({ a: {} }, { saturation: Infinity })
     sim.graph(range(20))
     expect(assigned(sim, 'a')).toBe(20)
@@ -106,7 +106,7 @@ describe('slots count work', () => {
 })
 
 describe('queued tasks', () => {
-  it('go to a worker that comes, and wait again when an input is lost', () => {
+  it('5.3-7 5.3-8 go to a worker that comes, and wait again when an input is lost', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] }, { fn: 'x' })
     sim.finish('x')
@@ -123,9 +123,66 @@ describe('queued tasks', () => {
     expect(sim.state.queue.size).toBe(16)
   })
 
-  it('spread over workers by tasks per thread', () => {
+  it('5.3-5 spread over workers by tasks per thread', () => {
     const sim = cluster({ a: { nthreads: 1 }, b: { nthreads: 3 } })
     sim.graph(range(100))
     expect([assigned(sim, 'a'), assigned(sim, 'b')]).toEqual([2, 4])
+  })
+})
+
+describe('with infinite saturation', () => {
+  it('5.2-2 neighbours in the graph go to one worker, up to its even share; the next share to the idlest', () => {
+    const sim = cluster({ a: { nthreads: 1 }, b: { nthreads: 3 } }, { saturation: Infinity })
+    sim.graph(range(40))
+    const places = Object.keys(range(40)).map((key) => sim.on(key))
+    const changes = places.filter((place, n) => n > 0 && place !== places[n - 1]).length
+    expect(changes).toBe(1)
+    expect([assigned(sim, 'a'), assigned(sim, 'b')]).toEqual([10, 30])
+  })
+
+  it('5.2-2 a worker that pauses gets no more of its share', () => {
+    const sim = cluster({ a: {}, b: {} }, { saturation: Infinity })
+    for (let n = 0; n < 10; n++) sim.graph({ [`t-${n}`]: [] })
+    const first = sim.on('t-9') as string
+    sim.workerSays(first, { op: 'worker-status-change', status: 'paused' })
+    sim.graph(range(20, 'u'))
+    expect(new Set(Object.keys(range(20, 'u')).map((key) => sim.on(key)))).toEqual(new Set([first === 'a' ? 'b' : 'a']))
+  })
+})
+
+describe('a pause', () => {
+  it('5.3-7 that ends fills the slots of the worker at once', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.graph(range(20))
+    sim.workerSays('a', { op: 'worker-status-change', status: 'paused' })
+    for (const task of [...sim.workerRecord('a').processing]) sim.finish(task.key)
+    expect([assigned(sim, 'a'), sim.state.queue.size]).toEqual([0, 16])
+    sim.take()
+    sim.workerSays('a', { op: 'worker-status-change', status: 'running' })
+    expect(CoreFixture.assigned(sim.sent('a'))).toEqual(['t-4', 't-5'])
+  })
+
+  it('that ends makes the worker as good as others, though it was nearly full at its last heartbeat', () => {
+    const sim = cluster({ a: { memoryLimit: 10_000 }, b: { memoryLimit: 10_000 } })
+    sim.beat('a', { process: 9000 })
+    sim.workerSays('a', { op: 'worker-status-change', status: 'paused' })
+    sim.graph({ x: [], y: [] })
+    sim.workerSays('a', { op: 'worker-status-change', status: 'running' })
+    sim.graph({ z: [] })
+    expect([sim.on('x'), sim.on('y'), sim.on('z')]).toEqual(['b', 'b', 'a'])
+  })
+
+  it('5.3-10 of every worker holds all back; the first to resume gets work, though its last heartbeat was long ago', () => {
+    const sim = cluster({ a: { memoryLimit: 1000 }, b: { memoryLimit: 1000 } })
+    for (const id of ['a', 'b']) {
+      sim.beat(id, { process: 900 })
+      sim.workerSays(id, { op: 'worker-status-change', status: 'paused' })
+    }
+    sim.graph(range(20))
+    sim.graph({ x: [] }, { options: { workers: ['b'] }, fn: 'x' })
+    expect([sim.state.queue.size, sim.stateOf('x')]).toEqual([20, 'no-worker'])
+    sim.workerSays('b', { op: 'worker-status-change', status: 'running' })
+    expect(sim.on('x')).toBe('b')
+    expect(assigned(sim, 'b')).toBeGreaterThanOrEqual(2)
   })
 })

@@ -254,7 +254,8 @@ export class WorkerRecord {
   /** Process memory above the pause threshold by the last heartbeat. */
   crowded = false
   memory: MemoryMeasures
-  /** `nbytes` when `memory` was told. */
+  /** Process memory as it counts for placement, and `nbytes` when it was told. */
+  usedBytes = 0
   nbytesTold = 0
   processPeak = 0
   spilledTotal = 0

@@ -51,16 +51,6 @@ export class WorkerHeap {
     return taken
   }
 
-  /** The best one but this. */
-  bestExcept(excluded: WorkerRecord): WorkerRecord | undefined {
-    const heap = this.#heap
-    if (heap[0] !== excluded) return heap[0]
-    const left = heap[1]
-    const right = heap[2]
-    if (left === undefined || right === undefined) return left
-    return this.#compare(left, right) <= 0 ? left : right
-  }
-
   has(worker: WorkerRecord): boolean {
     return worker.positions[this.#slot] >= 0
   }

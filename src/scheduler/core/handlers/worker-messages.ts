@@ -31,6 +31,11 @@ const HANDLERS: Handlers = {
   'request-refresh-who-has': (state, worker, { keys }) => refreshWhoHas(state, worker, keys),
   'steal-response': stealResponse,
   'worker-status-change': (state, worker, { status }) => {
+    // What its last heartbeat said of its memory is history; the next one follows at once.
+    if (status === 'running' && worker.status !== 'running') {
+      worker.crowded = false
+      worker.usedBytes = 0
+    }
     worker.status = status
     settleRunning(state, worker)
   },
@@ -59,6 +64,7 @@ export function workerBeat(state: SchedulerState, event: EventOf<'WorkerBeat'>):
   const { memory, processPeak, spilledTotal, executors, executing, bandwidth } = event.heartbeat
   worker.lastSeenMs = event.now
   worker.memory = memory
+  worker.usedBytes = memory.process
   worker.nbytesTold = worker.nbytes
   worker.processPeak = processPeak
   worker.spilledTotal = spilledTotal

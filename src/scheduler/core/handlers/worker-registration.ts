@@ -116,6 +116,7 @@ function describe(state: SchedulerState, worker: WorkerRecord, registration: Reg
   worker.lastSeenMs = state.now
   worker.memory = { ...worker.memory, limit: info.memoryLimit }
   worker.crowded = false
+  worker.usedBytes = 0
   worker.nbytesTold = worker.nbytes
   worker.started = new Set()
   worker.functions.clear()
