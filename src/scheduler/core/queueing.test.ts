@@ -155,7 +155,7 @@ describe('a pause', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.graph(range(20))
     sim.workerSays('a', { op: 'worker-status-change', status: 'paused' })
-    for (const task of [...sim.workerRecord('a').processing]) sim.finish(task.key)
+    for (const task of sim.workerRecord('a').processing) sim.finish(task.key)
     expect([assigned(sim, 'a'), sim.state.queue.size]).toEqual([0, 16])
     sim.take()
     sim.workerSays('a', { op: 'worker-status-change', status: 'running' })
