@@ -43,7 +43,9 @@ export class SchedulerLink {
   readonly #events: LinkEvents
   readonly #abort = new AbortController()
   readonly #log = partLogger('nanny')
-  readonly #pending: NannyToScheduler[] = []
+  #pending: NannyToScheduler[] = []
+  /** Sent, and not known to have arrived: said again on the next connection. */
+  #unconfirmed: NannyToScheduler[] = []
   #connection: NannyConnection | null = null
   #loop: Promise<void> | null = null
 
@@ -56,10 +58,10 @@ export class SchedulerLink {
     this.#loop ??= this.#run()
   }
 
-  /** Sent in order, once each; kept while there is no connection. */
+  /** Sent in order; kept while there is no connection, and until a later heartbeat is answered. */
   tell(message: NannyToScheduler): void {
     if (this.#connection !== null && !this.#connection.closed) {
-      this.#connection.send(message)
+      this.#send(this.#connection, message)
       return
     }
     this.#pending.push(message)
@@ -124,22 +126,35 @@ export class SchedulerLink {
       throw error
     }
     this.#connection = connection
-    for (const message of this.#pending.splice(0)) connection.send(message)
+    for (const message of this.#pending.splice(0)) this.#send(connection, message)
     this.#events.onConnected(localHost)
     const stopHeartbeat = this.#heartbeat(connection)
     await over
     stopHeartbeat()
     this.#connection = null
+    this.#pending = [...this.#unconfirmed.splice(0), ...this.#pending].slice(-PENDING_MAX)
     if (!signal.aborted) this.#events.onLost()
   }
 
   #heartbeat(connection: NannyConnection): () => void {
     const timer = setInterval(() => {
-      connection.request('heartbeat-nanny', { restarts: this.#options.restarts() }).catch((error: unknown) => {
-        if (isErrorCode(error, 'TIMEOUT')) connection.abort(error)
-      })
+      const sent = new Set(this.#unconfirmed)
+      connection.request('heartbeat-nanny', { restarts: this.#options.restarts() }).then(
+        () => {
+          if (connection === this.#connection) this.#unconfirmed = this.#unconfirmed.filter((each) => !sent.has(each))
+        },
+        (error: unknown) => {
+          if (isErrorCode(error, 'TIMEOUT')) connection.abort(error)
+        },
+      )
     }, HEARTBEAT_MS)
     return () => clearInterval(timer)
+  }
+
+  #send(connection: NannyConnection, message: NannyToScheduler): void {
+    connection.send(message)
+    this.#unconfirmed.push(message)
+    if (this.#unconfirmed.length > PENDING_MAX) this.#unconfirmed.shift()
   }
 
   async #pause(ms: number): Promise<void> {

@@ -114,6 +114,11 @@ export interface Inventory {
     readonly type: string
     readonly durable: boolean
   }[]
+  /**
+   * The last run that was assigned to this process. Assignments come in the order of their runs: those behind it never
+   * arrived; those before it did, and may have been started.
+   */
+  readonly received?: RunId
   /** Assigned and not finished; empty after a restart of the process. */
   readonly tasks: readonly {
     readonly key: TaskKey

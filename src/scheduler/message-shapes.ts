@@ -137,6 +137,7 @@ export const WORKER_QUESTIONS: QuestionShapes<SchedulerWorkerRequests> = {
     inventory: isShape({
       keys: isListOf(isShape({ key: isString, runId: isCount, nbytes: isCount, type: isString, durable: isBoolean })),
       tasks: isListOf(isShape({ key: isString, runId: isCount, state: isString })),
+      received: isOptional(isCount),
     }),
   },
   'heartbeat-worker': {

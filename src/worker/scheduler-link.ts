@@ -210,8 +210,10 @@ export class SchedulerLink {
 
   async #beat(connection: SchedulerConnection): Promise<void> {
     if (connection.closed) return
+    const { endsSent } = this.#unsent
     try {
       const { status } = await connection.request('heartbeat-worker', this.#hooks.heartbeat())
+      if (connection === this.#connection) this.#unsent.confirm(endsSent)
       // It does not know this worker (any more): a new registration tells it everything.
       if (status === 'missing')
         connection.abort(new PlimsollError('COMM_CLOSED', 'the scheduler does not know this worker'))

@@ -14,5 +14,5 @@ export function inventory(state: WorkerState): Inventory {
       tasks.push({ key, runId: assignment.runId, state: at })
     }
   }
-  return { keys, tasks }
+  return { keys, tasks, received: state.lastRun }
 }

@@ -194,6 +194,8 @@ export interface WorkerState {
   /** Bytes of all values held, on disk too. */
   heldBytes: number
   readonly functions: Map<FunctionId, Uint8Array>
+  /** The last run that was assigned to this process. */
+  lastRun: RunId
   /** How many runs of a function one executor takes at once, where that is not 1. */
   readonly depths: Map<string, number>
   /** Delay of the next question about missing keys; null = no timer is set. */
@@ -234,6 +236,7 @@ export function createState(settings: CoreSettings): WorkerState {
     nextTransferId: 1,
     peers: new Map(),
     heldBytes: 0,
+    lastRun: 0 as RunId,
     functions: new Map(),
     depths: new Map(),
     missingTimerMs: null,

@@ -269,6 +269,7 @@ describe('freeing, cancelling and stealing', () => {
     expect(effects).toEqual([
       { kind: 'FreeFromStore', values: [{ key: 'a', runId: 1 }] },
       { kind: 'CancelExecution', runId: 3, force: false },
+      { kind: 'ForgetFunctions', ids: ['f'] },
     ])
     expect(core.state.heldBytes).toBe(10)
   })

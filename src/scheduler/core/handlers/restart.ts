@@ -5,7 +5,7 @@ import type { WorkerId } from '../../../base/ids.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
 import type { WorkerRecord } from '../records.ts'
 import { settleRunning, type PendingRequest, type SchedulerState } from '../state.ts'
-import { removeWorker } from './worker-loss.ts'
+import { removeWorker, tellToRestart } from './worker-loss.ts'
 
 type PendingRestart = Extract<PendingRequest, { readonly kind: 'restart' }>
 
@@ -93,11 +93,7 @@ function forgetTasks(state: SchedulerState): void {
 function restartWorker(state: SchedulerState, worker: WorkerRecord): void {
   worker.functions.clear()
   if (state.nannies.has(worker.id)) {
-    state.outbox.push({
-      kind: 'SendToNanny',
-      worker: worker.id,
-      message: { op: 'restart-worker', generation: state.generation },
-    })
+    tellToRestart(state, worker.id)
     state.restarting.add(worker.id)
     worker.link = 'away'
     settleRunning(state, worker)

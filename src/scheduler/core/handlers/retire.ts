@@ -104,7 +104,7 @@ function room(worker: WorkerRecord): number {
   return limit === 0 ? Number.MAX_SAFE_INTEGER - worker.nbytes : Math.max(limit - worker.memory.process, limit / 4)
 }
 
-function setStatus(state: SchedulerState, worker: WorkerRecord, status: 'running' | 'retiring'): void {
+export function setStatus(state: SchedulerState, worker: WorkerRecord, status: 'running' | 'retiring'): void {
   worker.status = status
   state.outbox.toWorker(worker, { op: 'set-status', status })
   settleRunning(state, worker)

@@ -33,6 +33,13 @@ export function nannyRegistered(state: SchedulerState, event: EventOf<'NannyRegi
   }
   state.nannies.set(event.worker, event.connection)
   noteRestarts(state, event.worker, event.restarts)
+  // The order may have been lost with its connection.
+  if (state.restarting.has(event.worker)) tellToRestart(state, event.worker)
+}
+
+export function tellToRestart(state: SchedulerState, worker: WorkerId): void {
+  const message = { op: 'restart-worker', generation: state.generation } as const
+  state.outbox.push({ kind: 'SendToNanny', worker, message })
 }
 
 export function nannyBeat(state: SchedulerState, event: EventOf<'NannyBeat'>): void {

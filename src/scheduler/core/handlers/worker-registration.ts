@@ -4,7 +4,8 @@
 // I1. A value is accepted iff its run is the task's last accepted one, or that of the task's last assignment to this
 //     very worker while no newer run has finished: then it counts as finished. A run elsewhere is cancelled for it.
 // I2. Everything else that the worker holds is named in `drop`; every run that is not the present one in `cancel`.
-// I3. What the books have and the inventory has not is lost: replicas are removed, runs are repeated.
+// I3. What the books have and the inventory has not is lost: replicas are removed, runs are repeated. A run that never
+//     reached the worker does not count as an attempt.
 // I4. Another cluster's or generation's inventory is worth nothing.
 
 import type { RunId, TaskKey } from '../../../base/ids.ts'
@@ -16,7 +17,9 @@ import { addReplica, availabilityChanged, isAvailable } from '../replicas.ts'
 import { recommend, settleRunning, type SchedulerState } from '../state.ts'
 import { endRun } from '../transitions/processing.ts'
 import { transition } from '../transitions/table.ts'
+import { endSteal } from '../steals.ts'
 import { finishRestarts } from './restart.ts'
+import { setStatus } from './retire.ts'
 import { resumeScatters } from './scatter.ts'
 import { endProcess, tellPeers } from './worker-loss.ts'
 
@@ -33,12 +36,15 @@ export function workerRegistered(state: SchedulerState, event: EventOf<'WorkerRe
     })
   const ours = registration.clusterId === state.id && registration.generation === state.generation
   const inventory: Inventory = ours ? registration.inventory : { keys: [], tasks: [] }
+  const isRetiring = known?.status === 'retiring'
   const worker = known ?? newWorker(state, registration, connection)
   if (known !== undefined) replaceConnection(state, known, registration, connection)
   dropMissing(state, worker, inventory)
   describe(state, worker, registration)
   setLink(state, worker, 'live')
   settleRunning(state, worker)
+  // Its last order may have been lost: ours counts.
+  if (isRetiring !== (worker.status === 'retiring')) setStatus(state, worker, isRetiring ? 'retiring' : 'running')
   const drop = adopt(state, worker, inventory)
   const cancel = reconcileRuns(state, worker, inventory)
   worker.orphanedRuns.clear()
@@ -192,8 +198,12 @@ function reconcileRuns(state: SchedulerState, worker: WorkerRecord, inventory: I
     if (task !== undefined && task.processingOn === worker && task.runId === runId) goingOn.add(task)
     else cancel.push(runId)
   }
+  const received = inventory.received ?? Infinity
   for (const task of worker.processing) {
+    // Whether it was asked to give the run back, or has answered, is lost: it may be asked again.
+    endSteal(state, task)
     if (goingOn.has(task)) continue
+    if (task.runId > received) task.attempts--
     endRun(state, task)
     transition(state, task, 'released')
     recommend(state, task, 'settled')

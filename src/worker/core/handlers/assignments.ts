@@ -15,6 +15,7 @@ import { armHandBack } from './hand-back-timer.ts'
 export function computeTask(turn: Turn, message: MessageOf<'compute-task'>): void {
   const state = turn.state
   const task = obtainTask(state, message.key)
+  if (message.runId > state.lastRun) state.lastRun = message.runId
   if (message.fnBytes !== undefined) state.functions.set(message.fn, message.fnBytes)
   if (task.assignment !== null) {
     if (task.assignment.runId >= message.runId) return

@@ -71,6 +71,16 @@ export function registered(turn: Turn, event: EventOf<'Registered'>): void {
     const task = run === undefined ? findAssigned(state, runId) : state.tasks.get(run.key)
     if (task?.assignment?.runId === runId) abandonAssignment(turn, task)
   }
+  forgetFunctions(turn)
+}
+
+/** Which functions are of no use any more may have been said to nobody; the scheduler sends the others again when it has to. */
+function forgetFunctions(turn: Turn): void {
+  const { functions, tasks } = turn.state
+  const used = new Set([...tasks.values()].map((task) => task.assignment?.fn))
+  const ids = [...functions.keys()].filter((id) => !used.has(id))
+  for (const id of ids) functions.delete(id)
+  if (ids.length > 0) turn.emit({ kind: 'ForgetFunctions', ids })
 }
 
 function findAssigned(state: WorkerState, runId: EventOf<'RunCancelled'>['runId']): LocalTask | undefined {
