@@ -8,6 +8,7 @@
 // U3. At most TRANSFERS_MAX values are on their way at once; the client holds the bytes until they have arrived.
 
 import type { RunId, TaskKey, WorkerId } from '../base/ids.ts'
+import { CHUNK_BYTES } from '../comm/index.ts'
 import { toError } from '../errors/plimsoll-error.ts'
 import { hostToken } from '../native/host-token.ts'
 import type { SchedulerRequests } from '../protocol/scheduler-client.ts'
@@ -20,7 +21,6 @@ import type { Peers, WorkerConnection } from './peers.ts'
 
 const ATTEMPTS_MAX = 5
 const TRANSFERS_MAX = 4
-const CHUNK_BYTES = 2 ** 20
 /** Below, the two more round trips cost as much as the bytes. */
 const FILE_BYTES_MIN = 2 ** 20
 const RETRY_PAUSE_MS = 100
@@ -183,7 +183,7 @@ async function putFile(
   return true
 }
 
-/** The parts of a blob in pieces of at most 1 MiB; small parts are joined. */
+/** The parts of a blob in pieces of at most one chunk; small parts are joined. */
 export async function* chunksOf(parts: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
   let small: Uint8Array[] = []
   let smallBytes = 0

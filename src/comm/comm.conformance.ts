@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Comm, ConnectOptions, Credentials, Listener, ListenOptions, PeerIdentity } from './comm.ts'
 import { connect, listen } from './connect.ts'
+import { CHUNK_BYTES } from './limits.ts'
 
 export interface ConformanceSetup {
   /** Where to listen; takes a free port or name. */
@@ -215,6 +216,25 @@ export function describeComm(name: string, setup: () => ConformanceSetup): void 
       await near.close()
       await closed(far)
       expect(count).toBe(64)
+    })
+
+    it('leaves large frames to the sender again when it is drained', async () => {
+      const { near, far } = await open()
+      const firsts: number[] = []
+      const all = new Promise<void>((resolve) => {
+        far.onMessage(([frame]) => {
+          firsts.push(Number((frame as Uint8Array).every((byte) => byte === frame?.[0]) && frame?.[0]))
+          if (frame !== undefined) far.giveBack(frame)
+          if (firsts.length === 20) resolve()
+        })
+      })
+      const frame = Buffer.alloc(CHUNK_BYTES)
+      for (let i = 0; i < 20; i++) {
+        near.send([frame.fill(i)])
+        await near.drained()
+      }
+      await all
+      expect(firsts).toEqual(Array.from({ length: 20 }, (_, i) => i))
     })
 
     it('delivers what was sent before the end to a receiver that was paused meanwhile', async () => {

@@ -7,8 +7,10 @@
 // C3. Nothing is delivered before both sides have proved who they are (handshake.ts).
 // C4. `send` never blocks and never throws because of the network. It is the sender who watches `bufferedBytes`, or
 //     awaits `drained()` before the next large message; a comm itself sets no bound.
-// C5. Frames given to `send` belong to the comm: they must not change afterwards. Frames that arrive belong to the
-//     receiver, but small ones share the memory of one receive buffer, so whoever keeps them for long copies them.
+// C5. Frames given to `send` belong to the comm: they must not change afterwards. But when `drained()` has resolved, a
+//     message of at least the low-water mark that was sent before is out of the comm's hands, and its frames are free.
+//     Frames that arrive belong to the receiver, but small ones share the memory of one receive buffer, so whoever keeps
+//     them for long copies them; a large one that was given back is written to again.
 
 /** One authenticated connection between two processes. */
 export interface Comm {
@@ -24,6 +26,8 @@ export interface Comm {
   drained(): Promise<void>
   /** Sets the one handler; messages that came before are delivered then. A handler that throws aborts the comm. */
   onMessage(handler: (frames: Uint8Array[]) => void): void
+  /** The receiver is done with a frame that came whole in a message: its memory may be used again. Never required. */
+  giveBack(frame: Uint8Array): void
   /** Adds a handler for the end; called at once when the comm is closed already. */
   onClose(handler: (reason: Error | null) => void): void
   /** Stops delivering and reading. While paused, the end of the connection is not noticed either. */

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isErrorCode } from '../errors/plimsoll-error.ts'
 import { AUTHENTICATED_LIMITS, encodeHeader, encodeMessage, FrameParser } from './framing.ts'
+import { CHUNK_BYTES } from './limits.ts'
 
 const LIMITS = { messageBytes: 100_000, frames: 8 }
 
@@ -45,6 +46,59 @@ describe('FrameParser', () => {
       }),
       { numRuns: 100 },
     )
+  })
+
+  it('reads the same messages into the memory that it offers, and uses only memory again that was given back', () => {
+    const size = fc.oneof(fc.integer({ max: 200, min: 0 }), fc.constantFrom(20_000, CHUNK_BYTES / 2, CHUNK_BYTES))
+    const message = fc.array(size, { minLength: 1, maxLength: 3 })
+    const reads = fc.array(fc.integer({ min: 1, max: CHUNK_BYTES }), { minLength: 1, maxLength: 5 })
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 4 }), reads, fc.boolean(), (sizes, counts, givesBack) => {
+        let fill = 0
+        const messages = sizes.map((frames) => frames.map((bytes) => Buffer.alloc(bytes, ++fill)))
+        const bytes = Buffer.concat(messages.map(encodeMessage))
+        const parser = new FrameParser(AUTHENTICATED_LIMITS)
+        const kept: Uint8Array[] = []
+        let read = 0
+        for (let at = 0; at < bytes.length; read++) {
+          const space = parser.space()
+          const count = Math.min(space.length, bytes.length - at, counts[read % counts.length] as number)
+          space.set(bytes.subarray(at, at + count))
+          parser.filled(space, count)
+          at += count
+          for (let frames = parser.next(); frames !== null; frames = parser.next()) {
+            const expected = messages.shift() as Buffer[]
+            expect(frames.map((frame, index) => expected[index]?.equals(frame))).toEqual(frames.map(() => true))
+            if (givesBack) for (const frame of frames) parser.giveBack(frame)
+            else kept.push(...frames)
+          }
+        }
+        expect(messages).toEqual([])
+        expect(parser.idle).toBe(true)
+        fill = 0
+        for (const frame of kept) expect(frame.every((byte) => byte === fill + 1) && ++fill).not.toBe(false)
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it('fills a large frame where it will stay, in memory of an earlier one', () => {
+    const parser = new FrameParser(AUTHENTICATED_LIMITS)
+    const bytes = encodeMessage([Buffer.alloc(CHUNK_BYTES, 1)])
+    const buffers = [1, 2, 3].map((round) => {
+      parser.push(bytes.subarray(0, 1000))
+      parser.next()
+      const space = parser.space()
+      expect(space.length).toBe(bytes.length - 1000)
+      space.set(bytes.subarray(1000))
+      parser.filled(space, space.length)
+      const frame = parser.next()?.[0] as Uint8Array
+      expect(frame.every((byte) => byte === 1)).toBe(true)
+      if (round === 1) parser.giveBack(frame)
+      return frame.buffer
+    })
+    expect(buffers[1]).toBe(buffers[0])
+    expect(buffers[2]).not.toBe(buffers[1])
   })
 
   it('reports the mark of a good end as a message without frames', () => {

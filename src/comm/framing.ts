@@ -3,11 +3,13 @@
 //
 // F1. A length is checked against the limits before anything is allocated for it.
 // F2. A byte is copied at most once, into the allocation of its own frame; frames that are small and lie within one
-//     chunk are views of it.
+//     chunk are views of it. Who reads into `space()` spares that copy for all but the first bytes of a large frame.
 // F3. After an error the parser is dead: the stream has no point to resume from.
+// F4. Memory that was handed out is written to again only after it was given back.
 
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import { FRAMES_MAX, MESSAGE_BYTES_MAX, OWN_FRAME_BYTES_MIN } from './limits.ts'
+import { FramePool } from './frame-pool.ts'
+import { FRAMES_MAX, MESSAGE_BYTES_MAX, OWN_FRAME_BYTES_MIN, RECEIVE_BYTES, RECEIVE_BYTES_MIN } from './limits.ts'
 
 export interface FrameLimits {
   /** All frames of one message together. */
@@ -29,6 +31,7 @@ interface Partial {
 }
 
 const COUNT: Stage = { kind: 'count' }
+const NO_BYTES = new Uint8Array(0)
 
 export class FrameParser {
   #limits: FrameLimits
@@ -37,6 +40,10 @@ export class FrameParser {
   readonly #chunks: Uint8Array[] = []
   #offset = 0
   #available = 0
+  readonly #pool = new FramePool()
+  /** What `space` gives between large frames: filled from the start to the end, then replaced, since frames are views of it. */
+  #receiving: Uint8Array = NO_BYTES
+  #received = 0
 
   constructor(limits: FrameLimits) {
     this.#limits = limits
@@ -51,6 +58,32 @@ export class FrameParser {
     if (chunk.length === 0) return
     this.#chunks.push(chunk)
     this.#available += chunk.length
+  }
+
+  /** Where the next bytes are best read to; `filled` says how many there were. */
+  space(): Uint8Array {
+    const partial = this.#partial
+    if (partial !== null && this.#available === 0) return partial.bytes.subarray(partial.filled)
+    if (this.#receiving.length - this.#received < RECEIVE_BYTES_MIN) {
+      this.#receiving = Buffer.allocUnsafeSlow(RECEIVE_BYTES)
+      this.#received = 0
+    }
+    return this.#receiving.subarray(this.#received)
+  }
+
+  /** As `push`, for bytes that are in what `space` gave last. */
+  filled(space: Uint8Array, count: number): void {
+    if (space.buffer !== this.#receiving.buffer) {
+      ;(this.#partial as Partial).filled += count
+      return
+    }
+    this.#received += count
+    this.push(space.subarray(0, count))
+  }
+
+  /** The receiver of a large frame is done with it: its memory serves a later one. */
+  giveBack(frame: Uint8Array): void {
+    this.#pool.giveBack(frame)
   }
 
   /** True between two messages: an end here cuts nothing off. */
@@ -125,7 +158,7 @@ export class FrameParser {
 
   /** Exactly `length` bytes: a view of the chunk where that is cheap, else an own allocation filled over several calls. */
   #take(length: number): Uint8Array | null {
-    if (length === 0) return new Uint8Array(0)
+    if (length === 0) return NO_BYTES
     if (this.#partial === null) {
       const chunk = this.#chunks[0]
       if (chunk === undefined) return null
@@ -134,7 +167,7 @@ export class FrameParser {
         this.#consume(length)
         return view
       }
-      this.#partial = { bytes: Buffer.allocUnsafeSlow(length), filled: 0 }
+      this.#partial = { bytes: this.#pool.take(length), filled: 0 }
     }
     const partial = this.#partial
     while (partial.filled < length) {

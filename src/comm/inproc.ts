@@ -130,6 +130,9 @@ class InprocComm implements Comm {
     else this.#closeHandlers.push(handler)
   }
 
+  /** Every frame is a copy of its own: nothing is reused. */
+  giveBack(): void {}
+
   pause(): void {
     this.#paused = true
   }

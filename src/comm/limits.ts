@@ -18,9 +18,16 @@ export const FRAMES_MAX = 4096
 export const JOIN_BYTES_MAX = 64 * KIB
 /** Frames from this size on get an allocation of their own instead of a view of the receive buffer. */
 export const OWN_FRAME_BYTES_MIN = 16 * KIB
+/** What one read from the operating system may fill while no large frame is under way. */
+export const RECEIVE_BYTES = 64 * KIB
+/** With less left of it, the next read gets a new one. */
+export const RECEIVE_BYTES_MIN = 16 * KIB
 /** `drained()` resolves below this: enough to keep a fast link busy while the next chunk is made. */
 export const LOW_WATER_BYTES = MIB
 /** How long `close()` waits for the peer to take what is queued. */
 export const CLOSE_MS_MAX = 5000
-/** The size of the pieces in which callers send large data. */
-export const CHUNK_BYTES = MIB
+/** The size of the pieces in which callers send large data; not below the low-water mark (comm.ts C5). A chunk costs both
+ * ends some 400 us besides its bytes. */
+export const CHUNK_BYTES = 2 * MIB
+/** Chunks' worth of memory that a connection keeps for the next ones. */
+export const POOLED_FRAMES_MAX = 3

@@ -20,6 +20,7 @@ import {
   REFUSAL_MS_MAX,
 } from './limits.ts'
 import { commLogger } from './logger.ts'
+import type { SocketInlet } from './socket-inlet.ts'
 
 const NO_FRAMES: readonly Uint8Array[] = []
 /** The peer's role until it has proved one. */
@@ -58,17 +59,22 @@ export class SocketComm implements Comm {
   readonly #socketClosed = deferred()
   readonly #onWritten = (): void => this.#checkDrained()
 
-  constructor(socket: Socket, addresses: SocketAddresses) {
+  /** `inlet`: of a socket that reads through one. */
+  constructor(socket: Socket, addresses: SocketAddresses, inlet: SocketInlet | null = null) {
     this.scheme = addresses.scheme
     this.localAddress = addresses.local
     this.peerAddress = addresses.peer
     this.#socket = socket
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk))
+    if (inlet === null) socket.on('data', (chunk: Buffer) => this.#onData(chunk))
     socket.on('end', () => this.#onEnd())
     socket.on('error', (error) => this.#finish(this.#lost(error.message, error)))
     socket.on('close', () => this.#onSocketClose())
     // Gone before we got it: no event will tell.
     if (socket.destroyed) this.#onSocketClose()
+    inlet?.attach({
+      space: () => this.#parser.space(),
+      filled: (space, count) => this.#onFilled(space, count),
+    })
   }
 
   get peer(): PeerIdentity {
@@ -151,6 +157,10 @@ export class SocketComm implements Comm {
     else this.#closeHandlers.push(handler)
   }
 
+  giveBack(frame: Uint8Array): void {
+    this.#parser.giveBack(frame)
+  }
+
   pause(): void {
     this.#paused = true
     this.#socket.pause()
@@ -228,6 +238,12 @@ export class SocketComm implements Comm {
   #onData(chunk: Buffer): void {
     if (this.#state === 'closing' || this.#state === 'closed') return
     this.#parser.push(chunk)
+    this.#deliver()
+  }
+
+  #onFilled(space: Uint8Array, count: number): void {
+    if (this.#state === 'closing' || this.#state === 'closed') return
+    this.#parser.filled(space, count)
     this.#deliver()
   }
 

@@ -6,6 +6,7 @@ import type { ConnectOptions } from './comm.ts'
 import { greet, type HandshakeSide, wrongToken } from './handshake.ts'
 import { type Protection, protectionFor } from './security.ts'
 import { SocketComm } from './socket-comm.ts'
+import { SocketInlet } from './socket-inlet.ts'
 import { isLocalConnection, KEEP_ALIVE_MS, remoteAddressOf } from './socket-listener.ts'
 import { certificateOptions, channelBinding, pskClientOptions, nodeTls } from './tls-options.ts'
 
@@ -16,7 +17,8 @@ export async function connectOnSocket(
   timeoutMs: number,
 ): Promise<SocketComm> {
   const protection = protectionFor(address, options.credentials, options.security === 'psk')
-  const socket = await openSocket(address, protection)
+  const inlet = new SocketInlet()
+  const socket = await openSocket(address, protection, inlet)
   const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs)
   if (options.unref === true) {
     socket.unref()
@@ -27,11 +29,8 @@ export async function connectOnSocket(
   try {
     await connected(socket)
     const side = sideOf(socket, protection, options)
-    const comm = new SocketComm(socket, {
-      scheme: address.scheme,
-      local: `${address.scheme}://${socket.localAddress}:${socket.localPort}`,
-      peer: formatAddress(address),
-    })
+    const local = `${address.scheme}://${socket.localAddress}:${socket.localPort}`
+    const comm = new SocketComm(socket, { scheme: address.scheme, local, peer: formatAddress(address) }, inlet)
     comm.authenticated(await greet(comm, side))
     if (options.unref === true) comm.unref()
     return comm
@@ -44,8 +43,9 @@ export async function connectOnSocket(
   }
 }
 
-async function openSocket({ host, port }: Address, protection: Protection): Promise<Socket> {
-  const tcp = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
+async function openSocket({ host, port }: Address, protection: Protection, inlet: SocketInlet): Promise<Socket> {
+  const { onread } = inlet
+  const tcp = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS, onread }
   if (protection.kind === 'plain') return connectTcp(tcp)
   const encryption =
     protection.kind === 'psk' ? pskClientOptions(protection.token) : await certificateOptions(protection.files)

@@ -11,14 +11,15 @@ export interface RequestOptions<Answer = unknown> {
   readonly body?: AsyncIterable<Uint8Array>
   /** Called with the answer as soon as it is there, before the chunks that follow it. */
   readonly onAnswer?: (answer: Answer) => void
-  /** Raw bytes that come with the answer, in order; the stream stops while the result is pending. Small chunks share
-   * the memory of a receive buffer: copy what is kept. */
+  /** Raw bytes that come with the answer, in order; the stream stops while the result is pending, and then their memory
+   * is used again: copy what is kept. */
   readonly onChunk?: (chunk: Uint8Array) => void | Promise<void>
 }
 
 /** What a request needs of its connection. */
 export interface AskingSide {
   grant(id: number, bytes: number): void
+  giveBack(chunk: Uint8Array): void
   /** The asker gives up: the server is told, `settled` follows. */
   cancel(id: number): void
   settled(id: number): void
@@ -88,7 +89,11 @@ export class AskedRequest {
     this.#progress()
     const { onChunk } = this.#options
     if (this.#chunks === null) {
-      this.#chunks = new ChunkReceiver((granted) => this.#side.grant(this.#id, granted))
+      const side = this.#side
+      this.#chunks = new ChunkReceiver(
+        (granted) => side.grant(this.#id, granted),
+        (taken) => side.giveBack(taken),
+      )
       this.#chunksHandled = consume(this.#chunks, onChunk)
       this.#chunksHandled.catch((error: unknown) => this.giveUp(toError(error)))
     }

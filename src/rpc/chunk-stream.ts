@@ -52,7 +52,10 @@ export class ChunkSender {
 
 type Ending = { readonly kind: 'end' } | { readonly kind: 'failed'; readonly reason: Error }
 
-/** Chunks for one consumer. Leaving the loop early drops what is left and lets the sender run dry. */
+/**
+ * Chunks for one consumer; each is its consumer's until the next is asked for. Leaving the loop early drops what is left and
+ * lets the sender run dry.
+ */
 export class ChunkReceiver implements AsyncIterable<Uint8Array> {
   readonly #queue: Uint8Array[] = []
   #queuedBytes = 0
@@ -62,9 +65,13 @@ export class ChunkReceiver implements AsyncIterable<Uint8Array> {
   #waiting: ((result: IteratorResult<Uint8Array>) => void) | null = null
   #failWaiting: ((reason: Error) => void) | null = null
   readonly #grant: (bytes: number) => void
+  readonly #giveBack: (chunk: Uint8Array) => void
+  /** What the consumer looks at now. */
+  #current: Uint8Array | null = null
 
-  constructor(grant: (bytes: number) => void) {
+  constructor(grant: (bytes: number) => void, giveBack: (chunk: Uint8Array) => void) {
     this.#grant = grant
+    this.#giveBack = giveBack
   }
 
   /** True when the consumer has taken everything that came. */
@@ -78,6 +85,7 @@ export class ChunkReceiver implements AsyncIterable<Uint8Array> {
     if (this.#abandoned) return this.#consumed(chunk)
     if (this.#waiting !== null) {
       this.#consumed(chunk)
+      this.#current = chunk
       return this.#settle({ done: false, value: chunk })
     }
     this.#queue.push(chunk)
@@ -112,8 +120,11 @@ export class ChunkReceiver implements AsyncIterable<Uint8Array> {
   }
 
   #next(): Promise<IteratorResult<Uint8Array>> {
+    if (this.#current !== null) this.#giveBack(this.#current)
+    this.#current = null
     const chunk = this.#queue.shift()
     if (chunk !== undefined) {
+      this.#current = chunk
       this.#queuedBytes -= chunk.length
       this.#consumed(chunk)
       return Promise.resolve({ done: false, value: chunk })

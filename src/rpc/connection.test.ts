@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Comm, Credentials, Listener } from '../comm/comm.ts'
 import { connect, listen } from '../comm/connect.ts'
+import { CHUNK_BYTES } from '../comm/limits.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { Connection, type ConnectionOptions } from './connection.ts'
 import { encodeEnvelopes, type Envelope, STREAM_WINDOW_BYTES } from './envelope.ts'
@@ -342,11 +343,11 @@ describe.each(['tcp://127.0.0.1:0', 'inproc://'])('chunks over %s', (address) =>
     const sizes: number[] = []
     await near.request(
       'download',
-      { chunks: 1, bytes: 2 * MIB + 5 },
+      { chunks: 1, bytes: 2 * CHUNK_BYTES + 5 },
       { onChunk: (chunk) => void sizes.push(chunk.length) },
     )
     await near.request('download', { chunks: 3, bytes: 9 }, { onChunk: (chunk) => void sizes.push(chunk.length) })
-    expect(sizes).toEqual([MIB, MIB, 5, 9, 9, 9])
+    expect(sizes).toEqual([CHUNK_BYTES, CHUNK_BYTES, 5, 9, 9, 9])
   })
 
   it('nobody asked for do no harm', async () => {
@@ -366,7 +367,7 @@ describe.each(['tcp://127.0.0.1:0', 'inproc://'])('chunks over %s', (address) =>
       return { chunks: sent }
     })
     const download = slow.request('download', { chunks: 64, bytes: 0 }, { timeoutMs: 100, onChunk: () => gate })
-    const mostBytes = STREAM_WINDOW_BYTES + 2 * MIB
+    const mostBytes = STREAM_WINDOW_BYTES + 2 * CHUNK_BYTES
     // Longer than the timeout: the silence is the consumer's own.
     for (let i = 0; i < 25; i++) {
       await slow.request('echo', { value: i })

@@ -81,6 +81,7 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
     this.#askingSide = {
       grant: (id, bytes) => this.#emit(['credit', id, bytes]),
       cancel: (id) => this.#emit(['cancel', id]),
+      giveBack: (chunk) => comm.giveBack(chunk),
       settled: (id) => void this.#asked.delete(id),
       timedOut: (op, ms) =>
         new PlimsollError('TIMEOUT', `no answer to "${op}" from ${this.peerAddress} within ${formatDurationMs(ms)}`, {
@@ -92,6 +93,7 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
       connection: this as unknown as Connection,
       emit: (envelope, raw) => this.#emit(envelope, raw),
       drained: () => this.#drained(),
+      giveBack: (chunk) => comm.giveBack(chunk),
     }
     comm.onClose((reason) => this.#onClosed(reason))
     queueMicrotask(() => comm.onMessage((frames) => this.#onFrames(frames)))

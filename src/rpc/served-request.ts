@@ -5,11 +5,13 @@ import type { Envelope } from './envelope.ts'
 /** What a handler of requests is given besides the question. */
 export interface ServedContext<C> {
   readonly connection: C
-  /** The raw bytes after the question. May be left unread, or in the middle. */
+  /** The raw bytes after the question. May be left unread, or in the middle. A chunk's memory is used again when the
+   * next one is asked for. */
   readonly body: AsyncIterable<Uint8Array>
   /** Sends the answer before the chunks; what the handler returns is ignored then. */
   answerFirst(answer: unknown): Promise<void>
-  /** Resolves when the next chunk may follow; rejects when the asker is gone. The bytes must not change afterwards. */
+  /** Resolves when the next chunk may follow; rejects when the asker is gone. The bytes must not change afterwards, but
+   * those of a chunk of at least CHUNK_BYTES are free when this resolves. */
   sendChunk(bytes: Uint8Array): Promise<void>
   /** Aborted when the asker cancels or the connection closes. */
   readonly signal: AbortSignal
@@ -20,6 +22,7 @@ export interface ServingSide<C> {
   readonly connection: C
   emit(envelope: Envelope, raw?: Uint8Array): void
   drained(): Promise<void>
+  giveBack(chunk: Uint8Array): void
 }
 
 /** One request on the server's side. Streams and the abort signal are made when they are first asked for. */
@@ -97,7 +100,11 @@ export class ServedRequest<C> implements ServedContext<C> {
 
   #receiver(): ChunkReceiver {
     if (this.#body === null) {
-      this.#body = new ChunkReceiver((bytes) => this.#side.emit(['body-credit', this.#id, bytes]))
+      const side = this.#side
+      this.#body = new ChunkReceiver(
+        (bytes) => side.emit(['body-credit', this.#id, bytes]),
+        (chunk) => side.giveBack(chunk),
+      )
       if (this.#over !== null) this.#body.fail(this.#over)
       else if (this.#bodyEnded) this.#body.end()
     }

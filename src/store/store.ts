@@ -71,7 +71,7 @@ export type BlobSource =
       readonly tier: 'memory' | 'disk'
       /** Modification time in nanoseconds as recorded; a reader whose fstat differs must check the frames. Null in segments. */
       readonly mtimeNs: string | null
-      /** The reader must check the frames' checksums: disk, adopted, received, or in a segment. */
+      /** The reader must check the frames' checksums: on disk, adopted, or in a segment. */
       readonly verify: boolean
     }
 

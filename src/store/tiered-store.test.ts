@@ -214,7 +214,7 @@ describe('TieredStore: places', () => {
     await writer.close()
     const value = await store.accept(place, entryOf('a', 7, true))
     expect(value).toMatchObject({ fetched: true, runId: 7 })
-    expect(store.pin(key('a'))?.source).toMatchObject({ verify: true })
+    expect(store.pin(key('a'))?.source).toMatchObject({ verify: false })
     expect(await store.check(key('a'))).toBe(true)
     expect(store.pin(key('a'))?.source).toMatchObject({ verify: false })
   })

@@ -154,7 +154,8 @@ export class TieredStore {
   }
 
   /**
-   * Takes over a place that was written in full. The same run accepted before is kept and this copy dropped.
+   * Takes over a place that was written in full; of a fetched blob, by somebody who compared every frame with its checksum.
+   * The same run accepted before is kept and this copy dropped.
    * @throws STORE_FULL when fewer bytes were written than announced, BLOB_CORRUPT when the file is not what was announced,
    *   TASK_CANCELLED when the key was freed meanwhile. The file is gone then.
    */
@@ -181,7 +182,6 @@ export class TieredStore {
       if (tier.kind === 'disk') this.#spiller.placedOnDisk(granted.nbytes)
       const record = new BlobRecord(entry, granted.nbytes, this.#context.clock.now())
       record.stored = tier.add(path, granted.nbytes, mtimeNs)
-      record.verify = record.fetched
       return this.#enter(record, arrival)
     })
   }

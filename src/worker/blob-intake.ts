@@ -46,11 +46,29 @@ export class BlobIntake {
    */
   async write(chunk: Uint8Array): Promise<void> {
     if (chunk.length > this.missingBytes) throw corruptArrival(this.#expected, 'more bytes came than were announced')
-    this.#verifier.update(chunk)
-    const target = this.#target ?? (await this.#open())
-    if (target.kind === 'inline') target.bytes.set(chunk, this.#received)
-    else await target.writer.write(chunk)
+    const target = this.#target
+    if (target?.kind === 'place') {
+      await this.#writeWhileSumming(target.writer, chunk)
+    } else {
+      // No room is asked for before the header was found right.
+      this.#verifier.update(chunk)
+      const opened = target ?? (await this.#open())
+      if (opened.kind === 'inline') opened.bytes.set(chunk, this.#received)
+      else await opened.writer.write(chunk)
+    }
     this.#received += chunk.length
+  }
+
+  /** A thread writes while this one sums: what fails its check is never accepted. */
+  async #writeWhileSumming(writer: PlaceWriter, chunk: Uint8Array): Promise<void> {
+    const writing = writer.write(chunk)
+    try {
+      this.#verifier.update(chunk)
+    } catch (error) {
+      await writing.catch(() => {})
+      throw error
+    }
+    await writing
   }
 
   /** @throws BLOB_CORRUPT, STORE_FULL, or TASK_CANCELLED when the key was freed meanwhile. */

@@ -1,8 +1,12 @@
 import { open } from 'node:fs/promises'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 
+/** One piece is with the caller while the next is read. */
+const BUFFERS = 2
+
 /**
- * Part of a file, piece by piece, each in a buffer of its own, read when it is asked for.
+ * Part of a file, piece by piece; the next is read while the caller is busy with one. A piece's memory is used again from
+ * the moment the next one is asked for.
  * @throws the system's error, or BLOB_CORRUPT when the file ends too early.
  */
 export async function* readInPieces(
@@ -12,20 +16,31 @@ export async function* readInPieces(
   pieceBytes: number,
 ): AsyncGenerator<Uint8Array> {
   const file = await open(path, 'r')
+  const buffers: Buffer[] = []
+  const read = async (index: number): Promise<Uint8Array> => {
+    const start = index * pieceBytes
+    buffers[index % BUFFERS] ??= Buffer.allocUnsafeSlow(Math.min(pieceBytes, length))
+    const piece = (buffers[index % BUFFERS] as Buffer).subarray(0, Math.min(pieceBytes, length - start))
+    for (let filled = 0; filled < piece.length;) {
+      const { bytesRead } = await file.read(piece, filled, piece.length - filled, offset + start + filled)
+      if (bytesRead === 0)
+        throw new PlimsollError('BLOB_CORRUPT', `${path} ends after ${start + filled} of ${length} bytes`)
+      filled += bytesRead
+    }
+    return piece
+  }
+  let ahead: Promise<Uint8Array> | null = null
   try {
-    for (let done = 0; done < length;) {
-      const piece = Buffer.allocUnsafeSlow(Math.min(pieceBytes, length - done))
-      let filled = 0
-      while (filled < piece.length) {
-        const { bytesRead } = await file.read(piece, filled, piece.length - filled, offset + done + filled)
-        if (bytesRead === 0)
-          throw new PlimsollError('BLOB_CORRUPT', `${path} ends after ${done + filled} of ${length} bytes`)
-        filled += bytesRead
-      }
-      done += piece.length
+    const count = Math.ceil(length / pieceBytes)
+    for (let index = 0; index < count; index++) {
+      const piece = await (ahead ?? read(index))
+      ahead = index + 1 < count ? read(index + 1) : null
+      // Whoever leaves early never asks for it.
+      ahead?.catch(() => {})
       yield piece
     }
   } finally {
+    await ahead?.catch(() => {})
     await file.close()
   }
 }

@@ -194,9 +194,8 @@ export class PeerServer {
     const { source, key } = pin
     try {
       if (source.via === 'inline') return Uint8Array.from(source.bytes)
-      const pieces: Uint8Array[] = []
-      for await (const piece of readInPieces(source.path, source.offset, nbytes, CHUNK_BYTES)) pieces.push(piece)
-      return pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces)
+      for await (const whole of readInPieces(source.path, source.offset, nbytes, nbytes)) return whole
+      return null
     } catch {
       this.#checkLater(key)
       return null
