@@ -40,6 +40,10 @@ describe.each([
     expect(executor.read(3)).toEqual({ runId: null, phase: 'idle', pid: 0, cancel: null })
     worker.close()
     executor.close()
+    // Last words at an exit come late.
+    worker.setTierBytes(1)
+    worker.setPid(3, 1)
+    expect(() => worker.read(3)).not.toThrow()
   })
 
   it('has no holes and is private to its user', async () => {

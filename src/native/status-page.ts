@@ -225,21 +225,27 @@ function mappedCells(path: string, length: number): Cells {
   }
 }
 
-/** A system call orders memory by itself; the file is in a RAM file system or in the page cache. */
+/**
+ * A system call orders memory by itself; the file is in a RAM file system or in the page cache. Once closed, a page reads
+ * zero and takes nothing: whoever reports its last words at an exit is late.
+ */
 function fileCells(path: string): Cells {
   const fd = openSync(path, 'r+')
   const cell = Buffer.alloc(8)
   let open = true
+  const write = (length: number, offset: number): void => {
+    if (open) writeSync(fd, cell, 0, length, offset)
+  }
   return {
-    double: (offset) => (readSync(fd, cell, 0, 8, offset) === 8 ? cell.readDoubleLE(0) : 0),
+    double: (offset) => (open && readSync(fd, cell, 0, 8, offset) === 8 ? cell.readDoubleLE(0) : 0),
     setDouble: (offset, value) => {
       cell.writeDoubleLE(value, 0)
-      writeSync(fd, cell, 0, 8, offset)
+      write(8, offset)
     },
-    uint: (offset) => (readSync(fd, cell, 0, 4, offset) === 4 ? cell.readUInt32LE(0) : 0),
+    uint: (offset) => (open && readSync(fd, cell, 0, 4, offset) === 4 ? cell.readUInt32LE(0) : 0),
     setUint: (offset, value) => {
       cell.writeUInt32LE(value >>> 0, 0)
-      writeSync(fd, cell, 0, 4, offset)
+      write(4, offset)
     },
     fence: () => {},
     close: () => {
