@@ -5,8 +5,8 @@ import type { FunctionId, RunId, TaskKey, WorkerId } from '../base/ids.ts'
 import type { ExecutorInfo, MemoryMeasures, StoryEntry, WorkerStatus } from './scheduler-client.ts'
 import type { Holder, InputWire, TaskFailureKind, TaskOptionsWire } from './tasks.ts'
 
-/** Smaller runs first, compared element by element: [-user priority, generation of the graph, position in its order]. */
-export type Priority = readonly [user: number, generation: number, order: number]
+/** Smaller runs first, compared element by element: [-user priority, turn of the client, position among its tasks]. */
+export type Priority = readonly [user: number, turn: number, order: number]
 
 /** One assignment of a task. */
 export interface RunName {

@@ -1,17 +1,17 @@
 // What a task is expected to cost: means over finished runs, learned per function and per name, and what is assumed before.
 
-import type { Measurements, PrefixRecord, TaskRecord } from './records.ts'
+import type { Measurements, PrefixRecord, TaskGroup, TaskRecord } from './records.ts'
 import type { SchedulerState } from './state.ts'
 
 /** Weight of the newest sample in every mean. */
 const NEWEST = 0.5
 
-/** Expected run time in milliseconds: as measured for the function, else for its name, else the configured guess. */
-export function expectedMs(state: SchedulerState, task: TaskRecord): number {
-  const own = task.group.fn?.measured.meanMs ?? -1
+/** Expected run time in milliseconds of a task of this group: as measured for the function, else for its name, else the configured guess. */
+export function expectedMs(state: SchedulerState, { fn, prefix }: Pick<TaskGroup, 'fn' | 'prefix'>): number {
+  const own = fn?.measured.meanMs ?? -1
   if (own >= 0) return own
-  const byName = task.group.prefix.measured.meanMs
-  return byName >= 0 ? byName : guessedMs(state, task.group.prefix)
+  const byName = prefix.measured.meanMs
+  return byName >= 0 ? byName : guessedMs(state, prefix)
 }
 
 export function expectedResultBytes(state: SchedulerState, task: TaskRecord): number {

@@ -2,6 +2,7 @@
 
 import type { FunctionId, TaskKey } from '../../base/ids.ts'
 import type { TaskGroupWire, TaskOptionsWire } from '../../protocol/tasks.ts'
+import { stepOf } from './fairness.ts'
 import {
   NO_TASKS,
   TaskRecord,
@@ -33,12 +34,15 @@ export function groupFor(state: SchedulerState, client: ClientRecord, wire: Task
   const last = client.lastGroup
   if (plain && last !== null && last.family === family && last.prefix === state.prefixes.get(wire.name)) return last
   const { options } = wire
+  const prefix = prefixOf(state, wire.name)
   const group: TaskGroup = {
     fn,
-    prefix: prefixOf(state, wire.name),
+    prefix,
     family,
     options,
     userPriority: options.priority ?? 0,
+    client,
+    stepMs: stepOf(state, { fn, prefix }),
     labels: options.workers !== undefined && options.workers.length > 0 ? options.workers : null,
     resources:
       options.resources !== undefined && Object.keys(options.resources).length > 0
@@ -60,6 +64,8 @@ export function scatterGroup(state: SchedulerState, type: string): TaskGroup {
     family: null,
     options: NO_OPTIONS,
     userPriority: 0,
+    client: null,
+    stepMs: 0,
     labels: null,
     resources: null,
     live: 0,
@@ -75,11 +81,11 @@ export function addTask(
   task: {
     readonly key: TaskKey
     readonly args: Uint8Array | null
-    readonly generation: number
+    readonly turn: number
     readonly order: number
   },
 ): TaskRecord {
-  const record = new TaskRecord(task.key, group, task.args, task.generation, task.order)
+  const record = new TaskRecord(task.key, group, task.args, task.turn, task.order)
   state.tasks.set(task.key, record)
   group.prefix.counts.released++
   const { family, fn } = group

@@ -15,7 +15,7 @@ import { fetchUs } from './transfer-cost.ts'
 /** `task` starts its run on `worker`. */
 export function addLoad(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
   if (!isMeasured(task)) (task.group.prefix.guessed ??= new Set()).add(task)
-  task.expectedUs = wholeUs(expectedMs(state, task) * 1000)
+  task.expectedUs = wholeUs(expectedMs(state, task.group) * 1000)
   task.expectedBytes = Math.round(expectedResultBytes(state, task))
   task.processingOn = worker
   worker.processing.add(task)
@@ -77,7 +77,7 @@ function correctGuesses(state: SchedulerState, prefix: PrefixRecord): void {
   for (const task of guessed) {
     const worker = task.processingOn
     if (worker === null) continue
-    const corrected = wholeUs(Math.max(0, task.expectedUs + 1000 * (expectedMs(state, task) - guessMs)))
+    const corrected = wholeUs(Math.max(0, task.expectedUs + 1000 * (expectedMs(state, task.group) - guessMs)))
     worker.occupancyUs += corrected - task.expectedUs
     touch(state, worker)
     correctSteal(state, task, corrected - task.expectedUs)

@@ -84,7 +84,7 @@ function aheadUs(worker: WorkerRecord): number {
 /** Data stays where it is until waiting for its holder costs clearly more than moving it. */
 function leavesHolder(state: SchedulerState, task: TaskRecord, holder: WorkerRecord, outsider: WorkerRecord): boolean {
   const waitUs = aheadUs(holder)
-  if (waitUs < TASKS_AHEAD_MIN * 1000 * expectedMs(state, task)) return false
+  if (waitUs < TASKS_AHEAD_MIN * 1000 * expectedMs(state, task.group)) return false
   const elsewhereUs = aheadUs(outsider) + transferUs(state, task, outsider)
   return elsewhereUs < waitUs / 2 + transferUs(state, task, holder)
 }

@@ -105,6 +105,10 @@ export interface TaskGroup {
   readonly family: TaskFamily | null
   readonly options: TaskOptionsWire
   readonly userPriority: number
+  /** Who submitted it; null for scattered values. */
+  readonly client: ClientRecord | null
+  /** What one of its tasks counts for in the turns of its client. */
+  readonly stepMs: number
   /** Names, hosts, addresses or ids of the workers that may run it. */
   readonly labels: readonly string[] | null
   readonly resources: readonly (readonly [name: string, amount: number])[] | null
@@ -123,8 +127,8 @@ export class TaskRecord {
   readonly key: TaskKey
   readonly group: TaskGroup
   readonly args: Uint8Array | null
-  /** Priority is [-group.userPriority, generation, order]. */
-  readonly generation: number
+  /** Priority is [-group.userPriority, turn, order]: fairness.ts. */
+  readonly turn: number
   readonly order: number
   /** Changed only by transitions/. */
   state: TaskState = 'released'
@@ -161,11 +165,11 @@ export class TaskRecord {
   /** Set exactly in state erred. */
   failure: TaskFailure | null = null
 
-  constructor(key: TaskKey, group: TaskGroup, args: Uint8Array | null, generation: number, order: number) {
+  constructor(key: TaskKey, group: TaskGroup, args: Uint8Array | null, turn: number, order: number) {
     this.key = key
     this.group = group
     this.args = args
-    this.generation = generation
+    this.turn = turn
     this.order = order
     this.retriesLeft = group.options.retries ?? 0
   }
@@ -185,7 +189,7 @@ export class TaskRecord {
 
 /** Smaller runs first. */
 export function comparePriority(a: TaskRecord, b: TaskRecord): number {
-  return b.group.userPriority - a.group.userPriority || a.generation - b.generation || a.order - b.order
+  return b.group.userPriority - a.group.userPriority || a.turn - b.turn || a.order - b.order
 }
 
 /** An input on its way to a worker. */
@@ -322,10 +326,15 @@ export interface ClientRecord {
   readonly wants: Set<TaskRecord>
   /** Functions that it sent. */
   readonly functions: Set<FunctionId>
-  /** Generation of its last graph, when that came, and the next free position in it. */
+  /** Generation of its last graph, and when that came. */
   graphGeneration: number
   graphAtMs: number
-  graphOrder: number
+  /** Position of its next task. */
+  nextOrder: number
+  /** Expected work that it was given turns for, and what of that is still to be done, in how many tasks (fairness.ts). */
+  issuedMs: number
+  activeMs: number
+  active: number
   /** Group of its last single task: a loop of `submit` makes one group, not thousands. */
   lastGroup: TaskGroup | null
 }

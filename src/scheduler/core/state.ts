@@ -147,6 +147,8 @@ export interface SchedulerState {
 
   runCounter: number
   graphGeneration: number
+  /** How much expected work the least served client had been given when that was last looked at (fairness.ts). */
+  servedMs: number
   assignments: number
   scatterCursor: number
   placementStamp: number
@@ -207,6 +209,7 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     story: new Story(),
     runCounter: 0,
     graphGeneration: 0,
+    servedMs: 0,
     assignments: 0,
     scatterCursor: 0,
     placementStamp: 0,

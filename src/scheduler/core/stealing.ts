@@ -145,13 +145,13 @@ function transferLevel(state: SchedulerState, task: TaskRecord): number | null {
   if (task.dependencies.length === 0) return 0
   let bytes = 0
   for (const input of task.dependencies) bytes += Math.max(0, input.nbytes)
-  const ratio = ((bytes / state.bandwidth) * 1000) / Math.max(0.001, expectedMs(state, task))
+  const ratio = ((bytes / state.bandwidth) * 1000) / Math.max(0.001, expectedMs(state, task.group))
   return Math.max(1, Math.round(Math.log2(Math.max(1e-9, ratio))) + 6)
 }
 
 /** Where the task starts earliest among the idlest workers and the holders of its inputs, if that is early enough. */
 function thiefFor(state: SchedulerState, task: TaskRecord, victim: WorkerRecord): WorkerRecord | undefined {
-  const computeUs = 1000 * expectedMs(state, task)
+  const computeUs = 1000 * expectedMs(state, task.group)
   const latest = latestStartUs(victim, task) - computeUs / 2
   let best: WorkerRecord | undefined
   let bestUs = Infinity

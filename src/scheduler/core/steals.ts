@@ -11,7 +11,7 @@ import { touch, type SchedulerState } from './state.ts'
 import { transferUs } from './transfer-cost.ts'
 
 export function beginSteal(state: SchedulerState, task: TaskRecord, victim: WorkerRecord, thief: WorkerRecord): void {
-  const thiefUs = wholeUs(expectedMs(state, task) * 1000 + transferUs(state, task, thief))
+  const thiefUs = wholeUs(expectedMs(state, task.group) * 1000 + transferUs(state, task, thief))
   state.stealing.steals.set(task, { run: task.runId, victim, thief, victimUs: task.expectedUs, thiefUs })
   shift(state, victim, -1, -task.expectedUs)
   shift(state, thief, 1, thiefUs)

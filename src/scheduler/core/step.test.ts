@@ -21,7 +21,7 @@ describe('a task', () => {
             key: 'x',
             runId: 1,
             name: 'inc',
-            priority: [-0, 1, 0],
+            priority: [-0, 0, 0],
             fn: 'inc',
             fnBytes: bytes(7),
             args: bytes(1),
@@ -239,10 +239,10 @@ describe('a graph', () => {
 describe('priorities', () => {
   const priorityOf = (sim: CoreFixture, key: string): readonly number[] => {
     const task = sim.task(key)
-    return [-task.group.userPriority || 0, task.generation, task.order]
+    return [-task.group.userPriority || 0, task.turn, task.order]
   }
 
-  it('one generation per client within the window, older graphs first', () => {
+  it('5.5-2 older graphs of a client first, in whatever time they follow one another', () => {
     const sim = cluster({})
     sim.client('d')
     sim.graph({ a: [] })
@@ -252,14 +252,14 @@ describe('priorities', () => {
     sim.now += 101
     sim.graph({ c: [] })
     expect([priorityOf(sim, 'a'), priorityOf(sim, 'b'), priorityOf(sim, 'c')]).toEqual([
-      [0, 1, 0],
+      [0, 0, 0],
       [0, 1, 1],
-      [0, 3, 0],
+      [0, 2, 2],
     ])
-    expect(priorityOf(sim, 'other')).toEqual([0, 2, 0])
+    expect(priorityOf(sim, 'other')).toEqual([0, 0, 0])
   })
 
-  it('of the user come first, then generation, then order: tasks without workers go out that way', () => {
+  it('5.5-1 of the user come first, then turn, then order: tasks without workers go out that way', () => {
     const sim = cluster({})
     sim.graph(range(3, 'low'), { options: { priority: -1 } })
     sim.graph(range(3, 'high'), { options: { priority: 5 } })

@@ -12,6 +12,7 @@ export function checkInvariants(state: SchedulerState): void {
   for (const task of state.tasks.values()) checkTask(state, task, found)
   for (const worker of state.workers.values()) checkWorker(state, worker, found)
   checkClients(state, found)
+  checkTurns(state, found)
   checkCollections(state, found)
   checkSteals(state, found)
   checkCounts(state, found)
@@ -148,6 +149,19 @@ function checkClients(state: SchedulerState, found: Violations): void {
     }
     for (const id of client.functions)
       found.expect(state.functions.has(id), () => `function ${id} of client ${client.id} is gone`)
+  }
+}
+
+/** F2. */
+function checkTurns(state: SchedulerState, found: Violations): void {
+  const active = new Map<unknown, number>()
+  for (const { state: now, group } of state.tasks.values())
+    if (isActive(now)) active.set(group.client, (active.get(group.client) ?? 0) + 1)
+  for (const client of state.clients.values()) {
+    found.expect(
+      client.active === (active.get(client) ?? 0),
+      () => `client ${client.id} counts ${client.active} unfinished tasks, there are ${active.get(client) ?? 0}`,
+    )
   }
 }
 

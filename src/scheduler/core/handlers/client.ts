@@ -314,7 +314,10 @@ function newClient(id: ClientId, name: string, connection: number | null): Clien
     functions: new Set(),
     graphGeneration: 0,
     graphAtMs: 0,
-    graphOrder: 0,
+    nextOrder: 0,
+    issuedMs: 0,
+    activeMs: 0,
+    active: 0,
     lastGroup: null,
   }
 }

@@ -5,14 +5,16 @@
 // G2. Only what the wanted keys need is created, down to values that are there.
 // G3. A task with an unknown input is never created, nor is what depends on it: its clients are told `lost dependencies`.
 //     Tasks on a cycle, and what needs one, are refused with the keys of the cycle.
-// G4. Priorities: within one update-graph the static order of graph/order.ts; one generation per client as long as its
-//     graphs follow one another within FIFO_WINDOW_MS, older generations first.
+// G4. Priorities: within one update-graph the static order of graph/order.ts; a client's graphs in the order in which they
+//     came; between clients by turns (fairness.ts). Graphs within FIFO_WINDOW_MS of one another count as one generation:
+//     their tasks of one function are one family (queueing.ts).
 
 import type { TaskKey } from '../../../base/ids.ts'
 import { PlimsollError } from '../../../errors/plimsoll-error.ts'
 import { orderTasks } from '../../../graph/order.ts'
 import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
 import type { TaskRow } from '../../../protocol/tasks.ts'
+import { joinTurns, nextTurn } from '../fairness.ts'
 import { addTask, dropIfEmpty, groupFor, learnFunction, link } from '../groups.ts'
 import { cycleThrough, failedForCycle, isSameCall, refusedInput, takenKey, type Refusals } from './graph-refusals.ts'
 import { noteInputs } from '../queueing.ts'
@@ -71,7 +73,6 @@ export function want(state: SchedulerState, client: ClientRecord, task: TaskReco
 function startGraph(state: SchedulerState, client: ClientRecord): void {
   if (client.graphGeneration === 0 || state.now - client.graphAtMs > FIFO_WINDOW_MS) {
     client.graphGeneration = ++state.graphGeneration
-    client.graphOrder = 0
     client.lastGroup = null
   }
   client.graphAtMs = state.now
@@ -139,9 +140,7 @@ function create(
   refusals: Refusals,
 ): TaskRecord[] {
   const created: TaskRecord[] = []
-  const base = client.graphOrder
-  client.graphOrder += drafts.length
-  const generation = client.graphGeneration
+  joinTurns(state, client)
   for (const { row, group } of inStaticOrder(drafts, refusals)) {
     const [key, args, inputKeys] = row
     if (state.tasks.has(key)) continue
@@ -156,7 +155,7 @@ function create(
       dropIfEmpty(group)
       continue
     }
-    const task = addTask(state, group, { key, args, generation, order: base + created.length })
+    const task = addTask(state, group, { key, args, turn: nextTurn(client, group), order: client.nextOrder++ })
     if (inputs.length > 0) {
       link(task, inputs)
       noteInputs(task)

@@ -61,6 +61,9 @@ function forgetTasks(state: SchedulerState): void {
     client.farewells.clear()
     client.lastGroup = null
     client.graphGeneration = 0
+    client.issuedMs = 0
+    client.activeMs = 0
+    client.active = 0
   }
   for (const worker of state.workers.values()) {
     worker.processing.clear()
@@ -78,6 +81,7 @@ function forgetTasks(state: SchedulerState): void {
   }
   state.stealing.steals.clear()
   state.processing = 0
+  state.servedMs = 0
   state.tasks.clear()
   state.placements.clear()
   state.queue.clear()

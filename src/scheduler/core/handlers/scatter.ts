@@ -85,7 +85,7 @@ function placeScatter(state: SchedulerState, request: RequestNumber, pending: Pe
     if (known !== undefined) return placedBefore(state, pending, pool, known)
     const group = groups.get(entry.type) ?? scatterGroup(state, entry.type)
     groups.set(entry.type, group)
-    const task = addTask(state, group, { key: entry.key, args: null, generation: 0, order: 0 })
+    const task = addTask(state, group, { key: entry.key, args: null, turn: 0, order: 0 })
     const run = nextRun(state)
     task.runId = run
     const workers = choose(state, pool, pending.broadcast)

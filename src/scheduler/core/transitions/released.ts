@@ -1,5 +1,6 @@
 // From `released`: known, not in memory, not on its way there.
 
+import { beginWait } from '../fairness.ts'
 import { FIRE_AND_FORGET } from '../names.ts'
 import { isAvailable } from '../replicas.ts'
 import { isActive, type TaskFailure, type TaskRecord } from '../records.ts'
@@ -20,6 +21,7 @@ export function releasedToWaiting(state: SchedulerState, task: TaskRecord): void
   task.failure = failureOfInputs(task) ?? neverRunsAgain(task)
   if (task.failure !== null) return releasedToErred(state, task)
   become(state, task, 'waiting')
+  beginWait(task)
   let missing = 0
   for (const input of task.dependencies) {
     input.waiters++

@@ -58,7 +58,7 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
     key: task.key,
     runId: run,
     name: group.prefix.name,
-    priority: [-group.userPriority, task.generation, task.order],
+    priority: [-group.userPriority, task.turn, task.order],
     fn: fn.id,
     args: task.args as Uint8Array,
     inputs: task.dependencies.length === 0 ? NO_INPUTS : task.dependencies.map(inputWire),
