@@ -47,9 +47,19 @@ function commandOf(system: System): [string, ...string[]] {
   return typescript('./peers/pools.ts')
 }
 
-export function runToEnd(command: string, args: readonly string[], timeoutMs: number): Promise<Ended> {
+/** `env` is added to this process's environment. Never rejects. */
+export function runToEnd(
+  command: string,
+  args: readonly string[],
+  timeoutMs: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+      env: { ...process.env, ...env },
+    })
     const output = { stdout: '', stderr: '' }
     let timedOut = false
     for (const name of ['stdout', 'stderr'] as const) {

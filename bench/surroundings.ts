@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { type Peer, SYSTEM_TITLES } from './case.ts'
 import { DASK_PYTHON, POOLS } from './prepare.ts'
 
 export interface Surroundings {
@@ -22,7 +23,8 @@ export interface Surroundings {
 
 export const currentLoad = (): number => loadavg()[0] ?? 0
 
-export function surroundings(loadBefore: number): Surroundings {
+/** `peers`: those that took part, whose versions are told. */
+export function surroundings(loadBefore: number, peers: readonly Peer[]): Surroundings {
   return {
     date: new Date().toISOString(),
     machine: {
@@ -34,8 +36,8 @@ export function surroundings(loadBefore: number): Surroundings {
     versions: {
       Plimsoll: manifestVersion(new URL('../package.json', import.meta.url)) ?? 'unknown',
       Node: process.versions.node,
-      ...daskVersions(),
-      ...poolVersions(),
+      ...(peers.some((peer) => peer.startsWith('dask')) ? daskVersions() : {}),
+      ...poolVersions(peers),
     },
     load: { before: loadBefore, after: currentLoad() },
   }
@@ -53,14 +55,11 @@ function daskVersions(): Record<string, string> {
   }
 }
 
-function poolVersions(): Record<string, string> {
+function poolVersions(peers: readonly Peer[]): Record<string, string> {
   const found: Record<string, string> = {}
-  for (const [title, name] of [
-    ['Piscina', 'piscina'],
-    ['poolifier', 'poolifier'],
-  ] as const) {
+  for (const name of peers.filter((peer) => peer === 'piscina' || peer === 'poolifier')) {
     const version = manifestVersion(join(POOLS, 'node_modules', name, 'package.json'))
-    if (version !== null) found[title] = version
+    if (version !== null) found[SYSTEM_TITLES[name]] = version
   }
   return found
 }
