@@ -75,6 +75,7 @@ describe('expected durations', () => {
     sim.beat('a', { executing: executing(5000) })
     sim.graph({ z: [] })
     expect(sim.task('z').expectedUs).toBe(5_000_000)
+    expect(sim.task('y').expectedUs).toBe(10_000_000)
   })
 })
 

@@ -6,7 +6,7 @@
 // O3. An input that has to be brought to a worker counts once, from the first task there that needs it until the input has
 //     arrived or the last of them is gone.
 
-import { expectedMs, expectedResultBytes, guessedMs, isMeasured, learn, wholeUs } from './expectation.ts'
+import { expectedMs, expectedResultBytes, guessedMs, isMeasured, learn, outlasted, wholeUs } from './expectation.ts'
 import type { PrefixRecord, TaskRecord, WorkerRecord } from './records.ts'
 import { touch, type SchedulerState } from './state.ts'
 import { correctSteal, endSteal } from './steals.ts'
@@ -70,17 +70,27 @@ export function measure(state: SchedulerState, task: TaskRecord, durationMs: num
   if (prefix.guessed !== null) correctGuesses(state, prefix)
 }
 
+/** It has been running for this long. What takes longer than expected is taken to be half done. */
+export function noteRunning(state: SchedulerState, task: TaskRecord, runningMs: number): void {
+  outlasted(task, runningMs)
+  if (1000 * runningMs > task.expectedUs) correct(state, task, wholeUs(2000 * runningMs))
+}
+
 function correctGuesses(state: SchedulerState, prefix: PrefixRecord): void {
   const guessed = prefix.guessed ?? []
   const guessMs = guessedMs(state, prefix)
   prefix.guessed = null
   for (const task of guessed) {
-    const worker = task.processingOn
-    if (worker === null) continue
-    const corrected = wholeUs(Math.max(0, task.expectedUs + 1000 * (expectedMs(state, task.group) - guessMs)))
-    worker.occupancyUs += corrected - task.expectedUs
-    touch(state, worker)
-    correctSteal(state, task, corrected - task.expectedUs)
-    task.expectedUs = corrected
+    correct(state, task, wholeUs(Math.max(0, task.expectedUs + 1000 * (expectedMs(state, task.group) - guessMs))))
   }
+}
+
+function correct(state: SchedulerState, task: TaskRecord, us: number): void {
+  const worker = task.processingOn
+  if (worker === null) return
+  const byUs = us - task.expectedUs
+  task.expectedUs = us
+  worker.occupancyUs += byUs
+  touch(state, worker)
+  correctSteal(state, task, byUs)
 }

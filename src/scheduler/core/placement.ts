@@ -175,11 +175,8 @@ function byMeasuredSpeed(
 export function mayTake(state: SchedulerState, task: TaskRecord, thief: WorkerRecord): boolean {
   if (!thief.isRunning || thief.crowded || state.workers.get(thief.id) !== thief) return false
   if (task.trouble !== null && task.trouble.avoid === thief.id) return false
-  const { labels, resources } = task.group
-  if (labels !== null || resources !== null) {
-    const pool = poolOf(state, task.group)
-    if (pool.length === 0 || !isInPool(task.group, pool, thief)) return false
-  }
+  const { group } = task
+  if (!supplies(thief, group) || (group.options.allowOtherWorkers !== true && !isNamed(thief, group))) return false
   return hasRoom(state, task, thief, missingBytes(task, thief))
 }
 

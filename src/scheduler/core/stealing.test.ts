@@ -174,6 +174,19 @@ describe('what moves', () => {
     expect(asked(sim)).toEqual([])
   })
 
+  it('what waits behind a task that turns out to take long, however quick it is itself', () => {
+    const sim = stealing({ a: {}, b: {} })
+    sim.graph({ w: [] })
+    sim.finish('w', { durationMs: 1 })
+    sim.graph({ long: [], x: [], y: [] }, { options: { workers: ['a'], allowOtherWorkers: true } })
+    sim.take()
+    sim.advance(1000)
+    expect(asked(sim)).toEqual([])
+    sim.beat('a', { executing: names(sim, 'long').map((run) => ({ ...run, runningMs: 500 })) })
+    sim.advance(LOOK_MS)
+    expect(asked(sim)).toEqual(['x', 'y'])
+  })
+
   it('5.13-8 only to where it may run: by name and resources, unless loose', () => {
     const sim = stealing({ a: { resources: { GPU: 1 } } })
     sim.graph(range(3, 'named'), { options: { workers: ['a'] } })
@@ -189,6 +202,16 @@ describe('what moves', () => {
     expect(keys.every((key) => key.startsWith('gpu'))).toBe(true)
     gives(sim, 'a', ...keys)
     expect(CoreFixture.assigned(sim.sent('c'))).toEqual(keys)
+  })
+
+  it('5.13-8 a wish for one worker is no reason to wait for it', () => {
+    const sim = stealing({ a: {}, b: {} })
+    sim.graph(range(6), { options: { workers: ['a'], allowOtherWorkers: true } })
+    sim.advance(LOOK_MS)
+    const keys = asked(sim)
+    expect(keys).toHaveLength(3)
+    gives(sim, 'a', ...keys)
+    expect(keys.map((key) => sim.on(key))).toEqual(['b', 'b', 'b'])
   })
 
   it('5.13-8 a wish for a worker that is not there binds nobody', () => {

@@ -173,15 +173,13 @@ function latestStartUs(victim: WorkerRecord, task: TaskRecord): number {
 
 function candidates(state: SchedulerState, task: TaskRecord): WorkerRecord[] {
   const { labels, resources } = task.group
+  const found = state.byStart.top(THIEVES_SEEN)
   if (labels !== null || resources !== null) {
     const pool = poolOf(state, task.group)
-    const start = pool.length <= POOL_SEEN ? 0 : state.assignments % pool.length
-    return Array.from(
-      { length: Math.min(pool.length, POOL_SEEN) },
-      (_, n) => pool[(start + n) % pool.length] as WorkerRecord,
-    )
+    const start = pool.length <= POOL_SEEN ? 0 : state.assignments
+    for (let n = 0; n < Math.min(pool.length, POOL_SEEN); n++)
+      found.push(pool[(start + n) % pool.length] as WorkerRecord)
   }
-  const found = state.byStart.top(THIEVES_SEEN)
   for (const input of task.dependencies.slice(0, HOLDERS_SEEN)) found.push(...input.holders.slice(0, HOLDERS_SEEN))
   return found
 }

@@ -5,8 +5,7 @@ import type { RunId, TaskKey } from '../../../base/ids.ts'
 import type { WorkerToScheduler } from '../../../protocol/scheduler-worker.ts'
 import type { EventOf } from '../events.ts'
 import { afterError } from '../failures.ts'
-import { outlasted } from '../expectation.ts'
-import { measure } from '../occupancy.ts'
+import { measure, noteRunning } from '../occupancy.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import { recommend, settleRunning, touch, type SchedulerState } from '../state.ts'
 import { learnRate } from '../transfer-cost.ts'
@@ -74,7 +73,7 @@ export function workerBeat(state: SchedulerState, event: EventOf<'WorkerBeat'>):
   worker.started = new Set(executing.map((run) => run.runId))
   for (const { key, runId, runningMs } of executing) {
     const task = currentRun(state, worker, key, runId)
-    if (task !== undefined) outlasted(task, runningMs)
+    if (task !== undefined) noteRunning(state, task, runningMs)
   }
   for (const [address, bytesPerSecond] of Object.entries(bandwidth)) learnRate(state, worker, address, bytesPerSecond)
 }
