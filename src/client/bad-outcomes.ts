@@ -3,25 +3,24 @@
 
 import type { TaskKey } from '../base/ids.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { SchedulerToClient } from '../protocol/scheduler-client.ts'
 import { decodeError } from '../values/error.ts'
+
+type TaskErred = Extract<SchedulerToClient, { op: 'task-erred' }>
 
 /** The outcome of a task that failed, or whose input did. */
 export class RemoteFailure {
   readonly status = 'error'
-  readonly #key: TaskKey
-  readonly #worker: string | null
-  readonly #bytes: Uint8Array
+  readonly #told: TaskErred
   #error: Error | null = null
 
-  constructor(key: TaskKey, bytes: Uint8Array, worker: string | null) {
-    this.#key = key
-    this.#worker = worker
-    this.#bytes = bytes
+  constructor(told: TaskErred) {
+    this.#told = told
   }
 
-  /** The error as the task threw it, with `plimsoll: { key, worker }` attached; the same object each time. */
+  /** The error as the task threw it, with `plimsoll: { key, worker, attempts, workers }` attached; the same object each time. */
   get error(): Error {
-    this.#error ??= attachOrigin(decodeError(this.#bytes), this.#key, this.#worker)
+    this.#error ??= attachOrigin(decodeError(this.#told.error), this.#told)
     return this.#error
   }
 }
@@ -54,8 +53,13 @@ export class GivenUp {
   }
 }
 
-function attachOrigin(error: Error, key: TaskKey, worker: string | null): Error {
+function attachOrigin(error: Error, told: TaskErred): Error {
   if ('plimsoll' in error || !Object.isExtensible(error)) return error
-  const value = { key, worker }
+  const worker = told.worker ?? null
+  const { attempts, workers } = told.history ?? { attempts: 1, workers: worker === null ? [] : [worker] }
+  // Our own words about an attempt; what the user's task threw stays as it is.
+  if (attempts > 1 && error instanceof PlimsollError)
+    error.message += ` It was tried ${attempts} times, on ${workers.join(', ')}.`
+  const value = { key: told.origin ?? told.key, worker, attempts, workers }
   return Object.defineProperty(error, 'plimsoll', { value, enumerable: false, configurable: true, writable: true })
 }

@@ -140,9 +140,13 @@ export class Client {
     return { ...nbytes }
   }
 
-  /** Threads of each worker, by address. */
+  /** Threads of each connected worker, by address. */
   async nthreads(): Promise<Record<string, number>> {
-    return mapValues((await this.schedulerInfo()).workers, (worker) => worker.nthreads)
+    const { workers } = await this.schedulerInfo()
+    const connected = Object.values(workers).filter(
+      ({ status }) => status !== 'restarting' && status !== 'disconnected',
+    )
+    return Object.fromEntries(connected.map(({ address, nthreads }) => [address, nthreads]))
   }
 
   /** Keys that each worker is to run or runs now, by address. */
@@ -151,7 +155,10 @@ export class Client {
     return mapValues(answer.workers, (keys) => [...keys])
   }
 
-  /** The scheduler and its workers as they are now. */
+  /**
+   * The scheduler and its workers as they are now, also those that are waited for: `status` is `restarting` while a nanny
+   * starts the process again, `disconnected` while a connection is missing.
+   */
   async schedulerInfo(): Promise<SchedulerInfo> {
     return await this.#session.ask('identity', {})
   }

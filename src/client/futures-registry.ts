@@ -110,7 +110,7 @@ export class FuturesRegistry {
         this.#hear(message.key, { status: 'finished', nbytes: message.nbytes, type: message.type }, message.blob)
         return
       case 'task-erred':
-        this.#hear(message.key, new RemoteFailure(message.origin ?? message.key, message.error, message.worker ?? null))
+        this.#hear(message.key, new RemoteFailure(message))
         return
       case 'lost-data':
         this.#revive(message.key)

@@ -168,7 +168,8 @@ export const CONFIG_KEYS = {
   'scheduler.worker-ttl': {
     kind: 'duration-or-null',
     default: '5 min',
-    about: 'A worker without a heartbeat for this long is removed.',
+    about:
+      'A worker without a heartbeat for this long (and for ten heartbeats) is killed and started again by its nanny, or removed; null means never.',
   },
   'scheduler.idle-timeout': {
     kind: 'duration-or-null',
@@ -209,6 +210,11 @@ export const CONFIG_KEYS = {
     kind: 'bytes',
     default: '1 KiB',
     about: 'Size assumed for results that are not known yet.',
+  },
+  'scheduler.story-length': {
+    kind: 'count-from-1',
+    default: 65_536,
+    about: 'Transitions that the scheduler remembers for `story(key)`, over all tasks; about 80 bytes each.',
   },
   'scheduler.validate': {
     kind: 'boolean',
@@ -295,7 +301,7 @@ export const CONFIG_KEYS = {
   'admin.low-level-log-length': {
     kind: 'count-from-1',
     default: 1000,
-    about: 'Transitions that scheduler and workers remember for `story(key)`.',
+    about: 'Transitions that each worker remembers for `story(key)`, over all its keys.',
   },
 } as const satisfies Record<string, KeyEntry>
 

@@ -200,6 +200,7 @@ const EVENTS: Readonly<Record<string, (h: Harness) => NannyEffect[]>> = {
   CloseAsked: (h) => h.step('CloseAsked', { reason: 'done', force: false }),
   'CloseAsked(force)': (h) => h.step('CloseAsked', { reason: 'done', force: true }),
   RestartAsked: (h) => h.step('RestartAsked', { generation: 2 }),
+  KillAsked: (h) => h.step('KillAsked', { reason: 'silent' }),
   TimerDue: (h) => {
     const [name] = [...h.state.timers.keys()]
     return name === undefined ? h.step('TimerDue', { name: 'start', serial: 1 }) : h.due(name)
@@ -237,6 +238,7 @@ running | MemoryExceeded -> stopping/killed/restart: log-event SIGKILL +escalate
 running | CloseAsked -> stopping/asked/end: AskWorkerToClose +escalate
 running | CloseAsked(force) -> stopping/killed/end: SIGKILL +escalate
 running | RestartAsked -> stopping/killed/wipe: SIGKILL +escalate
+running | KillAsked -> stopping/killed/restart: SIGKILL +escalate
 closing | WorkerExited -> reaping/end: -escalate ReapGroups
 closing | CloseAsked(force) -> stopping/killed/end: SIGKILL +escalate
 closing | TimerDue -> stopping/terminated/end: SIGTERM +escalate
@@ -560,6 +562,7 @@ const worldStep = fc.oneof(
   fc.constant((w: World) => w.exit()),
   fc.constant((w: World) => w.settle()),
   fc.constant((w: World) => w.send('RestartAsked', { generation: 1 })),
+  fc.constant((w: World) => w.send('KillAsked', { reason: 'silent' })),
   fc.constant((w: World) => w.send('MemoryExceeded', { privateBytes: 96, terminateBytes: 95 })),
   fc.nat().map((pick) => (w: World) => w.fire(pick)),
   fc.integer({ min: 0, max: 90_000 }).map((ms) => (w: World) => void (w.h.now += ms)),

@@ -52,6 +52,8 @@ export type NannyEvent = { readonly now: number } & (
   | { readonly kind: 'CloseAsked'; readonly reason: string; readonly force: boolean }
   /** End the worker and start it again with empty directories. */
   | { readonly kind: 'RestartAsked'; readonly generation: number }
+  /** End the worker, which does not answer any more, and start it again with what is in its directories. */
+  | { readonly kind: 'KillAsked'; readonly reason: string }
   | { readonly kind: 'TimerDue'; readonly name: TimerName; readonly serial: number }
 )
 
@@ -262,6 +264,11 @@ const handlers: Handlers = {
       default:
         return []
     }
+  },
+
+  KillAsked(state, { now, reason }) {
+    // In every other phase its process is on its way out, or young.
+    return state.phase.kind === 'running' ? stop(state, 'killed', nextAfterDeath(state, now, reason)) : []
   },
 
   TimerDue(state, { now, name, serial }) {

@@ -318,6 +318,8 @@ export class Nanny {
         return this.#put({ kind: 'CloseAsked', reason: message.reason, force: false })
       case 'restart-worker':
         return this.#put({ kind: 'RestartAsked', generation: message.generation })
+      case 'kill-worker':
+        return this.#put({ kind: 'KillAsked', reason: message.reason })
       default:
         return this.#ignore(message)
     }

@@ -67,6 +67,8 @@ export type SchedulerToClient =
       readonly origin?: TaskKey
       /** Address of the worker it failed on; absent when it never reached one. */
       readonly worker?: string
+      /** Present when it failed more than once. */
+      readonly history?: { readonly attempts: number; readonly workers: readonly string[] }
     }
   /** The value is gone and is being made again: the future waits once more. */
   | { readonly op: 'lost-data'; readonly key: TaskKey }
@@ -98,6 +100,9 @@ export interface MemoryMeasures {
 
 export type WorkerStatus = 'running' | 'paused' | 'retiring' | 'closing'
 
+/** As seen by others: `restarting` while its nanny starts its process again, `disconnected` while its connection is missing. */
+export type WorkerPresence = WorkerStatus | 'restarting' | 'disconnected'
+
 export interface ExecutorInfo {
   readonly pid: number
   /** Key of the task it runs now. */
@@ -113,7 +118,7 @@ export interface WorkerInfo {
   readonly host: string
   readonly nthreads: number
   readonly memoryLimit: number
-  readonly status: WorkerStatus
+  readonly status: WorkerPresence
   readonly executors: readonly ExecutorInfo[]
   readonly resources: Readonly<Record<string, number>>
   readonly localDirectory: string

@@ -34,6 +34,7 @@ export function coreOptions(config: Config): CoreOptions {
     workerTtlMs: config.get('scheduler.worker-ttl'),
     workStealing: config.get('scheduler.work-stealing'),
     workStealingIntervalMs: config.get('scheduler.work-stealing-interval'),
+    storyLength: config.get('scheduler.story-length'),
     validate: config.get('scheduler.validate'),
   }
 }

@@ -64,8 +64,8 @@ export class ErrorEncoder {
     if (message.op !== 'task-erred') return message
     const { key, failure } = message
     const error = this.#encode(failure)
-    const { origin, worker } = failure
-    return { op: 'task-erred', key, error, origin, ...(worker !== null && { worker }) }
+    const { origin, worker, history } = failure
+    return { op: 'task-erred', key, error, origin, ...(worker !== null && { worker }), ...(history && { history }) }
   }
 
   #encode(failure: TaskFailure): Uint8Array {

@@ -87,8 +87,10 @@ export class FaultCluster {
     return (await this.client.taskCounts())[name]?.runs ?? 0
   }
 
+  /** Those that are connected. */
   async workers(): Promise<WorkerInfo[]> {
-    return Object.values((await this.client.schedulerInfo()).workers)
+    const { workers } = await this.client.schedulerInfo()
+    return Object.values(workers).filter(({ status }) => status !== 'restarting' && status !== 'disconnected')
   }
 
   /** The only worker, or the one with this position by name; waits for it while it is started again. */

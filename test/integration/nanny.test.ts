@@ -80,8 +80,10 @@ const directories = (): string[] =>
     existsSync(base) ? readdirSync(base, { recursive: true }).map(String) : [],
   )
 
+/** Those that are connected. */
 async function workers(): Promise<WorkerInfo[]> {
-  return Object.values((await client.schedulerInfo()).workers)
+  const { workers: all } = await client.schedulerInfo()
+  return Object.values(all).filter(({ status }) => status !== 'restarting' && status !== 'disconnected')
 }
 
 /** Polls a question to the scheduler. */

@@ -10,7 +10,7 @@ function codeOf(failure: TaskFailure | null): string {
 }
 
 describe('errors of the task itself', () => {
-  it('are retried as often as asked for, without a word to the client, then reported', () => {
+  it('are retried as often as asked for, without a word to the client, then reported (5.5-5)', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] }, { options: { retries: 2 } })
     sim.fail('x')
@@ -27,6 +27,7 @@ describe('errors of the task itself', () => {
           origin: 'x',
           worker: 'tcp://a',
           error: { kind: 'encoded', bytes: new Uint8Array([3]) },
+          history: { attempts: 3, workers: ['tcp://a'] },
         },
       },
     ])
@@ -39,7 +40,7 @@ describe('errors of the task itself', () => {
     expect(sim.stateOf('x')).toBe('erred')
   })
 
-  it('fail every waiting dependent with the root cause; recipes stay for a retry', () => {
+  it('fail every waiting dependent with the root cause; recipes stay for a retry (5.5-8)', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [], y: ['x'], z: ['y'], other: [] }, { wanted: ['z', 'other'] })
     sim.fail('x')
@@ -51,7 +52,7 @@ describe('errors of the task itself', () => {
 })
 
 describe('retry', () => {
-  it('goes back to the deepest failure and runs everything above again', () => {
+  it('goes back to the deepest failure and runs everything above again (5.5-6, 4.6-7)', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [], y: ['x'], z: ['y'] }, { wanted: ['z'] })
     sim.fail('x')
@@ -102,8 +103,31 @@ describe('deaths', () => {
     const { failure } = sim.task('poison')
     expect(codeOf(failure)).toBe('WORKER_LOST')
     expect(failure?.error).toMatchObject({
-      message: expect.stringContaining('poison was running on 2 workers') as string,
+      message: expect.stringMatching(/each of the 2 times .*\(tcp:\/\/a; 2 attempts in all\)/) as string,
+      fields: { key: 'poison', deaths: 2, attempts: 2, worker: 'tcp://a', workers: ['tcp://a'] },
     })
+  })
+
+  it('of a worker without a nanny blame nobody (5.9-1)', () => {
+    const sim = cluster({ a: {}, b: {} }, { allowedFailures: 0 })
+    sim.graph({ x: [] })
+    const worker = sim.on('x') as string
+    sim.workerLost(worker)
+    sim.advance(6000)
+    expect(sim.on('x')).not.toBe(worker)
+    expect(sim.task('x').trouble).toBeNull()
+  })
+
+  it('are told with all workers on which they happened', () => {
+    const sim = cluster({ a: {}, b: {}, c1: {} }, { allowedFailures: 2 })
+    sim.graph({ x: [] })
+    const places: string[] = []
+    for (let n = 0; n < 3; n++) {
+      places.push(`tcp://${sim.on('x')}`)
+      sim.fail('x', 'crashed')
+    }
+    expect(new Set(places).size).toBeGreaterThan(1)
+    expect(sim.task('x').failure?.history).toEqual({ attempts: 3, workers: [...new Set(places)] })
   })
 
   it('for lack of memory have their own budget', () => {
@@ -188,15 +212,79 @@ describe('a task that must not run twice', () => {
 })
 
 describe('inputs larger than every worker', () => {
-  it('fail the task at once; a worker without limit takes it', () => {
-    const sim = cluster({ a: { memoryLimit: 1000 }, b: { memoryLimit: 500 } })
-    sim.graph({ x: [], y: [] })
-    sim.finish('x', { nbytes: 600 })
-    sim.finish('y', { nbytes: 600 })
+  const MiB = 2 ** 20
+  const big = (sim: CoreFixture, ...keys: string[]): void => {
+    sim.graph(Object.fromEntries(keys.map((key) => [key, []])), { fn: 'big' })
+    for (const key of keys) sim.finish(key, { nbytes: 600 * MiB })
+  }
+
+  it('fail the task at once with sizes, limit and advice (5.2-9); a worker without limit takes it', () => {
+    const sim = cluster({ a: { memoryLimit: 1000 * MiB }, b: { memoryLimit: 500 * MiB } })
+    big(sim, 'x', 'y')
     sim.graph({ both: ['x', 'y'] })
-    expect(codeOf(sim.task('both').failure)).toBe('INPUTS_EXCEED_LIMIT')
+    const { failure } = sim.task('both')
+    expect(codeOf(failure)).toBe('INPUTS_EXCEED_LIMIT')
+    expect(failure?.error).toMatchObject({
+      message: expect.stringMatching(
+        /the 2 inputs of task both are 1.17 GiB together \(x 600.00 MiB, y 600.00 MiB\).*largest is 0.98 GiB, of tcp:\/\/a.*tree/,
+      ) as string,
+      fields: { inputBytes: 1200 * MiB, largestLimitBytes: 1000 * MiB, largestWorker: 'tcp://a', inputCount: 2 },
+    })
     sim.worker('c', { memoryLimit: 0 })
     sim.graph({ again: ['x', 'y'] })
     expect(sim.on('again')).toBe('c')
+  })
+
+  it('do so also when their sizes are known only later, with all that depends on the task', () => {
+    const sim = cluster({ a: { memoryLimit: 1000 * MiB, nthreads: 4 } })
+    sim.graph({ x: [], y: [], both: ['x', 'y'], after: ['both'] })
+    sim.finish('x', { nbytes: 600 * MiB })
+    expect(sim.stateOf('both')).toBe('waiting')
+    sim.finish('y', { nbytes: 600 * MiB })
+    expect([sim.stateOf('both'), sim.stateOf('after')]).toEqual(['erred', 'erred'])
+    expect(sim.told('c').filter((message) => message.op === 'task-erred')).toMatchObject([
+      { key: 'both', failure: { origin: 'both', worker: null } },
+      { key: 'after', failure: { origin: 'both', worker: null } },
+    ])
+  })
+
+  it('are measured against the workers that may run the task', () => {
+    const sim = cluster({
+      small: { memoryLimit: 500 * MiB, resources: { GPU: 1 } },
+      large: { memoryLimit: 2000 * MiB },
+    })
+    big(sim, 'x')
+    sim.graph({ named: ['x'] }, { options: { workers: ['small'] } })
+    sim.graph({ gpu: ['x'] }, { options: { resources: { GPU: 1 } } })
+    sim.graph({ loose: ['x'] }, { options: { workers: ['nobody'], allowOtherWorkers: true } })
+    sim.graph({ nowhere: ['x'] }, { options: { workers: ['nobody'] } })
+    expect(codeOf(sim.task('named').failure)).toBe('INPUTS_EXCEED_LIMIT')
+    expect(sim.task('named').failure?.error).toMatchObject({
+      message: expect.stringMatching(/every worker that may run it.*500.00 MiB, of tcp:\/\/small/) as string,
+    })
+    expect(codeOf(sim.task('gpu').failure)).toBe('INPUTS_EXCEED_LIMIT')
+    expect(sim.on('loose')).toBe('large')
+    expect(sim.stateOf('nowhere')).toBe('no-worker')
+  })
+
+  it('wait for the worker that can hold them while it is paused, instead of going to one that cannot', () => {
+    const sim = cluster({ small: { memoryLimit: 500 * MiB }, large: { memoryLimit: 2000 * MiB } })
+    sim.workerSays('small', { op: 'worker-status-change', status: 'paused' })
+    big(sim, 'x')
+    sim.workerSays('small', { op: 'worker-status-change', status: 'running' })
+    sim.workerSays('large', { op: 'worker-status-change', status: 'paused' })
+    sim.graph({ use: ['x'] })
+    expect(sim.stateOf('use')).toBe('no-worker')
+    sim.workerSays('large', { op: 'worker-status-change', status: 'running' })
+    expect(sim.on('use')).toBe('large')
+  })
+
+  it('find the one worker that can hold them among many that cannot', () => {
+    const sim = cluster({ a: { memoryLimit: 0 } })
+    big(sim, 'x')
+    for (let n = 0; n < 40; n++) sim.worker(`s${n}`, { memoryLimit: 500 * MiB })
+    sim.graph({ busy1: [], busy2: [] }, { options: { workers: ['a'] } })
+    sim.graph({ use: ['x'] })
+    expect(sim.on('use')).toBe('a')
   })
 })

@@ -7,6 +7,7 @@
 import { formatBytes } from '../../base/units.ts'
 import type { TaskKey } from '../../base/ids.ts'
 import type { TaskFailureKind } from '../../protocol/tasks.ts'
+import { largestLimitFor, largestWorkerFor, sumOfInputs } from './input-limit.ts'
 import type { TaskFailure, TaskRecord, WorkerRecord } from './records.ts'
 import { troubleOf, type SchedulerState } from './state.ts'
 
@@ -22,7 +23,14 @@ export function afterError(
   kind: TaskFailureKind,
   bytes: Uint8Array,
 ): TaskFailure | null {
-  const failure: TaskFailure = { origin: task.key, worker: worker.info.address, error: { kind: 'encoded', bytes } }
+  noteAttempt(task, worker)
+  const history = historyOf(task)
+  const failure: TaskFailure = {
+    origin: task.key,
+    worker: worker.info.address,
+    error: { kind: 'encoded', bytes },
+    ...(history !== null && { history }),
+  }
   if (task.group.options.idempotent === false) return failure
   switch (kind) {
     case 'user':
@@ -47,12 +55,36 @@ export function afterWorkerDeath(
   blamed: boolean,
 ): TaskFailure | null {
   if (task.group.options.idempotent === false) return lostWithWorker(task, worker)
-  if (!blamed || ++troubleOf(task).crashes <= state.options.allowedFailures) return null
+  if (!blamed) return null
+  noteAttempt(task, worker)
+  const trouble = troubleOf(task)
+  if (++trouble.crashes <= state.options.allowedFailures) return null
   const message =
-    `task ${task.key} was running on ${task.trouble?.crashes} workers or executors when they died; the last was ${worker.info.address}. ` +
-    `See the log of that worker's nanny; raise scheduler.allowed-failures (${state.options.allowedFailures}) if the deaths had another cause.`
-  const fields = { key: task.key, deaths: task.trouble?.crashes, worker: worker.info.address }
+    `task ${task.key} was running on workers or executors each of the ${trouble.crashes} times that one died under it (${trouble.workers.join(', ')}; ` +
+    `${task.attempts} attempts in all). See the log of the nanny of ${worker.info.address}; raise scheduler.allowed-failures (${state.options.allowedFailures}) if the deaths had another cause.`
+  const { workers } = trouble
+  const fields = {
+    key: task.key,
+    deaths: trouble.crashes,
+    attempts: task.attempts,
+    worker: worker.info.address,
+    workers,
+  }
   return raised(task.key, 'WORKER_LOST', message, fields, worker)
+}
+
+/** Of the workers on which a task failed, so many are named. */
+const WORKERS_NAMED_MAX = 10
+
+function noteAttempt(task: TaskRecord, worker: WorkerRecord): void {
+  const { workers } = troubleOf(task)
+  const { address } = worker.info
+  if (workers.length < WORKERS_NAMED_MAX && !workers.includes(address)) workers.push(address)
+}
+
+/** null: this was the first attempt. */
+function historyOf(task: TaskRecord): NonNullable<TaskFailure['history']> | null {
+  return task.attempts > 1 ? { attempts: task.attempts, workers: [...troubleOf(task).workers] } : null
 }
 
 /** A task that must not run twice and has been given to a worker before. */
@@ -62,15 +94,30 @@ export function neverRunsAgain(task: TaskRecord): TaskFailure | null {
   return raised(task.key, 'WORKER_LOST', message, { key: task.key })
 }
 
+/** Inputs named in the error, largest first. */
+const INPUTS_NAMED_MAX = 5
+
 export function failedForInputs(state: SchedulerState, task: TaskRecord): TaskFailure {
-  const inputBytes = task.dependencies.reduce((sum, input) => sum + Math.max(0, input.nbytes), 0)
+  const { key, group, dependencies } = task
+  const inputBytes = sumOfInputs(task)
+  const limit = largestLimitFor(state, group)
+  const largest = largestWorkerFor(state, group)
+  const named = [...dependencies].sort((a, b) => b.nbytes - a.nbytes).slice(0, INPUTS_NAMED_MAX)
+  const list = named.map((input) => `${input.key} ${formatBytes(input.nbytes)}`).join(', ')
+  const more = dependencies.length > named.length ? `, and ${dependencies.length - named.length} more` : ''
+  const restricted = group.labels !== null || group.resources !== null
+  const which = restricted ? 'every worker that may run it' : 'every worker'
   const message =
-    `the inputs of task ${task.key} are ${formatBytes(inputBytes)} together, more than the memory limit of every worker ` +
-    `(at most ${formatBytes(state.largestLimit)}). Split the task, or give a worker a larger memory limit.`
-  return raised(task.key, 'INPUTS_EXCEED_LIMIT', message, {
-    key: task.key,
+    `the ${dependencies.length} inputs of task ${key} are ${formatBytes(inputBytes)} together (${list}${more}), more than the memory limit of ${which} ` +
+    `(the largest is ${formatBytes(limit)}, of ${largest?.info.address}). Combine them in several steps, as a tree, make the parts smaller, ` +
+    `or give a worker more than ${formatBytes(inputBytes)}.`
+  return raised(key, 'INPUTS_EXCEED_LIMIT', message, {
+    key,
     inputBytes,
-    largestLimitBytes: state.largestLimit,
+    inputs: named.map((input) => ({ key: input.key, nbytes: input.nbytes })),
+    inputCount: dependencies.length,
+    largestLimitBytes: limit,
+    largestWorker: largest?.info.address,
   })
 }
 

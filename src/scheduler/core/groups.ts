@@ -51,6 +51,8 @@ export function groupFor(state: SchedulerState, client: ClientRecord, wire: Task
     live: 0,
     pool: [],
     poolVersion: -1,
+    largestLimit: Infinity,
+    limitVersion: -1,
   }
   if (plain) client.lastGroup = group
   return group
@@ -71,6 +73,8 @@ export function scatterGroup(state: SchedulerState, type: string): TaskGroup {
     live: 0,
     pool: [],
     poolVersion: -1,
+    largestLimit: Infinity,
+    limitVersion: -1,
   }
 }
 

@@ -7,8 +7,10 @@
 //     the idlest worker when the best holder has much work ahead. A restricted task is compared among those that may run it.
 // P3. The cost of a choice is bounded by what it looks at (CANDIDATES_MAX), never by the number of workers or tasks.
 
+import { holds, largestLimitFor, sumOfInputs } from './input-limit.ts'
 import { isRootish, slotFor } from './queueing.ts'
-import type { HostRecord, TaskGroup, TaskRecord, WorkerRecord } from './records.ts'
+import type { HostRecord, TaskRecord, WorkerRecord } from './records.ts'
+import { isInPool, poolOf } from './restrictions.ts'
 import type { SchedulerState } from './state.ts'
 import { expectedMs } from './expectation.ts'
 import { hasRoom, missingBytes } from './memory-room.ts'
@@ -26,7 +28,7 @@ export function decide(state: SchedulerState, task: TaskRecord): Decision {
   const { group, trouble } = task
   if (trouble !== null && trouble.heldUntilMs > state.now) return 'no-worker'
   const inputBytes = sumOfInputs(task)
-  if (inputBytes > state.largestLimit) return 'inputs-exceed-limit'
+  if (inputBytes > largestLimitFor(state, group)) return 'inputs-exceed-limit'
   const thief = state.stealing.destinations.size === 0 ? undefined : state.stealing.destinations.get(task)
   if (thief !== undefined && mayTake(state, task, thief)) return thief
   if (isRootish(state, task)) {
@@ -34,8 +36,23 @@ export function decide(state: SchedulerState, task: TaskRecord): Decision {
     if (task.state !== 'queued' && state.queue.size > 0) return 'queued'
     return slotFor(state, task) ?? 'queued'
   }
-  if (group.labels === null && group.resources === null) return chooseFreely(state, task, inputBytes) ?? 'no-worker'
-  return chooseRestricted(state, task, inputBytes) ?? 'no-worker'
+  const free = group.labels === null && group.resources === null
+  const chosen = free ? chooseFreely(state, task, inputBytes) : chooseRestricted(state, task, inputBytes)
+  if (chosen === undefined) return 'no-worker'
+  return holds(chosen, inputBytes) ? chosen : (roomyWorker(state, task, inputBytes) ?? 'no-worker')
+}
+
+/** The best choice cannot hold the inputs: of all that can, the one where it starts earliest. Rare, so it may look at all of them. */
+function roomyWorker(state: SchedulerState, task: TaskRecord, inputBytes: number): WorkerRecord | undefined {
+  const { group } = task
+  let best: WorkerRecord | undefined
+  for (const worker of group.labels === null && group.resources === null ? state.byStart : poolOf(state, group)) {
+    if (!holds(worker, inputBytes)) continue
+    const us = startUs(state, task, worker)
+    if (best === undefined || compare(state, task, inputBytes, worker, us, best, startUs(state, task, best)) < 0)
+      best = worker
+  }
+  return best
 }
 
 function chooseFreely(state: SchedulerState, task: TaskRecord, inputBytes: number): WorkerRecord | undefined {
@@ -105,31 +122,6 @@ function chooseRestricted(state: SchedulerState, task: TaskRecord, inputBytes: n
       best = worker
   }
   return best
-}
-
-/** Running workers that may run tasks of this group: by label and by total supply of resources; remembered until workers change. */
-export function poolOf(state: SchedulerState, group: TaskGroup): readonly WorkerRecord[] {
-  if (group.poolVersion === state.poolVersion) return group.pool
-  const supplied = [...state.byStart].filter((worker) => supplies(worker, group))
-  const named = group.labels === null ? supplied : supplied.filter((worker) => isNamed(worker, group))
-  group.pool = named.length === 0 && group.options.allowOtherWorkers === true ? supplied : named
-  group.poolVersion = state.poolVersion
-  return group.pool
-}
-
-/** Without a walk through the pool; `allowOtherWorkers` has opened it when even its first member is not named. */
-function isInPool(group: TaskGroup, pool: readonly WorkerRecord[], worker: WorkerRecord): boolean {
-  return supplies(worker, group) && (isNamed(worker, group) || !isNamed(pool[0] as WorkerRecord, group))
-}
-
-function isNamed(worker: WorkerRecord, group: TaskGroup): boolean {
-  return group.labels === null || group.labels.some((label) => worker.labels.includes(label))
-}
-
-function supplies(worker: WorkerRecord, group: TaskGroup): boolean {
-  return (
-    group.resources === null || group.resources.every(([name, amount]) => (worker.info.resources[name] ?? 0) >= amount)
-  )
 }
 
 /** Where the task would start earliest among the running workers that hold one of its inputs (and are in the pool). */
@@ -235,18 +227,11 @@ function compare(
  * would be nearly full with it. Of a task with inputs, `countLocalBytes` has been called before.
  */
 function penalty(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, inputBytes: number): number {
-  const limit = worker.info.memoryLimit
   let reasons = 0
-  if (limit > 0 && inputBytes > limit) reasons += 8
+  if (!holds(worker, inputBytes)) reasons += 8
   if (worker.crowded) reasons += 4
   if (task.trouble !== null && task.trouble.avoid === worker.id) reasons += 2
   const here = inputBytes > 0 && worker.stamp === state.placementStamp ? worker.localBytes : 0
-  if (limit > 0 && !hasRoom(state, task, worker, inputBytes - here)) reasons += 1
+  if (worker.info.memoryLimit > 0 && !hasRoom(state, task, worker, inputBytes - here)) reasons += 1
   return reasons
-}
-
-function sumOfInputs(task: TaskRecord): number {
-  let sum = 0
-  for (const input of task.dependencies) sum += input.nbytes
-  return sum
 }

@@ -37,6 +37,8 @@ export interface TaskFailure {
   readonly error:
     | { readonly kind: 'encoded'; readonly bytes: Uint8Array }
     | { readonly kind: 'raised'; readonly code: ErrorCode; readonly message: string; readonly fields: ErrorFields }
+  /** How often it was tried, and where; absent when it failed at its first attempt. */
+  readonly history?: { readonly attempts: number; readonly workers: readonly string[] }
 }
 
 /** Budgets already spent by a task that had bad luck; most tasks never have one. */
@@ -44,6 +46,8 @@ export interface TaskTrouble {
   crashes: number
   outOfMemory: number
   storeFull: number
+  /** Addresses of the workers on which attempts failed; at most `WORKERS_NAMED_MAX`. */
+  workers: string[]
   /** Where the last attempt went wrong: chosen again only when there is no other worker. */
   avoid: WorkerId | null
   /** Not placed before this time (`now` of events); 0 = at once. */
@@ -117,6 +121,9 @@ export interface TaskGroup {
   /** Running workers that may run it, for `poolVersion` of the state; only kept for restricted groups. */
   pool: readonly WorkerRecord[]
   poolVersion: number
+  /** Largest memory limit among all workers that may run it, for `limitVersion` of the pool's version. */
+  largestLimit: number
+  limitVersion: number
 }
 
 export const NO_TASKS: readonly TaskRecord[] = Object.freeze([])

@@ -47,6 +47,8 @@ export interface CoreOptions {
   /** Whether tasks that wait on busy workers move to idle ones, and how often all workers are looked at for that. */
   readonly workStealing: boolean
   readonly workStealingIntervalMs: number
+  /** Transitions that `story` can tell, over all tasks. */
+  readonly storyLength: number
   /** Check all invariants after every step: for tests, linear in the number of tasks. */
   readonly validate: boolean
 }
@@ -68,6 +70,7 @@ export const DEFAULT_CORE_OPTIONS: CoreOptions = {
   workerTtlMs: 300_000,
   workStealing: true,
   workStealingIntervalMs: 1000,
+  storyLength: 65_536,
   validate: false,
 }
 
@@ -206,7 +209,7 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     cause: 'start',
     outbox: new Outbox(),
     todo: { tasks: [], goals: [] },
-    story: new Story(),
+    story: new Story(options.storyLength),
     runCounter: 0,
     graphGeneration: 0,
     servedMs: 0,
@@ -288,7 +291,7 @@ function dropUnusedPrefixes(state: SchedulerState): void {
 }
 
 export function troubleOf(task: TaskRecord): TaskTrouble {
-  task.trouble ??= { crashes: 0, outOfMemory: 0, storeFull: 0, avoid: null, heldUntilMs: 0, reruns: null }
+  task.trouble ??= { crashes: 0, outOfMemory: 0, storeFull: 0, workers: [], avoid: null, heldUntilMs: 0, reruns: null }
   return task.trouble
 }
 

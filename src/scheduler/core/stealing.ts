@@ -11,7 +11,8 @@
 //     victims. Nothing is done or kept per task.
 
 import { expectedMs } from './expectation.ts'
-import { mayTake, poolOf } from './placement.ts'
+import { mayTake } from './placement.ts'
+import { poolOf } from './restrictions.ts'
 import type { TaskRecord, WorkerRecord } from './records.ts'
 import type { SchedulerState } from './state.ts'
 import { beginSteal } from './steals.ts'

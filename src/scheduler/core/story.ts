@@ -7,9 +7,6 @@ import { TASK_STATES, type TaskRecord, type TaskState } from './records.ts'
 
 const STATE_NUMBERS = Object.fromEntries(TASK_STATES.map((state, index) => [state, index])) as Record<TaskState, number>
 
-/** Transitions remembered, over all tasks: some minutes of a busy scheduler, 5 MB. */
-const CAPACITY = 65_536
-
 export class Story {
   readonly #keys: TaskKey[] = []
   readonly #workers: (string | undefined)[] = []
@@ -22,7 +19,7 @@ export class Story {
   /** Transitions recorded so far. */
   total = 0
 
-  constructor(capacity = CAPACITY) {
+  constructor(capacity: number) {
     this.#capacity = capacity
     this.#from = new Uint8Array(capacity)
     this.#to = new Uint8Array(capacity)

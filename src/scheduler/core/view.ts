@@ -7,6 +7,7 @@ import type {
   SchedulerInfo,
   SchedulerRequests,
   WorkerInfo,
+  WorkerPresence,
 } from '../../protocol/scheduler-client.ts'
 import type { Holder } from '../../protocol/tasks.ts'
 import { TASK_STATES, type TaskRecord, type WorkerRecord } from './records.ts'
@@ -23,27 +24,36 @@ export function workerInfo(worker: WorkerRecord): WorkerInfo {
     host: info.host,
     nthreads: info.nthreads,
     memoryLimit: info.memoryLimit,
-    status: worker.status,
-    executors: worker.executors,
+    status: presenceOf(worker),
+    executors: worker.link === 'away' ? [] : worker.executors,
     resources: info.resources,
     localDirectory: info.localDirectory,
     memoryDirectory: info.memoryDirectory,
     restarts: worker.restarts,
     processPeak: worker.processPeak,
     spilledTotal: worker.spilledTotal,
-    memory: worker.memory,
+    memory: worker.link === 'away' ? memoryOfNoProcess(worker) : worker.memory,
     processing: worker.processing.size,
     stored: worker.replicas.size,
   }
 }
 
-/** Workers by address; those that are being waited for are not listed. */
+function presenceOf({ link, status }: WorkerRecord): WorkerPresence {
+  if (link === 'live') return status
+  return link === 'away' ? 'restarting' : 'disconnected'
+}
+
+function memoryOfNoProcess({ memory: { limit, spilled } }: WorkerRecord): MemoryMeasures {
+  return { limit, process: 0, managed: 0, unmanaged: 0, unmanagedRecent: 0, spilled }
+}
+
+/** Workers by address, also those that are waited for. */
 export function schedulerInfo(
   state: SchedulerState,
   process: Pick<SchedulerInfo, 'address' | 'pid' | 'dashboard'>,
 ): SchedulerInfo {
   const workers: Record<string, WorkerInfo> = {}
-  for (const worker of connectedWorkers(state)) workers[worker.info.address] = workerInfo(worker)
+  for (const worker of state.workers.values()) workers[worker.info.address] = workerInfo(worker)
   const tasks: Record<string, number> = Object.fromEntries(TASK_STATES.map((name) => [name, 0]))
   for (const prefix of state.prefixes.values())
     for (const name of TASK_STATES) tasks[name] = (tasks[name] ?? 0) + prefix.counts[name]
@@ -79,14 +89,14 @@ export function hasWhat(
   state: SchedulerState,
   labels: readonly string[] | undefined,
 ): Record<string, readonly TaskKey[]> {
-  return byAddress(state, labels, (worker) => Array.from(worker.replicas.keys(), (task) => task.key))
+  return byAddress(connectedWorkers(state), labels, (worker) => Array.from(worker.replicas.keys(), (task) => task.key))
 }
 
 export function processing(
   state: SchedulerState,
   labels: readonly string[] | undefined,
 ): Record<string, readonly TaskKey[]> {
-  return byAddress(state, labels, (worker) => Array.from(worker.processing, (task) => task.key))
+  return byAddress(state.workers.values(), labels, (worker) => Array.from(worker.processing, (task) => task.key))
 }
 
 export function nbytes(
@@ -136,12 +146,12 @@ function allHolders(task: TaskRecord | undefined): readonly Holder[] {
 }
 
 function byAddress(
-  state: SchedulerState,
+  workers: Iterable<WorkerRecord>,
   labels: readonly string[] | undefined,
   of: (worker: WorkerRecord) => readonly TaskKey[],
 ): Record<string, readonly TaskKey[]> {
   const found: Record<string, readonly TaskKey[]> = {}
-  for (const worker of connectedWorkers(state)) {
+  for (const worker of workers) {
     if (labels === undefined || labels.some((label) => worker.labels.includes(label)))
       found[worker.info.address] = of(worker)
   }

@@ -307,24 +307,3 @@ describe('registration', () => {
     expect(sim.sent('b')).toMatchObject([{ inputs: [{ holders: [{ id: 'a', address: 'tcp://elsewhere' }] }] }])
   })
 })
-
-describe('silence', () => {
-  it('longer than worker-ttl: a nanny restarts the worker, one without is removed', () => {
-    const sim = cluster({ a: {}, b: {} }, { workerTtlMs: 20_000 })
-    sim.nanny('a')
-    sim.advance(16_000)
-    sim.beat('a', {})
-    sim.beat('b', {})
-    sim.advance(19_000)
-    expect(sim.state.workers.size).toBe(2)
-    sim.take()
-    sim.advance(10_000)
-    expect(sim.state.workers.size).toBe(0)
-    const effects = sim.take().filter((effect) => effect.kind === 'SendToNanny' || effect.kind === 'CloseConnection')
-    expect(effects.map((effect) => effect.kind).toSorted()).toEqual([
-      'CloseConnection',
-      'CloseConnection',
-      'SendToNanny',
-    ])
-  })
-})

@@ -1,11 +1,12 @@
 // What is only noticed by looking: workers that fell silent, tasks that no worker may run, a cluster that nobody uses.
 
 import { failedForWorkers } from '../failures.ts'
+import { setLink } from '../losing.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import type { SchedulerState } from '../state.ts'
 import { transition } from '../transitions/table.ts'
 import { heartbeatMs } from './worker-registration.ts'
-import { removeWorker } from './worker-loss.ts'
+import { awaitWorker, removeWorker } from './worker-loss.ts'
 
 /** Often when a timeout of the user's choice depends on it, seldom for silent workers. */
 const SHORT_TICK_MS = 250
@@ -48,17 +49,13 @@ function dropSilent(state: SchedulerState, worker: WorkerRecord): void {
     reason: `no heartbeat for ${silentMs} ms`,
   })
   if (!state.nannies.has(worker.id)) return removeWorker(state, worker, `no heartbeat for ${silentMs} ms`)
-  state.outbox.log(
-    'warning',
-    `worker ${worker.info.address} has sent no heartbeat for ${silentMs} ms; its nanny restarts it`,
-    { worker: worker.id },
-  )
-  state.outbox.push({
-    kind: 'SendToNanny',
+  const reason = `no heartbeat for ${silentMs} ms (scheduler.worker-ttl)`
+  state.outbox.log('warning', `worker ${worker.info.address} is killed by its nanny and started again: ${reason}`, {
     worker: worker.id,
-    message: { op: 'restart-worker', generation: state.generation },
   })
-  removeWorker(state, worker, 'it is being restarted with empty directories')
+  state.outbox.push({ kind: 'SendToNanny', worker: worker.id, message: { op: 'kill-worker', reason } })
+  setLink(state, worker, 'lost')
+  awaitWorker(state, worker)
 }
 
 function failUnrunnable(state: SchedulerState, timeoutMs: number): void {

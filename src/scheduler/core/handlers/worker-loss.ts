@@ -156,7 +156,8 @@ function workerGone(state: SchedulerState, message: Extract<NannyToScheduler, { 
   removeWorker(state, worker, message.reason)
 }
 
-function awaitWorker(state: SchedulerState, worker: WorkerRecord): void {
+/** Until its nanny has spoken, it is back, or the grace is over. */
+export function awaitWorker(state: SchedulerState, worker: WorkerRecord): void {
   const graceMs = state.nannies.has(worker.id) ? state.options.workerGraceMs : state.options.connectionGraceMs
   state.outbox.setTimer({ kind: 'worker-grace', worker: worker.id }, graceMs)
 }
