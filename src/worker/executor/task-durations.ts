@@ -4,7 +4,7 @@ import { RecentSamples, Samples } from './recent-samples.ts'
 
 const SAMPLES = 16
 /** Above it a second run in the pipe gains nothing and can only wait. */
-const PIPELINED_BELOW_MS = 5
+const PIPELINED_BELOW_MS = 20
 /** Work that one executor should have at hand: some round trips through the pipe. */
 const TARGET_MS = 2
 const MAX_DEPTH = 16
