@@ -26,6 +26,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   'scheduler/core': 4,
   'worker/core': 4,
   'client/core': 4,
+  http: 5,
   rpc: 5,
   runner: 5,
   diagnostics: 5,

@@ -147,6 +147,7 @@ function registration(n: number): RegisterWorker {
     nthreads: 1,
     memoryLimit: 0,
     resources: {},
+    dashboard: null,
     localDirectory: '/local',
     memoryDirectory: '/memory',
     nodeVersion: process.version,

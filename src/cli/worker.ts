@@ -22,6 +22,7 @@ export interface WorkerCliOptions extends SecurityOptions {
   readonly host?: string
   readonly workerPort: number
   readonly schedulerFile?: string
+  readonly dashboardAddress: string
 }
 
 export function addWorkerCommand(program: Command): void {
@@ -48,6 +49,11 @@ export function addWorkerCommand(program: Command): void {
     )
     .option('--host <host>', 'interface to listen on (default: the one that reaches the scheduler)')
     .option('--worker-port <port>', 'port to listen on, 0 for any', portNumber('--worker-port'), 0)
+    .option(
+      '--dashboard-address <address>',
+      'serve HTTP (health, metrics, JSON) at HOST:PORT, :PORT for loopback, 0 for any port, or none',
+      ':0',
+    )
     .option('--scheduler-file <file>', 'read the address from here, waiting until it appears')
   addPreloadOption(command)
   addSecurityOptions(command).action(async (address: string | undefined, options: WorkerCliOptions) => {

@@ -1,6 +1,8 @@
 // What stands behind a LocalCluster, wherever it runs: in this process (in-process-cluster.ts), or in the helper process
 // (nanny-cluster.ts there, helper-process.ts here).
 
+import type { HttpAddress } from '../http/index.ts'
+
 /** One worker of a local cluster, as last heard of. */
 export interface ClusterWorker {
   readonly id: string
@@ -16,6 +18,8 @@ export interface ClusterScheduler {
   readonly address: string
   /** Of the process it runs in. */
   readonly pid: number
+  /** Where it serves HTTP; null: nowhere. */
+  readonly dashboardLink: string | null
 }
 
 export interface ClusterBackend {
@@ -38,6 +42,8 @@ export interface ClusterPlan {
   readonly memoryLimit: number
   readonly host: string
   readonly schedulerPort: number
+  /** Where the scheduler serves HTTP; null: neither it nor the workers do. */
+  readonly http: HttpAddress | null
   readonly token: string
   readonly localBase?: string
   readonly memoryBase?: string

@@ -32,7 +32,8 @@ export class InProcessCluster implements ClusterBackend {
     this.#plan = plan
     this.#config = loadConfig({ overrides: plan.config, env: {}, files: [] })
     const credentials = { token: null, tls: null, insecurePlaintext: false }
-    this.#scheduler = new Scheduler({ host: '', port: 0, scheme: 'inproc', credentials, config: this.#config })
+    const { http } = plan
+    this.#scheduler = new Scheduler({ host: '', port: 0, scheme: 'inproc', credentials, config: this.#config, http })
   }
 
   get workers(): readonly ClusterWorker[] {
@@ -58,7 +59,8 @@ export class InProcessCluster implements ClusterBackend {
       await this.close('the cluster could not be started')
       throw error
     }
-    return { id: this.#scheduler.id, address: this.#scheduler.address, pid: process.pid }
+    const { id, address, dashboardLink } = this.#scheduler
+    return { id, address, pid: process.pid, dashboardLink }
   }
 
   async scale(n: number): Promise<void> {
@@ -80,7 +82,7 @@ export class InProcessCluster implements ClusterBackend {
   }
 
   async #createMember(): Promise<Member> {
-    const { nthreads, memoryLimit, config, localBase, memoryBase } = this.#plan
+    const { nthreads, memoryLimit, config, http, localBase, memoryBase } = this.#plan
     const id = workerId(`worker-${randomBytes(6).toString('hex')}`)
     const name = String(this.#workersMade++)
     const directories = await claimDirectories({
@@ -103,6 +105,7 @@ export class InProcessCluster implements ClusterBackend {
       memoryDirectory: directories.memory,
       host: '',
       port: 0,
+      http: http === null ? null : { host: http.host, port: 0 },
       resources: this.#config.get('worker.resources'),
       nannyPid: null,
       restarts: 0,

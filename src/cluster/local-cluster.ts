@@ -66,9 +66,9 @@ export class LocalCluster {
     return this.#backend?.workers ?? []
   }
 
-  /** This version has no dashboard. */
+  /** Where the scheduler serves HTTP; null: nowhere, or before the start. */
   get dashboardLink(): string | null {
-    return null
+    return this.#scheduler?.dashboardLink ?? null
   }
 
   /** Resolves with the reason when the cluster has ended, by `close()` or by itself. */

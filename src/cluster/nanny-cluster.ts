@@ -38,6 +38,7 @@ export class NannyCluster implements ClusterBackend {
       scheme: 'tcp',
       credentials: this.#credentials,
       config: this.#config,
+      http: plan.http,
     })
   }
 
@@ -65,7 +66,8 @@ export class NannyCluster implements ClusterBackend {
       await this.close('the cluster could not be started', { force: true })
       throw error
     }
-    return { id: this.#scheduler.id, address: this.#scheduler.address, pid: process.pid }
+    const { id, address, dashboardLink } = this.#scheduler
+    return { id, address, pid: process.pid, dashboardLink }
   }
 
   scale(n: number): Promise<void> {
@@ -106,7 +108,7 @@ export class NannyCluster implements ClusterBackend {
   }
 
   #createNanny(): Nanny {
-    const { nthreads, memoryLimit, host, token, env, config, localBase, memoryBase } = this.#plan
+    const { nthreads, memoryLimit, host, http, token, env, config, localBase, memoryBase } = this.#plan
     const nanny = new Nanny(
       {
         schedulerAddress: this.#scheduler.address,
@@ -118,6 +120,7 @@ export class NannyCluster implements ClusterBackend {
         memoryLimit,
         host,
         port: 0,
+        http: http === null ? null : { host: http.host, port: 0 },
         resources: this.#config.get('worker.resources'),
         executor: 'process',
         deathTimeoutMs: this.#config.get('worker.death-timeout'),

@@ -75,8 +75,16 @@ describe('options of LocalCluster', () => {
     expect(refusal({ env: { A: {} } })).toMatch(/env.A/)
     expect(refusal({ config: { 'worker.memory.taget': 1 } })).toMatch(/did you mean "worker.memory.target"/)
     expect(refusal({ silenceLogs: 'loud' })).toMatch(/accepted are true, false, trace/)
-    expect(refusal({ dashboardAddress: ':8787' })).toMatch(/no dashboard/)
+    expect(refusal({ dashboardAddress: 'here' })).toMatch(/"here" is no address for HTTP/)
+    expect(refusal({ dashboardAddress: 8787 })).toMatch(/dashboardAddress is 8787: it takes HOST:PORT/)
     expect(refusal({ host: '' })).toMatch(/host is "": it takes a text/)
+  })
+
+  it('serve HTTP at a known port, but not in process', () => {
+    expect(resolveOptions({}).plan.http).toEqual({ host: '127.0.0.1', port: 8787 })
+    expect(resolveOptions({ dashboardAddress: ':0' }).plan.http).toEqual({ host: '127.0.0.1', port: 0 })
+    expect(resolveOptions({ dashboardAddress: null }).plan.http).toBeNull()
+    expect(resolveOptions({ inProcess: true }).plan.http).toBeNull()
   })
 
   it('leave the address to the start', () => {

@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os'
 import { nearestName } from '../base/nearest-name.ts'
 import { createToken } from '../comm/token.ts'
 import { type LogLevel, loadConfig, LOG_LEVELS, resolveMemoryLimit } from '../config/index.ts'
+import { DEFAULT_HTTP_ADDRESS, type HttpAddress, parseHttpAddress } from '../http/address.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { ClusterPlan } from './backend.ts'
 
@@ -21,8 +22,11 @@ export interface LocalClusterOptions {
   readonly memoryDirectory?: string
   /** Default 0: any free one. */
   readonly schedulerPort?: number
-  /** This version has no dashboard: only `null` is accepted. */
-  readonly dashboardAddress?: null
+  /**
+   * Where the scheduler serves HTTP (health, metrics, JSON); the workers do at ports of their own. `null`: nobody does.
+   * Default "127.0.0.1:8787", or the next free port; with `inProcess` nowhere.
+   */
+  readonly dashboardAddress?: string | null
   /** Interface that scheduler and workers listen on. Default 127.0.0.1; beyond loopback every byte is encrypted. */
   readonly host?: string
   /** Everything in this process, tasks included: for unit tests and debugging. Nothing is killed or restarted. */
@@ -73,19 +77,13 @@ export function resolveOptions(options: LocalClusterOptions): ClusterSettings {
   })
   const localBase = text('localDirectory', options.localDirectory) ?? config.get('worker.local-directory')
   const memoryBase = text('memoryDirectory', options.memoryDirectory) ?? config.get('worker.memory-directory')
-  if (options.dashboardAddress !== undefined && options.dashboardAddress !== null) {
-    throw invalid(
-      'dashboardAddress',
-      options.dashboardAddress,
-      'this version has no dashboard; leave it out, or give null',
-    )
-  }
   const plan: ClusterPlan = {
     nWorkers,
     nthreads,
     memoryLimit: limit.bytes,
     host: text('host', options.host) ?? '127.0.0.1',
     schedulerPort: wholeNumber('schedulerPort', options.schedulerPort ?? 0, 0, 65_535),
+    http: httpAddress(options.dashboardAddress, inProcess),
     token: createToken(),
     env: variables(options.env ?? {}),
     config: config.overrides(),
@@ -93,6 +91,13 @@ export function resolveOptions(options: LocalClusterOptions): ClusterSettings {
     ...(memoryBase === null ? {} : { memoryBase }),
   }
   return { plan, inProcess, warnings: limit.warning === null ? [] : [limit.warning] }
+}
+
+function httpAddress(value: unknown, inProcess: boolean): HttpAddress | null {
+  if (value === null || (value === undefined && inProcess)) return null
+  if (value === undefined) return parseHttpAddress(DEFAULT_HTTP_ADDRESS)
+  if (typeof value === 'string') return parseHttpAddress(value)
+  throw invalid('dashboardAddress', value, 'it takes HOST:PORT, or null')
 }
 
 function refuseUnknown(options: LocalClusterOptions): void {

@@ -120,6 +120,7 @@ function nannyFor(plan: string, overrides: Partial<NannyOptions> = {}): Nanny {
     memoryLimit: 2 ** 30,
     host: '',
     port: 0,
+    http: null,
     resources: {},
     executor: 'process',
     deathTimeoutMs: null,

@@ -90,6 +90,8 @@ export interface WorkerStartOptions {
   /** Interface to listen on, and port (0 = any). */
   readonly host: string
   readonly port: number
+  /** Where to serve HTTP; null: nowhere. */
+  readonly http: { readonly host: string; readonly port: number } | null
   readonly resources: Readonly<Record<string, number>>
   readonly nannyPid: number | null
   readonly restarts: number

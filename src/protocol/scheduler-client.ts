@@ -121,6 +121,8 @@ export interface WorkerInfo {
   readonly status: WorkerPresence
   readonly executors: readonly ExecutorInfo[]
   readonly resources: Readonly<Record<string, number>>
+  /** Where the worker serves HTTP; null: nowhere. */
+  readonly dashboard: string | null
   readonly localDirectory: string
   readonly memoryDirectory: string
   /** How often the nanny had to start this worker again. */

@@ -139,6 +139,8 @@ export interface RegisterWorker {
   /** Bytes; 0 = no limit. */
   readonly memoryLimit: number
   readonly resources: Readonly<Record<string, number>>
+  /** Where the worker serves HTTP; null: nowhere. */
+  readonly dashboard: string | null
   readonly localDirectory: string
   readonly memoryDirectory: string
   readonly nodeVersion: string

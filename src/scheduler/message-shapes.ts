@@ -128,6 +128,7 @@ export const WORKER_QUESTIONS: QuestionShapes<SchedulerWorkerRequests> = {
     nthreads: (value) => isCount(value) && value !== 0,
     memoryLimit: isCount,
     resources: isMapOf(isNumber),
+    dashboard: isOrNull(isString),
     localDirectory: isString,
     memoryDirectory: isString,
     nodeVersion: isString,

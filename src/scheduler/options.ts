@@ -2,6 +2,7 @@
 
 import type { Credentials } from '../comm/index.ts'
 import type { Config } from '../config/index.ts'
+import type { HttpAddress } from '../http/index.ts'
 import type { CoreOptions } from './core/state.ts'
 
 export interface SchedulerOptions {
@@ -13,6 +14,8 @@ export interface SchedulerOptions {
   readonly scheme?: 'tcp' | 'tls' | 'inproc'
   readonly credentials: Credentials
   readonly config: Config
+  /** Where HTTP is served; null or left out: nowhere. */
+  readonly http?: HttpAddress | null
 }
 
 export function coreOptions(config: Config): CoreOptions {

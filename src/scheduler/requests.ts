@@ -22,7 +22,7 @@ export interface RequestHost {
   readonly state: SchedulerState
   readonly peers: Peers
   readonly answers: PendingAnswers
-  readonly address: string
+  readonly info: SchedulerRequests['identity'][1]
   dispatch(event: Untimed<SchedulerEvent>): void
   closeSoon(reason: string): void
 }
@@ -69,7 +69,7 @@ const HANDLERS: Handlers = {
     if (peer.id !== null) host.dispatch({ kind: 'ClientBeat', client: peer.id, connection: number, heard })
     return { generation: host.state.generation }
   },
-  identity: ({ state, address }) => view.schedulerInfo(state, { address, pid: process.pid, dashboard: null }),
+  identity: ({ info }) => info,
   'who-has': ({ state }, { keys }) => ({ keys: view.whoHas(state, keys) }),
   locate: ({ state }, { keys }) => ({ found: view.locate(state, keys) }),
   'has-what': ({ state }, { workers }) => ({ workers: view.hasWhat(state, workers) }),

@@ -111,6 +111,7 @@ function registration(scheduler: Scheduler, id: string, more: Partial<RegisterWo
     nthreads: 1,
     memoryLimit: 1000,
     resources: {},
+    dashboard: null,
     localDirectory: '/l',
     memoryDirectory: '/m',
     nodeVersion: 'v20',

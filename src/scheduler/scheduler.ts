@@ -15,6 +15,10 @@ import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import { Connection } from '../rpc/index.ts'
 import type { SchedulerEvent } from './core/events.ts'
+import { HttpServer } from '../http/index.ts'
+import type { SchedulerInfo } from '../protocol/scheduler-client.ts'
+import { schedulerRoutes } from './http-routes.ts'
+import { schedulerInfo } from './core/view.ts'
 import { createState, type SchedulerState } from './core/state.ts'
 import { recover, step } from './core/step.ts'
 import { CLIENT_SHAPES, NANNY_QUESTIONS, NANNY_SHAPES, WORKER_QUESTIONS, WORKER_SHAPES } from './message-shapes.ts'
@@ -43,6 +47,7 @@ export class Scheduler implements RequestHost {
   readonly #events: { readonly event: Untimed<SchedulerEvent>; readonly from: number | null }[] = []
   readonly #closed = deferred<string>()
   #listener: Listener | null = null
+  #http: HttpServer | null = null
   #busy = false
   #closing: Promise<void> | null = null
 
@@ -67,6 +72,16 @@ export class Scheduler implements RequestHost {
     return this.#listener.address
   }
 
+  /** What everybody may know of it. */
+  get info(): SchedulerInfo {
+    return schedulerInfo(this.state, { address: this.address, pid: process.pid, dashboard: this.dashboardLink })
+  }
+
+  /** Where HTTP is served; null: nowhere. */
+  get dashboardLink(): string | null {
+    return this.#http?.link ?? null
+  }
+
   /** Resolves with the reason when it has closed. */
   get closed(): Promise<string> {
     return this.#closed.promise
@@ -82,8 +97,20 @@ export class Scheduler implements RequestHost {
       clusterId: this.id,
       onComm: (comm, peer) => this.#onComm(comm, peer),
     })
+    await this.#serveHttp()
     this.dispatch({ kind: 'Started' })
     log.info('listening at {address}', { address: this.address })
+  }
+
+  async #serveHttp(): Promise<void> {
+    const { http = null } = this.#options
+    if (http === null) return
+    try {
+      this.#http = await HttpServer.listen({ ...http, routes: schedulerRoutes(this.state, () => this.info) })
+    } catch (error) {
+      await this.#listener?.close()
+      throw error
+    }
   }
 
   /** Tells clients, closes workers and nannies, then the connections. Never rejects; takes at most some seconds. */
@@ -245,7 +272,7 @@ export class Scheduler implements RequestHost {
       else peer.connection.send({ op: 'close', reason })
       if (peer.role === 'client') void peer.connection.close()
     }
-    await this.#listener?.close()
+    await Promise.all([this.#listener?.close(), this.#http?.close()])
     await Promise.race([ended, sleep(CLOSE_MS, undefined, { ref: false })])
     for (const peer of this.peers.all) peer.connection.abort(new PlimsollError('COMM_CLOSED', reason))
     this.#timers.clearAll()

@@ -20,6 +20,7 @@ function start(options: Partial<WorkerStartOptions>): WorkerStartOptions {
     memoryDirectory: null,
     host: '127.0.0.1',
     port: 0,
+    http: null,
     resources: {},
     nannyPid: null,
     restarts: 0,

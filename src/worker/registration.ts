@@ -9,6 +9,7 @@ import { statusOf, type WorkerState } from './core/state.ts'
 export function registration(
   start: WorkerStartOptions,
   address: string,
+  dashboard: string | null,
   held: StoreIdentity | null,
   state: WorkerState,
 ): RegisterWorker {
@@ -24,6 +25,7 @@ export function registration(
     nthreads,
     memoryLimit,
     resources,
+    dashboard,
     localDirectory,
     memoryDirectory: start.memoryDirectory ?? localDirectory,
     nodeVersion: process.version,

@@ -182,6 +182,7 @@ async function startWorker(script: Script, name: string, overrides: Partial<Work
     memoryDirectory: null,
     host: '127.0.0.1',
     port: 0,
+    http: null,
     resources: {},
     nannyPid: null,
     restarts: 0,

@@ -13,6 +13,7 @@ import type { TaskKey } from '../base/ids.ts'
 import { Prng } from '../base/prng.ts'
 import { connect, formatAddress, isLoopback, type Listener, listen, parseAddress } from '../comm/index.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import type { HttpServer } from '../http/index.ts'
 import { ProcessMemoryReader } from '../native/process-memory.ts'
 import type { WorkerStartOptions } from '../protocol/nanny.ts'
 import type { StoryEntry, WorkerStatus } from '../protocol/scheduler-client.ts'
@@ -75,6 +76,7 @@ export class Worker {
   #stopTellingPeaks = (): void => {}
   #pool: ExecutorPool | null = null
   #listener: Listener | null = null
+  #http: HttpServer | null = null
   #link: SchedulerLink | null = null
   #memory: MemoryManager | null = null
   #identity: StoreIdentity = { clusterId: '', generation: 0 }
@@ -179,8 +181,9 @@ export class Worker {
     this.#listener = await this.#listen()
     this.#pool = this.#createPool()
     this.#driver.start(this.#createState(this.#listener.address))
-    this.#memory = this.#createMemory()
-    await this.#pool.start()
+    const memory = this.#createMemory()
+    this.#memory = memory
+    await Promise.all([this.#pool.start(), this.#serveHttp(memory)])
     if (adopted.length > 0) this.#driver.dispatch({ kind: 'ValuesAdopted', values: adopted })
     this.#memory.start()
     this.#keepTellingPeaks()
@@ -188,6 +191,22 @@ export class Worker {
     this.#link = link
     await link.start()
     this.#throwIfClosing()
+  }
+
+  async #serveHttp(memory: MemoryManager): Promise<void> {
+    const { http } = this.#settings.start
+    if (http === null) return
+    const { HttpServer, workerRoutes } = await import('./http-routes.ts')
+    this.#http = await HttpServer.listen({
+      ...http,
+      routes: workerRoutes({
+        address: this.address,
+        memory: () => memory.measures(),
+        totals: () => this.#store.totals,
+        running: () => this.#state?.running ?? 0,
+        status: () => this.status,
+      }),
+    })
   }
 
   #throwIfClosing(): void {
@@ -337,7 +356,8 @@ export class Worker {
         clock: systemClock,
       },
       {
-        registration: () => registration(start, this.address, this.#store.identity, this.#state as WorkerState),
+        registration: () =>
+          registration(start, this.address, this.#http?.link ?? null, this.#store.identity, this.#state as WorkerState),
         onRegistered: (answer) => this.#onRegistered(answer),
         onMessages: (messages) => this.#driver.dispatch({ kind: 'MessagesReceived', messages }),
         heartbeat: () => heartbeat(this.#heartbeatParts()),
@@ -444,6 +464,7 @@ export class Worker {
     this.#peers.abortAll()
     await this.#closeStep('the scheduler link', this.#link?.close())
     await this.#closeStep('the listener', this.#listener?.close())
+    await this.#closeStep('HTTP', this.#http?.close())
     await this.#closeStep('the peer server', this.#server.close())
     await this.#closeStep('the connections to peers', this.#connections.close())
     await this.#closeStep('the executors', this.#pool?.close())

@@ -379,6 +379,7 @@ export class FakeCluster {
       status: 'running',
       executors: [],
       resources: {},
+      dashboard: null,
       localDirectory: '',
       memoryDirectory: '',
       restarts: 0,

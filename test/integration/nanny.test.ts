@@ -60,6 +60,7 @@ function startNanny(): ChildProcess {
     memoryLimit: 2 ** 29,
     host: '',
     port: 0,
+    http: null,
     resources: {},
     executor: 'process',
     deathTimeoutMs: null,

@@ -117,6 +117,7 @@ async function startWorker(overrides: Partial<WorkerStartOptions> = {}): Promise
     memoryDirectory: memory,
     host: '127.0.0.1',
     port: 0,
+    http: null,
     resources: {},
     nannyPid: process.pid,
     restarts: 0,

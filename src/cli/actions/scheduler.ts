@@ -1,6 +1,7 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { defaultTokenFile, isLoopback, parseAddress } from '../../comm/index.ts'
+import { parseHttpAddress } from '../../http/address.ts'
 import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import { Scheduler } from '../../scheduler/index.ts'
 import type { SchedulerCliOptions } from '../scheduler.ts'
@@ -18,12 +19,13 @@ export async function runScheduler(command: Command, options: SchedulerCliOption
     port: options.port,
     scheme: credentials.tls === null ? 'tcp' : 'tls',
     credentials,
+    http: parseHttpAddress(options.dashboardAddress),
     config: idleTimeoutMs === undefined ? config : config.with({ 'scheduler.idle-timeout': idleTimeoutMs }),
   })
   const signals = new EndSignals()
   await listen(scheduler, options)
   if (options.schedulerFile !== undefined) await writeSchedulerFile(options.schedulerFile, scheduler)
-  process.stderr.write(`${welcome(scheduler.address, options)}\n`)
+  process.stderr.write(`${welcome(scheduler, options)}\n`)
   const cause = await Promise.race([signals.first, scheduler.closed.then(() => 'idle')])
   await Promise.race([scheduler.close(`the scheduler was ended (${cause})`), signals.second])
   if (options.schedulerFile !== undefined) await removeSchedulerFile(options.schedulerFile, scheduler)
@@ -45,8 +47,9 @@ async function listen(scheduler: Scheduler, { host, port }: SchedulerCliOptions)
   }
 }
 
-function welcome(address: string, options: SchedulerCliOptions): string {
+function welcome({ address, dashboardLink }: Scheduler, options: SchedulerCliOptions): string {
   const lines = [`Scheduler at ${address}`, `Start workers with: plimsoll worker ${address}`]
+  if (dashboardLink !== null) lines.push(`Metrics at ${dashboardLink}/metrics`)
   if (!isLoopback(parseAddress(address).host) && options.tlsCaFile === undefined && !process.env['PLIMSOLL_TOKEN'])
     lines.push(
       `Other machines need the token: ${options.tokenFile ?? (process.env['PLIMSOLL_TOKEN_FILE'] || defaultTokenFile())}`,

@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { workerId } from '../../base/ids.ts'
 import { formatBytes } from '../../base/units.ts'
 import { type Config, resolveMemoryLimit } from '../../config/index.ts'
+import { parseHttpAddress } from '../../http/address.ts'
 import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import { Nanny, type NannyOptions } from '../../nanny/index.ts'
 import { claimDirectories } from '../../store/directories.ts'
@@ -126,6 +127,7 @@ async function sharedOptions(
     memoryLimit: limit.bytes,
     host: options.host ?? '',
     port: options.workerPort,
+    http: parseHttpAddress(options.dashboardAddress),
     resources,
     executor: 'process',
     deathTimeoutMs,

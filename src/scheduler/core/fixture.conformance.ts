@@ -163,6 +163,7 @@ export class CoreFixture {
       nthreads: setup.nthreads ?? 1,
       memoryLimit: setup.memoryLimit ?? 0,
       resources: setup.resources ?? {},
+      dashboard: null,
       localDirectory: '/local',
       memoryDirectory: '/memory',
       nodeVersion: 'v20',

@@ -13,6 +13,24 @@ import type { Holder } from '../../protocol/tasks.ts'
 import { TASK_STATES, type TaskRecord, type WorkerRecord } from './records.ts'
 import { fetchableHolders, type SchedulerState } from './state.ts'
 
+export interface TaskInfo {
+  readonly key: TaskKey
+  readonly state: TaskRecord['state']
+  /** Of the function: the unit of statistics. */
+  readonly name: string
+  /** Bytes; 0 before the first result. */
+  readonly nbytes: number
+  readonly type: string
+  /** Addresses of the workers that hold the value. */
+  readonly workers: readonly string[]
+  readonly processingOn: string | null
+  /** Runs that were started or may have been. */
+  readonly attempts: number
+  /** Clients with futures of it. */
+  readonly clients: number
+  readonly dependencies: readonly TaskKey[]
+}
+
 export function workerInfo(worker: WorkerRecord): WorkerInfo {
   const { info } = worker
   return {
@@ -27,6 +45,7 @@ export function workerInfo(worker: WorkerRecord): WorkerInfo {
     status: presenceOf(worker),
     executors: worker.link === 'away' ? [] : worker.executors,
     resources: info.resources,
+    dashboard: info.dashboard,
     localDirectory: info.localDirectory,
     memoryDirectory: info.memoryDirectory,
     restarts: worker.restarts,
@@ -133,6 +152,24 @@ export function memory(state: SchedulerState): SchedulerRequests['memory'][1] {
     for (const name of Object.keys(cluster) as (keyof MemoryMeasures)[]) cluster[name] += measures[name]
   }
   return { cluster, workers }
+}
+
+/** One task as it is now; null when it is not known. */
+export function taskInfo(state: SchedulerState, key: TaskKey): TaskInfo | null {
+  const task = state.tasks.get(key)
+  if (task === undefined) return null
+  return {
+    key,
+    state: task.state,
+    name: task.group.prefix.name,
+    nbytes: Math.max(0, task.nbytes),
+    type: task.type,
+    workers: allHolders(task).map((holder) => holder.address),
+    processingOn: task.processingOn?.info.address ?? null,
+    attempts: task.attempts,
+    clients: task.wantedBy.length,
+    dependencies: task.dependencies.map((input) => input.key),
+  }
 }
 
 function connectedWorkers(state: SchedulerState): WorkerRecord[] {
