@@ -10,7 +10,7 @@
 import { holds, largestLimitFor, sumOfInputs } from './input-limit.ts'
 import { isRootish, slotFor } from './queueing.ts'
 import type { HostRecord, TaskRecord, WorkerRecord } from './records.ts'
-import { isInPool, poolOf } from './restrictions.ts'
+import { isInPool, isNamed, poolOf, supplies } from './restrictions.ts'
 import type { SchedulerState } from './state.ts'
 import { expectedMs } from './expectation.ts'
 import { hasRoom, missingBytes } from './memory-room.ts'
