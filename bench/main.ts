@@ -52,6 +52,14 @@ const program = new Command('npm run bench --')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse()
 
+// What runs is in groups of its own, which a terminal does not reach: it ends, and its directories go, with this process.
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => process.exit(code))
+}
+
 const options = program.opts<Options>()
 process.exitCode = options.profile === undefined ? await compare(options) : await takeProfile(options)
 

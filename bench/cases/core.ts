@@ -3,7 +3,7 @@
 import { fileURLToPath } from 'node:url'
 import type { BenchCase, Figure, Figures, Grid, SampleRequest } from '../case.ts'
 import type { Shape } from '../core/workload.ts'
-import { runToEnd } from '../sample.ts'
+import { runToEnd } from '../run-to-end.ts'
 
 const SHAPES: readonly Shape[] = ['map', 'tree']
 const WORKERS = [10, 100, 1000, 10_000]
@@ -76,7 +76,9 @@ async function measurePoint(shape: Shape, workers: number, tasks: number): Promi
   const flags = ['--expose-gc', `--max-old-space-size=${HEAP_MIB}`, '--import', import.meta.resolve('tsx')]
   const program = fileURLToPath(new URL('../core/point.ts', import.meta.url))
   const point = JSON.stringify([shape, workers, tasks])
-  const { code, stdout, stderr } = await runToEnd(process.execPath, [...flags, program, point], POINT_TIMEOUT_MS)
+  const { code, stdout, stderr } = await runToEnd(process.execPath, [...flags, program, point], {
+    timeoutMs: POINT_TIMEOUT_MS,
+  })
   if (code !== 0) throw new Error(`${point}: ${stderr.trim().split('\n').at(-1) ?? ''}`)
   return JSON.parse(stdout) as Record<Measure, number>
 }

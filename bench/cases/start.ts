@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { BenchCase, Figures } from '../case.ts'
-import { runToEnd } from '../sample.ts'
+import { runToEnd } from '../run-to-end.ts'
 
 const TIMEOUT_MS = 30_000
 /** Whole processes are short and their times scatter: the fastest of a few. */
@@ -39,7 +39,7 @@ export const start: BenchCase = {
 }
 
 async function node(args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await runToEnd(process.execPath, args, TIMEOUT_MS)
+  const { code, stdout, stderr } = await runToEnd(process.execPath, args, { timeoutMs: TIMEOUT_MS })
   if (code !== 0) throw new Error(`${args.join(' ')}: ${stderr.trim().split('\n').at(-1) ?? ''}`)
   return stdout
 }

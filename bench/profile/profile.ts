@@ -1,13 +1,13 @@
 // `npm run bench -- --profile a`: where the microseconds of a trivial task go. Two runs: one undisturbed, for the processor
 // time of each process; one with the profiler of every process on, which says in which part it went.
 
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { SampleRequest } from '../case.ts'
 import { formatRows, type Style } from '../render.ts'
-import { runToEnd } from '../sample.ts'
+import { runToEnd } from '../run-to-end.ts'
+import { withScratch } from '../scratch.ts'
 import { type Role, ROLES } from './members.ts'
 import { countSamples } from './parts.ts'
 
@@ -34,11 +34,10 @@ export interface ProfileOptions {
 }
 
 /** @throws Error when the program failed. */
-export async function profile(options: ProfileOptions): Promise<ProfileReport> {
-  const scratch = mkdtempSync(join(tmpdir(), 'plimsoll-bench-'))
-  const folder = options.folder ?? join(scratch, 'profiles')
-  mkdirSync(folder, { recursive: true })
-  try {
+export function profile(options: ProfileOptions): Promise<ProfileReport> {
+  return withScratch(async (scratch) => {
+    const folder = options.folder ?? join(scratch, 'profiles')
+    mkdirSync(folder, { recursive: true })
     const request: SampleRequest = {
       case: 'a',
       system: 'plimsoll',
@@ -51,9 +50,7 @@ export async function profile(options: ProfileOptions): Promise<ProfileReport> {
     options.say('bench: the same with CPU profiles')
     await run(request, { PLIMSOLL_BENCH_NODE: launcher(scratch), PLIMSOLL_BENCH_PROFILES: folder })
     return { used, parts: readParts(folder, used) }
-  } finally {
-    rmSync(scratch, { recursive: true, force: true })
-  }
+  })
 }
 
 /** Runs `node` with the hook: processes of a cluster start others by the path of their own executable. */
@@ -69,7 +66,7 @@ async function run(request: SampleRequest, env: Readonly<Record<string, string>>
   const program = fileURLToPath(new URL('./program.ts', import.meta.url))
   const args = ['--import', import.meta.resolve('tsx'), program, JSON.stringify(request)]
   const command = env['PLIMSOLL_BENCH_NODE'] ?? process.execPath
-  const { code, stdout, stderr } = await runToEnd(command, args, TIMEOUT_MS, env)
+  const { code, stdout, stderr } = await runToEnd(command, args, { timeoutMs: TIMEOUT_MS, ownGroup: true, env })
   if (code !== 0) throw new Error(`the profiled program failed: ${stderr.trim().split('\n').at(-1) ?? ''}`)
   return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Record<string, number>
 }
