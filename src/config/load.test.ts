@@ -204,6 +204,15 @@ describe('values', () => {
     expect(refusal({ overrides: { 'worker.resources': { GPU: 'two' } } })).toMatch(/accepted: names with numbers/)
   })
 
+  it.each([0, -1, null, 'most', true, Number.NaN])('5.3-4 refuse %s as a saturation', (value) => {
+    const key = 'scheduler.worker-saturation'
+    expect(refusal({ overrides: { [key]: value } })).toMatch(/worker-saturation.*accepted: a number above 0, or inf/)
+  })
+
+  it.each([1.1, 0.5, 3, Number.POSITIVE_INFINITY])('5.3-4 accept %s as a saturation', (value) => {
+    expect(load({ overrides: { 'scheduler.worker-saturation': value } }).get('scheduler.worker-saturation')).toBe(value)
+  })
+
   it.each([0, -0.5, 1.01, null, 'half', true, Number.NaN])('refuse %s as a fraction', (value) => {
     expect(refusal({ overrides: { 'worker.memory.target': value } })).toMatch(
       /worker.memory.target is .* above 0 and up to 1/,

@@ -66,7 +66,7 @@ describe('a task', () => {
     expect(sim.sent('b').at(-1)).toMatchObject({ op: 'attach-values', runs: [{ key: 'y' }] })
   })
 
-  it('gets its inputs named with run, size and holders, and its function only once', () => {
+  it('5.2-11 gets its inputs named with run, size and holders, and its function only once', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] })
     sim.finish('x', { nbytes: 50 })
