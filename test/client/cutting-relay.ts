@@ -11,16 +11,17 @@ const NO_CREDENTIALS: Credentials = { token: null, tls: null, insecurePlaintext:
 
 export interface RelayPlan {
   readonly seed: number
-  /** Connections that live for ever from the start: the others are cut after 1 to `messagesMax` messages. */
+  /** Connections are cut after 1 to so many messages. */
   readonly messagesMax: number
   /** Cuts in all; connections made after that are left alone. */
   readonly cuts: number
-  /** Roles whose connections are cut; default: all. */
-  readonly roles?: readonly string[]
+  /** So many connections are left alone first; default 0. */
+  readonly from?: number
 }
 
 export class CuttingRelay {
   cuts = 0
+  #joined = 0
   readonly #prng: Prng
   readonly #plan: RelayPlan
   readonly #target: { readonly address: string; readonly id: string }
@@ -72,7 +73,7 @@ export class CuttingRelay {
       return null
     })
     if (far === null) return
-    const doomed = this.cuts < this.#plan.cuts && (this.#plan.roles?.includes(role) ?? true)
+    const doomed = this.cuts < this.#plan.cuts && ++this.#joined > (this.#plan.from ?? 0)
     let left = doomed ? 1 + this.#prng.int(this.#plan.messagesMax) : Infinity
     let over = false
     const cut = (): void => {

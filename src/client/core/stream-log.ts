@@ -114,6 +114,7 @@ function messageBytes(message: ClientToScheduler): number {
     }
     case 'client-desires-keys':
     case 'client-releases-keys':
+    case 'client-awaits-values':
     case 'cancel-keys':
     case 'fire-and-forget':
       return MESSAGE_BYTES + ITEM_BYTES * message.keys.length
