@@ -1,58 +1,19 @@
-import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { hasOpenssl, makeAuthority } from './authority.conformance.ts'
 import type { Credentials, TlsFiles } from './comm.ts'
 import { describeComm } from './comm.conformance.ts'
 import { connect, listen } from './connect.ts'
 
-const hasOpenssl = spawnSync('openssl', ['version']).status === 0
 const directory = mkdtempSync(join(tmpdir(), 'plimsoll-tls-'))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
-
-/** An authority of its own with one certificate. */
-function makeAuthority(name: string): TlsFiles {
-  const file = (what: string): string => join(directory, `${name}-${what}.pem`)
-  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { stdio: 'ignore' })
-  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  openssl(
-    'req',
-    '-x509',
-    ...newKey,
-    '-keyout',
-    file('ca-key'),
-    '-out',
-    file('ca'),
-    '-subj',
-    `/CN=${name} authority`,
-    '-days',
-    '2',
-  )
-  openssl('req', ...newKey, '-keyout', file('key'), '-out', file('request'), '-subj', `/CN=${name} member`)
-  openssl(
-    'x509',
-    '-req',
-    '-in',
-    file('request'),
-    '-CA',
-    file('ca'),
-    '-CAkey',
-    file('ca-key'),
-    '-set_serial',
-    '7',
-    '-out',
-    file('cert'),
-    '-days',
-    '2',
-  )
-  return { caFile: file('ca'), certFile: file('cert'), keyFile: file('key') }
-}
 
 const withFiles = (tls: TlsFiles | null): Credentials => ({ token: null, tls, insecurePlaintext: false })
 
 if (hasOpenssl) {
-  const ours = withFiles(makeAuthority('ours'))
+  const ours = withFiles(makeAuthority(directory, 'ours'))
   describeComm('tls', () => ({ address: 'tls://127.0.0.1:0', credentials: ours }))
 
   describe('a tls:// listener', () => {
@@ -66,7 +27,7 @@ if (hasOpenssl) {
 
     it('refuses a certificate of another authority, on both sides', async () => {
       const listener = await listen('tls://127.0.0.1:0', options)
-      const theirs = makeAuthority('theirs')
+      const theirs = makeAuthority(directory, 'theirs')
       const mixed = { ...theirs, caFile: ours.tls?.caFile ?? '' }
       for (const tls of [theirs, mixed]) {
         const attempt = connect(listener.address, {
