@@ -125,7 +125,7 @@ async function work({ scheduler, relay, client }: Cut, seed: number): Promise<vo
     cut()
     await pause()
   }
-  const scattered = await client.scatter({ id: 's', dice: 0.5 })
+  const scattered = client.scatter({ id: 's', dice: 0.5 })
   const joins = leaves.map((each, n) =>
     client.submit(join2, `join-${n}`, each, n % 2 === 0 ? scattered : (leaves[n - 1] as Future<Leaf>)),
   )

@@ -138,7 +138,7 @@ describe.skipIf(!hasOpenssl)('real processes behind a bad network (needs openssl
       appendFileSync(file, 'x')
       throw new TypeError(`meant to fail: ${id}`)
     }
-    const scattered = await client.scatter({ dice: 0.5, bytes: new Uint8Array(2 * MIB) })
+    const scattered = client.scatter({ dice: 0.5, bytes: new Uint8Array(2 * MIB) })
     const produced: Future<Produced>[] = []
     const added: Future<Named>[] = []
     const failed: Future<never>[] = []
