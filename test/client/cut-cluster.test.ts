@@ -66,6 +66,7 @@ async function startWorker(schedulerAddress: string, folder: string, name: strin
     processPeak: 0,
     spilledTotal: 0,
     executor: 'inline',
+    http: null,
     deathTimeoutMs: null,
     config: CONFIG,
   })

@@ -78,6 +78,7 @@ function nannyProgram(name: string): string {
     port: 0,
     resources: {},
     executor: 'process',
+    http: null,
     deathTimeoutMs: null,
     config: { 'scheduler.validate': true, 'logging.level': 'error' },
     localBase: join(folder, 'local'),
