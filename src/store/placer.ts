@@ -7,7 +7,7 @@
 
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { formatBytes } from '../base/units.ts'
-import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { isErrorCode, PlimsollError } from '../errors/plimsoll-error.ts'
 import type { StoreContext } from './context.ts'
 import type { FileTier } from './file-tier.ts'
 import { type AvoidTier, type Placement, type PlacementView, decidePlacement } from './placement.ts'
@@ -64,6 +64,21 @@ export class Placer {
     this.#waiting.push({ nbytes, avoid, granted, doubted: false })
     this.#context.changed()
     return granted.promise
+  }
+
+  /**
+   * Room in memory for a file of another worker that gets a second name here: it is counted like any other, but is there
+   * already. So its arrival waits for room, and goes on without (null) where none is to be had.
+   */
+  async requestLink(nbytes: number): Promise<Place | null> {
+    const { memoryUsed, target } = this.#spiller.view()
+    if (this.#waiting.length === 0 && memoryUsed + nbytes <= target) return this.#grant(nbytes, 'memory')
+    try {
+      return await this.request(nbytes, 'disk')
+    } catch (error) {
+      if (isErrorCode(error, 'STORE_FULL')) return null
+      throw error
+    }
   }
 
   /** The free space known of is too old to decide on. */

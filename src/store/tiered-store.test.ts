@@ -334,6 +334,29 @@ describe('TieredStore: hand-over by hard link', () => {
     expect(borrower.store.get(key('x'))).toMatchObject({ borrowed: false, tier: 'disk' })
   })
 
+  it('waits for room in memory before it links, but not for room that nobody makes', async () => {
+    const fs = new SimFs({ '/shm': 500 * MiB, '/disk': 500 * MiB })
+    const owner = await openStore({ localDirectory: '/disk/a', memoryDirectory: '/shm/a' }, fs)
+    const borrower = await openStore({ localDirectory: '/disk/b', memoryDirectory: '/shm/b', target: 20 * MiB }, fs)
+    for (const name of ['x', 'y']) await store1(owner, name, 8 * MiB)
+    const path = (name: string): string => {
+      const source = owner.store.pin(key(name))?.source
+      return source?.via === 'file' ? source.path : ''
+    }
+    for (const name of ['own1', 'own2']) await store1(borrower, name, 8 * MiB)
+    await borrower.store.link(path('x'), 8 * MiB, entryOf('x'))
+    // One of its own was spilled first.
+    expect(borrower.store.totals).toMatchObject({ memory: 16 * MiB, disk: 8 * MiB, reserved: 0 })
+    for (const name of ['own1', 'own2', 'x']) borrower.store.pin(key(name))
+    const last = [...borrower.store.values()].filter(({ tier }) => tier === 'memory')
+    expect(last.map((value) => value.key)).toContain('x')
+    // All of memory is in use: nothing would ever leave.
+    await borrower.store.link(path('y'), 8 * MiB, entryOf('y'))
+    expect(borrower.store.totals).toMatchObject({ memory: 24 * MiB, reserved: 0 })
+    await borrower.store.settled()
+    expect((await borrower.store.recount()).differences).toEqual([])
+  })
+
   it('reports what keeps it from linking, and links nothing that is not what was announced', async () => {
     const fs = new SimFs({ '/shm': 500 * MiB, '/disk': 500 * MiB, '/other': 500 * MiB })
     const { store } = await openStore({}, fs)

@@ -219,29 +219,39 @@ export class TieredStore {
   }
 
   /**
-   * Takes over another worker's blob on this host by a second name for its file (S7).
+   * Takes over another worker's blob on this host by a second name for its file (S7); one in memory waits for room (S8).
    * @throws the system's error when it cannot be linked (EXDEV, EPERM, EMLINK, ENOENT, ...: fetch it as bytes instead);
-   *   BLOB_CORRUPT when the file is not the blob that was announced.
+   *   BLOB_CORRUPT when the file is not the blob that was announced; STORE_CLOSED, TASK_CANCELLED.
    */
-  async link(path: string, nbytes: number, entry: BlobEntry): Promise<StoredValue> {
+  async link(path: string, nbytes: number, entry: BlobEntry, kept: 'memory' | 'disk' = 'memory'): Promise<StoredValue> {
     if (this.#state !== 'open') throw closedError()
     return this.#arriving(entry.key, async (arrival) => {
-      const { tier, own } = await this.#linkIntoTier(path, entry.key)
-      let mtimeNs: string
+      const place = kept === 'memory' ? await this.#placer.requestLink(nbytes) : null
       try {
-        const stat = await this.#context.fs.stat(own)
-        if (stat.size !== nbytes) throw corruptError(entry, `its file has ${stat.size} bytes instead of ${nbytes}`)
-        await this.#checkHeader(own, nbytes, entry)
-        mtimeNs = stat.mtimeNs
-      } catch (error) {
-        await tier.unlinkQuietly(own)
-        throw error
+        arrival.check()
+        return await this.#linked(path, nbytes, entry, arrival)
+      } finally {
+        if (place !== null && this.#placer.take(place) !== undefined) this.#placer.unreserve(place)
       }
-      const record = new BlobRecord({ ...entry, fetched: true }, nbytes, this.#context.clock.now())
-      record.borrowed = true
-      record.stored = tier.add(own, nbytes, mtimeNs)
-      return this.#enter(record, arrival)
     })
+  }
+
+  async #linked(path: string, nbytes: number, entry: BlobEntry, arrival: Arrival): Promise<StoredValue> {
+    const { tier, own } = await this.#linkIntoTier(path, entry.key)
+    let mtimeNs: string
+    try {
+      const stat = await this.#context.fs.stat(own)
+      if (stat.size !== nbytes) throw corruptError(entry, `its file has ${stat.size} bytes instead of ${nbytes}`)
+      await this.#checkHeader(own, nbytes, entry)
+      mtimeNs = stat.mtimeNs
+    } catch (error) {
+      await tier.unlinkQuietly(own)
+      throw error
+    }
+    const record = new BlobRecord({ ...entry, fetched: true }, nbytes, this.#context.clock.now())
+    record.borrowed = true
+    record.stored = tier.add(own, nbytes, mtimeNs)
+    return this.#enter(record, arrival)
   }
 
   get(key: TaskKey): StoredValue | undefined {

@@ -128,6 +128,9 @@ export class PeerClient {
 
 const noResult = (): void => {}
 
+/** Failures to link that say nothing about linking. */
+const OURS = ['BLOB_CORRUPT', 'TASK_CANCELLED', 'STORE_CLOSED'] as const
+
 /** What became of the orders of one transfer. */
 class Transfer {
   readonly #parts: PeerClientParts
@@ -263,9 +266,9 @@ class Transfer {
     const { key, runId } = order
     try {
       const entry = { key, runId, type: file.type ?? '', fetched: true }
-      this.#received(order, await this.#parts.store.link(file.path, file.nbytes, entry))
+      this.#received(order, await this.#parts.store.link(file.path, file.nbytes, entry, file.tier))
     } catch (error) {
-      if (isErrorCode(error, 'BLOB_CORRUPT') || isErrorCode(error, 'TASK_CANCELLED')) this.#failed(order, error)
+      if (OURS.some((code) => isErrorCode(error, code))) this.#failed(order, error)
       else this.linkFailure = toError(error).message
     }
   }
