@@ -192,8 +192,14 @@ export class Fetcher {
     for (const job of jobs) {
       if (!this.#live(job)) continue
       const entry = found.get(job.state.key)
-      if (entry === undefined || entry.holders.length === 0) {
+      if (entry === undefined) {
         this.#vanished(job)
+        continue
+      }
+      if (entry.holders.length === 0) {
+        // It exists, and whoever holds it is away: that worker comes back, or the scheduler says what follows.
+        this.#noteFailure(job, null, null)
+        this.#retryLater(job)
         continue
       }
       const holder = chooseHolder(entry.holders, job.failedHolders, assigned)

@@ -218,7 +218,7 @@ export interface SchedulerRequests {
   heartbeat: [{ readonly heard: number }, { readonly generation: number }]
   identity: [Record<string, never>, SchedulerInfo]
   'who-has': [{ readonly keys?: readonly TaskKey[] }, { readonly keys: Readonly<Record<string, readonly Holder[]>> }]
-  /** For a gather: where each key is now, with run id and size; keys not in memory are absent. */
+  /** For a gather: where each key is now, with run id and size; keys not in memory are absent. No holders: those it has are away. */
   locate: [
     { readonly keys: readonly TaskKey[] },
     {

@@ -146,6 +146,8 @@ export class FakeCluster {
   generation = 3
   nodeVersion = process.version
   located = 0
+  /** Keys in memory whose holders cannot be reached at present. */
+  readonly away = new Set<string>()
   #listener!: Listener
   #lastRun = 0
   #nextWorker = 0
@@ -277,6 +279,7 @@ export class FakeCluster {
     const [first] = holders
     if (first === undefined) return []
     const value = first.stored.get(key) as Stored
+    if (this.away.has(key)) return [{ key, runId: value.runId, nbytes: value.blob.length, holders: [] }]
     return [
       {
         key,

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Client } from '../../src/client/client.ts'
 import { range } from '../../src/client/range.ts'
+import { wait } from '../../src/client/wait.ts'
 import { PlimsollError } from '../../src/errors/plimsoll-error.ts'
 import { FakeCluster, type FakeWorker } from './fake-cluster.ts'
 
@@ -176,6 +177,20 @@ describe('gather', () => {
       code: 'CONNECT_FAILED',
       message: expect.stringContaining('ports reachable') as string,
     })
+  })
+
+  it('waits patiently for a worker that is away', async () => {
+    const future = client.submit(() => 'x'.repeat(20_000))
+    await wait([future])
+    cluster.away.add(future.key)
+    const asked = cluster.located
+    const result = future.result()
+    await expect.poll(() => cluster.located).toBeGreaterThan(asked + 2)
+    // Neither computed again nor asked for in every turn.
+    expect(cluster.sent('client-desires-keys')).toEqual([])
+    cluster.away.clear()
+    expect((await result).length).toBe(20_000)
+    expect(cluster.located - asked).toBeLessThan(50)
   })
 
   it('asks the scheduler again about a key that is nowhere to be found', async () => {

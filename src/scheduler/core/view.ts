@@ -98,8 +98,7 @@ export function locate(state: SchedulerState, keys: readonly TaskKey[]): Schedul
   for (const key of keys) {
     const task = state.tasks.get(key)
     if (task?.state !== 'memory') continue
-    const holders = fetchableHolders(task)
-    if (holders.length > 0) found.push({ key, runId: task.acceptedRunId as RunId, nbytes: task.nbytes, holders })
+    found.push({ key, runId: task.acceptedRunId as RunId, nbytes: task.nbytes, holders: fetchableHolders(task) })
   }
   return found
 }
