@@ -61,6 +61,8 @@ interface Registered {
 
 const BACKOFF_MS_FIRST = 50
 const BACKOFF_MS_MAX = 1000
+/** A connection that is made again is waited for this long at first: what hangs is tried anew before the grace is over. */
+const TRY_MS_FIRST = 2500
 const REQUEST_TIMEOUT_MS = 30_000
 /** For a goodbye in good order. */
 const CLOSE_MS = 1000
@@ -147,7 +149,7 @@ export class SchedulerLink {
         throw new PlimsollError('CONNECT_FAILED', text, { address, deathTimeoutMs })
       }
       try {
-        return await this.#connectAndRegister(Math.min(leftMs, connectTimeoutMs))
+        return await this.#connectAndRegister(Math.min(leftMs, connectTimeoutMs, TRY_MS_FIRST * 2 ** attempt))
       } catch (error) {
         if (signal.aborted) return null
         if (isRefusal(error)) throw error

@@ -135,6 +135,17 @@ describe('lost on the way to a worker', () => {
     expect(core.workerRecord('a').status).toBe('running')
   })
 
+  it('close: a worker that was retired is not taken back, its next process is', () => {
+    const core = cluster({ a: {}, b: {} })
+    core.request((request) => ({ kind: 'RetireRequested', request, workers: ['a'], closeWorkers: true }))
+    expect(core.sent('a').at(-1)).toEqual({ op: 'close', reason: 'retired' })
+    expect(core.worker('a')).toMatchObject({
+      kind: 'Refuse',
+      message: expect.stringContaining('was retired') as string,
+    })
+    expect(core.worker('a', { incarnation: 2 })).toMatchObject({ kind: 'Answer' })
+  })
+
   it('wipe: another generation’s values and runs are all named', () => {
     const core = assigned('x', 'y')
     core.finish('x')

@@ -197,6 +197,8 @@ export interface SchedulerState {
   readonly requests: Map<RequestNumber, PendingRequest>
   /** Workers told to restart that have not registered since. */
   readonly restarting: Set<WorkerId>
+  /** Worker processes told to close, by incarnation: the order may have been lost. The newest RETIRED_MAX. */
+  readonly retired: Map<WorkerId, number>
 }
 
 export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTIONS): SchedulerState {
@@ -248,6 +250,7 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     clients: new Map(),
     requests: new Map(),
     restarting: new Set(),
+    retired: new Map(),
   }
 }
 

@@ -10,6 +10,7 @@ import { removeWorker } from './worker-loss.ts'
 type PendingRetirement = Extract<PendingRequest, { readonly kind: 'retire' }>
 
 const TICK_MS = 100
+const RETIRED_MAX = 1000
 /** A copy that has not arrived after this time is asked for again, perhaps elsewhere. */
 const COPY_AGAIN_MS = 10_000
 
@@ -69,6 +70,9 @@ function advance(state: SchedulerState, worker: WorkerRecord, pending: PendingRe
   pending.retired.push(worker.info.address)
   if (!pending.closeWorkers) return
   state.outbox.toWorker(worker, { op: 'close', reason: 'retired' })
+  state.retired.set(worker.id, worker.info.incarnation)
+  const [oldest] = state.retired.keys()
+  if (state.retired.size > RETIRED_MAX && oldest !== undefined) state.retired.delete(oldest)
   removeWorker(state, worker, 'retired')
 }
 

@@ -76,6 +76,9 @@ function findObjection(
   if (known !== undefined && registration.incarnation < known.info.incarnation) {
     return `worker ${registration.workerId} is registered with a newer process (incarnation ${known.info.incarnation})`
   }
+  if (state.retired.get(registration.workerId) === registration.incarnation) {
+    return `worker ${registration.workerId} was retired: it is to close`
+  }
   for (const other of state.workers.values()) {
     if (other.id === registration.workerId || other.link !== 'live') continue
     if (other.info.address === registration.address)
