@@ -129,7 +129,7 @@ export class NannyCluster implements ClusterBackend {
         ...(localBase === undefined ? {} : { localBase }),
         ...(memoryBase === undefined ? {} : { memoryBase }),
       },
-      { onChange: this.#onChange },
+      { onChange: this.#onChange, prefork: true },
     )
     void nanny.closed.then(() => {
       this.#nannies.splice(this.#nannies.indexOf(nanny), 1)

@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { runId } from '../base/ids.ts'
+import { type Deferred, deferred } from '../base/deferred.ts'
 import { createToken, listen, type Listener } from '../comm/index.ts'
-import { isErrorCode } from '../errors/plimsoll-error.ts'
+import { isErrorCode, PlimsollError } from '../errors/plimsoll-error.ts'
 import { StatusPage } from '../native/status-page.ts'
 import {
   type NannyRequests,
@@ -25,6 +26,7 @@ const FAKE_WORKER = `
 import { spawn } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 const plan = process.env.WORKER_PLAN ?? ''
+appendFileSync(process.env.WORKER_LOG + '.boots', process.pid + '\\n')
 process.on('SIGTERM', () => { if (!plan.includes('stubborn')) process.exit(0) })
 process.on('disconnect', () => process.exit(0))
 process.on('message', (message) => {
@@ -62,6 +64,8 @@ class FakeScheduler {
   readonly told: NannyToScheduler[] = []
   readonly registered: NannyRequests['register-nanny'][0][] = []
   connection: Connection<NannyToScheduler, SchedulerToNanny, NannyRequests> | null = null
+  /** Nobody is registered before it resolves. */
+  ready: Promise<void> = Promise.resolve()
   #listener: Listener | null = null
 
   get address(): string {
@@ -76,7 +80,8 @@ class FakeScheduler {
       clusterId: 'c1',
       onComm: (comm) => {
         const connection: Connection<NannyToScheduler, SchedulerToNanny, NannyRequests> = new Connection(comm)
-        connection.handle('register-nanny', (question) => {
+        connection.handle('register-nanny', async (question) => {
+          await this.ready
           this.registered.push(question)
           this.connection = connection
           return { schedulerId: 'c1' }
@@ -109,7 +114,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-function nannyFor(plan: string, overrides: Partial<NannyOptions> = {}): Nanny {
+function nannyFor(plan: string, overrides: Partial<NannyOptions> = {}, prefork = false): Nanny {
   const options: NannyOptions = {
     schedulerAddress: scheduler.address,
     token: scheduler.token,
@@ -130,7 +135,7 @@ function nannyFor(plan: string, overrides: Partial<NannyOptions> = {}): Nanny {
     env: { WORKER_PLAN: plan, WORKER_LOG: join(folder, 'starts') },
     ...overrides,
   }
-  const nanny = new Nanny(options, { workerMain: join(folder, 'worker.mjs') })
+  const nanny = new Nanny(options, { workerMain: join(folder, 'worker.mjs'), prefork })
   nannies.push(nanny)
   return nanny
 }
@@ -142,6 +147,12 @@ function starts(): Start[] {
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as Start)
+}
+
+/** Pids of all processes that ran the worker's entry, asked to start or not. */
+function boots(): number[] {
+  const path = join(folder, 'starts.boots')
+  return existsSync(path) ? readFileSync(path, 'utf8').trimEnd().split('\n').map(Number) : []
 }
 
 const lastStart = (): Start => starts().at(-1) as Start
@@ -199,6 +210,51 @@ describe('a nanny', () => {
       { op: 'worker-gone', reason: 'enough' },
     ])
     await nanny.close()
+  })
+
+  it('can have the first process ready before it is registered', async () => {
+    const registered: Deferred<void> = deferred()
+    scheduler.ready = registered.promise
+    const nanny = nannyFor('', {}, true)
+    const started = nanny.start()
+    await until('the process', () => boots().length === 1)
+    expect(starts()).toEqual([])
+    registered.resolve()
+    await started
+    expect(boots()).toEqual([lastStart().pid])
+    expect(nanny.workerPid).toBe(lastStart().pid)
+    process.kill(lastStart().pid, 'SIGKILL')
+    await restarted(nanny, 1)
+    expect(boots()).toHaveLength(2)
+  })
+
+  it('takes another process when the one that was ready has died, and counts no restart', async () => {
+    const registered: Deferred<void> = deferred()
+    scheduler.ready = registered.promise
+    const nanny = nannyFor('', {}, true)
+    const started = nanny.start()
+    await until('the process', () => boots().length === 1)
+    const [pid] = boots() as [number]
+    process.kill(pid, 'SIGKILL')
+    await until('its end', () => !isRunning(pid))
+    registered.resolve()
+    await started
+    expect(boots()).toEqual([pid, lastStart().pid])
+    expect(lastStart().options).toMatchObject({ incarnation: 1, restarts: 0 })
+    expect(exits()).toEqual([])
+  })
+
+  it('ends the process that was ready when its scheduler refuses it', async () => {
+    const registered: Deferred<void> = deferred()
+    scheduler.ready = registered.promise
+    const nanny = nannyFor('', {}, true)
+    const refused = expect(nanny.start()).rejects.toMatchObject({ code: 'AUTH_FAILED' })
+    await until('the process', () => boots().length === 1)
+    registered.reject(new PlimsollError('AUTH_FAILED', 'not you'))
+    await refused
+    await until('its end', () => boots().every((pid) => !isRunning(pid)))
+    expect(nanny.workerPid).toBeNull()
+    expect(starts()).toEqual([])
   })
 
   it('starts a killed worker again: same id, next incarnation, same directories, peaks carried over', async () => {

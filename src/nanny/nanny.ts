@@ -59,6 +59,8 @@ export interface NannyHooks {
   onChange?(): void
   /** What is run as the worker process; default: the worker's own entry. */
   readonly workerMain?: string
+  /** The scheduler is there, so the worker will be wanted: its process starts while the nanny registers. */
+  readonly prefork?: boolean
 }
 
 type EventBody<E> = E extends NannyEvent ? Omit<E, 'now'> : never
@@ -81,6 +83,8 @@ export class Nanny {
   #draining = false
   #directories: ClaimedDirectories | null = null
   #child: WorkerChild | null = null
+  /** The first process, before the worker is asked for: it waits for its options. */
+  #preforked: WorkerChild | null = null
   #localHost = '127.0.0.1'
   #groups: readonly number[] = []
   #peaks = { processPeak: 0, spilledTotal: 0 }
@@ -151,7 +155,8 @@ export class Nanny {
    * @throws PlimsollError WORKER_START_FAILED with the reason, or what kept the nanny from its scheduler.
    */
   async start(): Promise<void> {
-    await this.#claim()
+    if (this.#hooks.prefork === true && this.#state.phase.kind === 'idle') this.#preforked = this.#createChild()
+    await this.#claimOrEnd()
     this.#put({ kind: 'StartAsked' })
     this.#link.start()
     this.#guard.start()
@@ -186,6 +191,15 @@ export class Nanny {
         this.#put({ kind: 'MemoryExceeded', privateBytes, terminateBytes })
       },
     })
+  }
+
+  async #claimOrEnd(): Promise<void> {
+    try {
+      await this.#claim()
+    } catch (error) {
+      this.#preforked?.signal('SIGKILL')
+      throw error
+    }
   }
 
   async #claim(): Promise<void> {
@@ -250,19 +264,31 @@ export class Nanny {
   #spawn(incarnation: number, restarts: number): void {
     if (restarts > 0)
       this.#log.warn('worker {name} is started again (restart {restarts})', { name: this.name, restarts })
+    this.#child = this.#preforked ?? this.#createChild()
+    this.#groups = []
+    this.#child.send({ op: 'start', options: this.#startOptions(incarnation, restarts) })
+  }
+
+  #createChild(): WorkerChild {
     const { env } = this.#options
     const variables = workerEnvironment(this.#config, env === undefined ? {} : { env })
     const child = new WorkerChild(this.#hooks.workerMain ?? WORKER_MAIN, variables, {
       onMessage: (message) => {
-        if (child === this.#child) this.#onWorkerMessage(message)
+        if (child !== this.#child) return
+        this.#preforked = null
+        this.#onWorkerMessage(message)
       },
       onExit: (exit) => {
-        if (child === this.#child) this.#onExit(exit)
+        const wasPreforked = child === this.#preforked
+        if (wasPreforked) this.#preforked = null
+        if (child !== this.#child) return
+        // It may have died before it was anybody's worker, noticed only now: another one is to show what is wrong.
+        const { phase, incarnation, restarts } = this.#state
+        if (wasPreforked && phase.kind === 'starting') this.#spawn(incarnation, restarts)
+        else this.#onExit(exit)
       },
     })
-    this.#child = child
-    this.#groups = []
-    child.send({ op: 'start', options: this.#startOptions(incarnation, restarts) })
+    return child
   }
 
   #onExit(exit: WorkerExit): void {
@@ -383,6 +409,7 @@ export class Nanny {
 
   async #finish(reason: string, failed: boolean): Promise<void> {
     this.#failed = failed
+    this.#preforked?.signal('SIGKILL')
     this.#guard.stop()
     // Before the first start whoever waits for it is told.
     if (failed && this.#started.settled)

@@ -13,8 +13,9 @@ const DIST = resolve('dist')
 const run = promisify(execFile)
 
 /** Files of dist and packages that are loaded with `entry`, found by following static imports. */
-function loadedWith(entry: string): { files: string[]; packages: string[] } {
+function loadedWith(entry: string): { files: string[]; packages: string[]; builtins: string[] } {
   const files = new Set<string>()
+  const builtins = new Set<string>()
   const packages = new Set<string>()
   const follow = (path: string): void => {
     if (files.has(path)) return
@@ -23,11 +24,11 @@ function loadedWith(entry: string): { files: string[]; packages: string[] } {
     for (const match of text.matchAll(/^(?:import|export)\b(?:[^'"]*\bfrom)? ?"([^"]+)";$/gm)) {
       const specifier = match[1] as string
       if (specifier.startsWith('.')) follow(relative(DIST, resolve(DIST, dirname(path), specifier)))
-      else if (!specifier.startsWith('node:')) packages.add(specifier)
+      else (specifier.startsWith('node:') ? builtins : packages).add(specifier)
     }
   }
   follow(entry)
-  return { files: [...files].toSorted(), packages: [...packages].toSorted() }
+  return { files: [...files].toSorted(), packages: [...packages].toSorted(), builtins: [...builtins].toSorted() }
 }
 
 const chunks = (names: readonly string[]): string[] =>
@@ -43,6 +44,12 @@ describe('no package is loaded', () => {
     const { files, packages } = loadedWith(entry)
     expect({ files: files.filter((file) => file !== entry), packages }).toEqual({ files: chunks(names), packages: [] })
   })
+})
+
+it('an executor loads no module of Node that takes long and that it does not need', () => {
+  const { builtins } = loadedWith('executor/main.js')
+  expect(builtins).toContain('node:net')
+  for (const name of ['node:crypto', 'node:tls', 'node:child_process']) expect(builtins).not.toContain(name)
 })
 
 it('the command line parses its arguments before it loads anything that they do not need', () => {
