@@ -1,13 +1,19 @@
 import { Client, type LocalClusterOptions } from 'plimsoll'
 import type { SampleRequest } from './case.ts'
 
-/** Two workers with one thread each, as every case has them; closed when `use` is done. */
+/** Two workers with one thread each and no dashboard, as every case has them; closed when `use` is done. */
 export async function withCluster<T>(
   request: SampleRequest,
   use: (client: Client) => Promise<T>,
   options: LocalClusterOptions = {},
 ): Promise<T> {
-  const client = await Client.local({ nWorkers: 2, nthreads: 1, localDirectory: request.scratch, ...options })
+  const client = await Client.local({
+    nWorkers: 2,
+    nthreads: 1,
+    dashboardAddress: null,
+    localDirectory: request.scratch,
+    ...options,
+  })
   try {
     return await use(client)
   } finally {

@@ -4,7 +4,7 @@
 const importedAt = performance.now()
 const { Client } = await import('plimsoll')
 const startedAt = performance.now()
-const client = await Client.local({ nWorkers: 2, nthreads: 1, localDirectory: process.argv[2] })
+const client = await Client.local({ nWorkers: 2, nthreads: 1, dashboardAddress: null, localDirectory: process.argv[2] })
 const result = await client.submit((x) => x + 1, 1).result()
 const doneAt = performance.now()
 await client.close()
