@@ -54,6 +54,8 @@ const PEER_CONNECT_MS = 2000
 const PEAKS_EVERY_MS = 1000
 /** One queue of a pipelined executor holds at most this much of a worker's shutdown. */
 const CLOSE_STEP_MS = 10_000
+/** So many failures in a row of one executor are more than bad luck. */
+const START_FAILURES_ERROR = 3
 
 const TASK_LOGS = { stdout: partLogger('task', 'stdout'), stderr: partLogger('task', 'stderr') }
 
@@ -281,9 +283,15 @@ export class Worker {
         this.#link?.beat()
       },
       onLog: ({ key, stream, text }) => TASK_LOGS[stream].info('{text}', { text, key }),
-      onStartFailing: (reason) => this.#log.error('executors cannot be started: {reason}', { reason }),
+      onStartFailing: (reason, failures) => this.#logStartFailing(reason, failures),
     }
     return start.executor === 'inline' ? createInlinePool(options, events) : createProcessPool(options, events)
+  }
+
+  /** One may be bad luck, or somebody's kill: it is started again. More in a row, and this worker cannot work. */
+  #logStartFailing(reason: string, failures: number): void {
+    if (failures < START_FAILURES_ERROR) this.#log.warn('an executor is started again: {reason}', { reason })
+    else this.#log.error('executors cannot be started ({failures} times in a row): {reason}', { reason, failures })
   }
 
   #createMemory(): MemoryManager {

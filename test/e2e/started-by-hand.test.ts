@@ -103,6 +103,17 @@ await client.close()
 })
 
 describe('plimsoll scheduler', () => {
+  it('closes after --idle-timeout with nothing to do, and its workers with it, all with exit code 0 (5.14-2, 5.14-4)', async () => {
+    const idle = cli(project, ['scheduler', '--port', '0', '--dashboard-address', 'none', '--idle-timeout', '10s'])
+    const [, own] = await idle.printed(/Scheduler at (\S+)/)
+    const nannied = cli(project, ['worker', own as string, '--nthreads', '1'])
+    const bare = cli(project, ['worker', own as string, '--nthreads', '1', '--no-nanny'])
+    const ends = await Promise.all([idle.ended, nannied.ended, bare.ended])
+    expect(ends.map(({ code, signal }) => code ?? signal)).toEqual([0, 0, 0])
+    expect(ends[0]?.stderr).toContain('scheduler.idle-timeout')
+    await eventually('worker directories are removed', () => project.scratch().length === 0)
+  })
+
   it('names the port that is taken, and the option to choose another', async () => {
     const port = new URL(address).port
     const { code, stderr } = await runCli(project, ['scheduler', '--port', port])

@@ -65,7 +65,7 @@ export class Harness {
   /** Inputs that were said to stay mapped after their run. */
   announced = 0
   readonly unused: ResultPlace[] = []
-  readonly troubles: string[] = []
+  readonly troubles: { readonly reason: string; readonly failures: number }[] = []
   /** Answers place requests; replaced by tests. */
   onPlace: (request: PlaceRequest) => PlaceAnswer | null = (request) => ({ place: this.newPlace(request.nbytes) })
   placeDelayMs = 0
@@ -228,7 +228,7 @@ export class Harness {
         this.log.push(line)
         this.#notify()
       },
-      onStartFailing: (reason) => this.troubles.push(reason),
+      onStartFailing: (reason, failures) => this.troubles.push({ reason, failures }),
     }
   }
 

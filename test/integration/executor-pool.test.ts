@@ -129,6 +129,19 @@ describe.each(variants)('executor pool, %s', (_, noKoffi) => {
     expect(value(await harness.submit(add, [1, 2]))).toBe(3)
   })
 
+  it('has an idle executor that was killed back: one failure in a row, which a task ends', async () => {
+    const harness = await startHere()
+    for (let kills = 1; kills <= 2; kills++) {
+      const [pid] = harness.pids
+      process.kill(pid as number, 'SIGKILL')
+      await vi.waitFor(() => expect(harness.pids.filter((each) => each !== pid)).toHaveLength(1), 10_000)
+      expect(value(await harness.submit(add, [kills, 2]))).toBe(kills + 2)
+    }
+    // The second one had run a task before it was killed: that is no failure to start.
+    expect(harness.troubles.map(({ failures }) => failures)).toEqual([1])
+    expect(harness.troubles[0]?.reason).toMatch(/ended before it got a task \(SIGKILL\)/)
+  })
+
   it('fails a task by its timeout, and that one only', async () => {
     const harness = await startHere()
     const ending = await harness.submit(spin, [], { key: 'slow', options: { timeoutMs: 150 } })

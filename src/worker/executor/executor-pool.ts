@@ -81,8 +81,8 @@ export interface ExecutorPoolEvents {
   /** Leaders of the process groups that exist now. */
   onExecutorsChanged(pids: readonly number[]): void
   onLog(line: { readonly key: TaskKey | null; readonly stream: 'stdout' | 'stderr'; readonly text: string }): void
-  /** Executors die while they start; the pool goes on trying, ever more slowly. */
-  onStartFailing?(reason: string): void
+  /** An executor did not start, or ended before it had a task; the pool goes on trying, ever more slowly. `failures`: in a row, in its place. */
+  onStartFailing?(reason: string, failures: number): void
 }
 
 /** Memory of one executor with all its children, as it was last read. */

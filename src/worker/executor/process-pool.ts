@@ -297,8 +297,8 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     this.#events.onExecutorsChanged(pids)
   }
 
-  onStartFailing(reason: string): void {
-    this.#events.onStartFailing?.(reason)
+  onStartFailing(reason: string, failures: number): void {
+    this.#events.onStartFailing?.(reason, failures)
   }
 
   onMessage(executor: ExecutorProcess, message: ExecutorToWorker): void {

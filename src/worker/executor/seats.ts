@@ -32,7 +32,7 @@ export interface SeatsEvents extends Pick<ExecutorProcessEvents, 'onMessage' | '
   /** What the page said of it last is in `slot`. Called before its successor starts. */
   onEnd(executor: ExecutorProcess, end: ExecutorEnd, slot: SlotState): void
   onExecutorsChanged(pids: readonly number[]): void
-  onStartFailing(reason: string): void
+  onStartFailing(reason: string, failures: number): void
 }
 
 export const MAX_IO_SEATS = 2
@@ -226,7 +226,7 @@ export class Seats implements ExecutorProcessEvents {
       this.#starting.reject(new PlimsollError('WORKER_START_FAILED', reason, { failures: seat.failures }))
       return
     }
-    this.#events.onStartFailing(reason)
+    this.#events.onStartFailing(reason, seat.failures)
     const timer = setTimeout(() => this.#launch(seat), Math.min(MAX_BACKOFF_MS, BACKOFF_MS * 2 ** (seat.failures - 1)))
     seat.stopTimer = () => clearTimeout(timer)
   }
