@@ -1,8 +1,8 @@
-// Scattered data, replicas, clients that go, restart, retirement, idleness.
+// Scattered data, replicas, clients that go, restart, retirement.
 
 import { describe, expect, it } from 'vitest'
 import { clientId, taskKey, workerId, type RunId, type WorkerId } from '../../base/ids.ts'
-import { cluster, type CoreFixture, type WorkerSetup } from './fixture.conformance.ts'
+import { cluster, type CoreFixture } from './fixture.conformance.ts'
 import type { SchedulerRequests } from '../../protocol/scheduler-client.ts'
 
 type Placed = SchedulerRequests['scatter-place'][1]['placed']
@@ -103,7 +103,7 @@ describe('scattered data', () => {
     expect(sim.timers).toEqual([])
   })
 
-  it('that is lost takes its dependents with it; values that are there stay', () => {
+  it('5.9-3 that is lost takes its dependents with it; values that are there stay', () => {
     const sim = cluster({ a: {}, b: {} })
     scatter(sim, 'x', ['a'])
     sim.graph({ done: ['x'], run: ['x'], after: ['run'] }, { options: { workers: ['b'] } })
@@ -153,7 +153,7 @@ describe('scattered data', () => {
 })
 
 describe('replicas', () => {
-  it('of the accepted run are booked; others are dropped again', () => {
+  it('5.7-2 of the accepted run are booked; others are dropped again', () => {
     const sim = cluster({ a: {}, b: {} })
     scatter(sim, 'x', ['a'])
     sim.take()
@@ -171,7 +171,7 @@ describe('replicas', () => {
     expect(sim.workerRecord('b').nbytes).toBe(10)
   })
 
-  it('become durable, and are named to workers that ask', () => {
+  it('5.7-7 become durable, and are named to workers that ask', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.graph({ x: [] }, { options: { workers: ['a'] } })
     sim.finish('x')
@@ -190,7 +190,7 @@ describe('replicas', () => {
     ])
   })
 
-  it('reported missing are removed and dropped; the last one is recomputed', () => {
+  it('5.7-3 5.7-8 5.9-11 reported missing are removed and dropped; the last one is recomputed', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.graph({ x: [] }, { options: { workers: ['a'] } })
     sim.finish('x')
@@ -210,7 +210,7 @@ describe('replicas', () => {
     expect(sim.stateOf('x')).toBe('processing')
   })
 
-  it('announced while the value is being recomputed end the recomputation', () => {
+  it('5.1-4 announced while the value is being recomputed end the recomputation', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.graph({ x: [] }, { options: { workers: ['a'] } })
     sim.finish('x')
@@ -241,7 +241,7 @@ describe('clients', () => {
     expect(sim.state.functions.size).toBe(0)
   })
 
-  it('that close release everything at once', () => {
+  it('5.8-4 that close release everything at once', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [], y: ['x'] })
     sim.says('c', { op: 'close-client' })
@@ -337,29 +337,5 @@ describe('retirement', () => {
     expect(sim.sent('a').at(-1)).toEqual({ op: 'close', reason: 'retired' })
     expect([...sim.state.workers.keys()]).toEqual(['b'])
     expect(sim.told('c').filter((message) => message.op === 'lost-data')).toEqual([])
-  })
-
-  it('is called off when nobody has room: the worker goes on', () => {
-    const small: WorkerSetup = { memoryLimit: 8 }
-    const sim = cluster({ a: {}, b: small })
-    scatter(sim, 'x', ['a'])
-    sim.take()
-    const request = retire(sim, ['a'])
-    expect(sim.answer(request)).toEqual({ kind: 'Answer', request, answer: { retired: [] } })
-    expect(sim.workerRecord('a').status).toBe('running')
-  })
-})
-
-describe('idle-timeout', () => {
-  it('closes the scheduler when nothing happens, stored data or not', () => {
-    const sim = cluster({ a: {} }, { idleTimeoutMs: 1000 })
-    sim.graph({ x: [] })
-    sim.advance(5000)
-    expect(sim.take().some((effect) => effect.kind === 'CloseScheduler')).toBe(false)
-    sim.finish('x')
-    sim.advance(1000)
-    expect(sim.take().some((effect) => effect.kind === 'CloseScheduler')).toBe(false)
-    sim.advance(500)
-    expect(sim.take().some((effect) => effect.kind === 'CloseScheduler')).toBe(true)
   })
 })

@@ -115,13 +115,13 @@ describe('restrictions', () => {
     ['address', 'tcp://c', 'c'],
     ['host', 'one', 'a'],
     ['id', 'b', 'b'],
-  ])('by %s', (_what, label, expected) => {
+  ])('5.6-1 by %s', (_what, label, expected) => {
     const sim = cluster(workers)
     sim.graph(range(3), { options: { workers: [label] } })
     for (const key of Object.keys(range(3))) expect(sim.on(key)).toBe(expected)
   })
 
-  it('resources count against total supply, together with names', () => {
+  it('5.6-2 5.6-3 resources count against total supply, together with names', () => {
     const sim = cluster(workers)
     sim.graph({ x: [] }, { options: { resources: { GPU: 2 } } })
     expect(sim.on('x')).toBe('c')
@@ -138,7 +138,7 @@ describe('restrictions', () => {
     expect(sim.on('y')).toBe('a')
   })
 
-  it('5.2-10 that no worker meets make the task wait until one comes; loose ones do not', () => {
+  it('5.2-10 5.6-4 that no worker meets make the task wait until one comes; loose ones do not', () => {
     const sim = cluster(workers)
     sim.graph({ x: [], y: [] }, { options: { workers: ['dave'] } })
     sim.graph({ z: [] }, { options: { workers: ['dave'], allowOtherWorkers: true } })

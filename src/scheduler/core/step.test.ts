@@ -80,7 +80,7 @@ describe('a task', () => {
     expect(compute).not.toHaveProperty('fnBytes')
   })
 
-  it('runs when its last input is there; an input nobody wants is freed after that', () => {
+  it('5.8-1 runs when its last input is there; an input nobody wants is freed after that', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [], y: [], sum: ['x', 'y'] }, { wanted: ['sum'] })
     expect(sim.stateOf('sum')).toBe('waiting')
@@ -116,7 +116,7 @@ describe('a task', () => {
     expect(sim.state.tasks.size).toBe(0)
   })
 
-  it('that is known is not submitted again: done, failed and under way', () => {
+  it('5.8-5 that is known is not submitted again: done, failed and under way', () => {
     const sim = cluster({ a: { nthreads: 4 } })
     sim.graph({ done: [], bad: [], slow: [] })
     sim.finish('done')
@@ -146,7 +146,7 @@ describe('a task', () => {
     expect(sim.stateOf('x')).toBe('forgotten')
   })
 
-  it('that was released keeps its recipe for its dependents and runs again when it is wanted', () => {
+  it('5.8-2 that was released keeps its recipe for its dependents and runs again when it is wanted', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [], y: ['x'] }, { wanted: ['y'] })
     sim.finish('x')
@@ -182,7 +182,7 @@ describe('a graph', () => {
     expect(sim.state.tasks.size).toBe(1)
   })
 
-  it('is culled: what is in memory is not computed again, nor what only that needed', () => {
+  it('5.8-5 is culled: what is in memory is not computed again, nor what only that needed', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [], y: ['x'] }, { wanted: ['y'] })
     sim.finish('x')
@@ -197,7 +197,7 @@ describe('a graph', () => {
     expect(sim.state.tasks.has('x')).toBe(false)
   })
 
-  it('on a failed input fails at once, with the root error', () => {
+  it('5.5-8 on a failed input fails at once, with the root error', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] })
     sim.fail('x', 'user', [9])
@@ -269,7 +269,7 @@ describe('priorities', () => {
 })
 
 describe('messages of old runs', () => {
-  it('a result of a stale run is freed, unless the worker runs the task anew', () => {
+  it('5.5-7 a result of a stale run is freed, unless the worker runs the task anew', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] })
     sim.release('x')
@@ -301,7 +301,7 @@ describe('messages of old runs', () => {
     expect(sim.task('x').nbytes).toBe(100)
   })
 
-  it('a stale error, hand-back or cancellation changes nothing', () => {
+  it('5.5-7 a stale error, hand-back or cancellation changes nothing', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] })
     sim.take()
@@ -373,7 +373,7 @@ describe('a message that cannot be handled', () => {
 })
 
 describe('the story', () => {
-  it('tells every transition of a key with run and worker', () => {
+  it('5.1-6 tells every transition of a key with run and worker', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] })
     sim.finish('x')

@@ -20,13 +20,17 @@ describe('checkInvariants', () => {
   })
 
   it.each<[string, (sim: CoreFixture) => void, RegExp]>([
-    ['a value without a holder', (sim) => void (sim.task('x').holders = []), /x \(memory\) has 0 holders/],
-    ['a wrong sum of bytes', (sim) => void (sim.workerRecord('a').nbytes += 1), /wrong sum of stored bytes/],
-    ['a wrong occupancy', (sim) => void (sim.workerRecord('a').occupancyUs -= 1), /wrong occupancy/],
-    ['a count of waiters', (sim) => void sim.task('y').waiters++, /counts 2 waiters but has 1/],
-    ['a task that waits for nothing', (sim) => void (sim.task('z').waitingOn = 0), /waits for 0 inputs, 1 are missing/],
+    ['5.17-1 a value without a holder', (sim) => void (sim.task('x').holders = []), /x \(memory\) has 0 holders/],
+    ['5.17-7 a wrong sum of bytes', (sim) => void (sim.workerRecord('a').nbytes += 1), /wrong sum of stored bytes/],
+    ['5.17-10 a wrong occupancy', (sim) => void (sim.workerRecord('a').occupancyUs -= 1), /wrong occupancy/],
+    ['5.17-6 a count of waiters', (sim) => void sim.task('y').waiters++, /counts 2 waiters but has 1/],
     [
-      'a state without its collection',
+      '5.17-3 a task that waits for nothing',
+      (sim) => void (sim.task('z').waitingOn = 0),
+      /waits for 0 inputs, 1 are missing/,
+    ],
+    [
+      '5.17-4 a state without its collection',
       (sim) => sim.state.queue.delete(sim.task('t-19')),
       /t-19 \(queued\) is in the queue/,
     ],
@@ -35,7 +39,22 @@ describe('checkInvariants', () => {
       (sim) => sim.task('x').wantedBy[0]?.wants.delete(sim.task('x')),
       /wanted by a client/,
     ],
-    ['a running worker outside the heaps', (sim) => sim.state.byLoad.delete(sim.workerRecord('a')), /heaps/],
+    ['5.17-9 a running worker outside the heaps', (sim) => sim.state.byLoad.delete(sim.workerRecord('a')), /heaps/],
+    [
+      '5.17-2 two workers for one run',
+      (sim) => sim.workerRecord('b').processing.add(sim.task('y')),
+      /lists y as processing/,
+    ],
+    [
+      '5.17-5 a released task with a worker',
+      (sim) => void (sim.task('y').state = 'released'),
+      /y \(released\) has a worker/,
+    ],
+    [
+      '5.17-10 a wrong number of threads',
+      (sim) => void sim.state.runningThreads++,
+      /there are 2 running threads, not 3/,
+    ],
     ['a removed worker', (sim) => sim.state.workers.delete(workerId('a')), /is in a heap but removed/],
     [
       'a count of a prefix',
@@ -47,7 +66,7 @@ describe('checkInvariants', () => {
       (sim) => (sim.state.byLoad.best as WorkerRecord).processing.clear(),
       /while worker . has a free slot/,
     ],
-    ['a lost link', (sim) => void (sim.task('y').dependencies = []), /x .* is not an input of its dependent y/],
+    ['5.17-6 a lost link', (sim) => void (sim.task('y').dependencies = []), /x .* is not an input of its dependent y/],
     [
       'an open recommendation',
       (sim) => void sim.state.todo.tasks.push(sim.task('x')),

@@ -31,7 +31,7 @@ function withValues(values: Readonly<Record<string, boolean>>, durationMs = 5000
 }
 
 describe('a lost stream', () => {
-  it('without a nanny: everything stays until connection-grace is over, then the worker is dead', () => {
+  it('5.9-1 without a nanny: everything stays until connection-grace is over, then the worker is dead', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.graph({ x: [] }, { options: { workers: ['a'], allowOtherWorkers: true } })
     sim.finish('x')
@@ -247,7 +247,7 @@ describe('a process that died', () => {
 })
 
 describe('a loss', () => {
-  it('with another replica left is no loss', () => {
+  it('5.9-5 with another replica left is no loss', () => {
     const sim = withValues({ x: true })
     sim.worker('b')
     sim.workerSays('b', { op: 'add-keys', keys: [{ ...held('x', 1), durable: false }] })
@@ -256,7 +256,7 @@ describe('a loss', () => {
     expect(sim.task('x').holders.map((worker) => worker.id)).toEqual(['b'])
   })
 
-  it('recomputes released inputs that are needed again', () => {
+  it('5.9-2 recomputes released inputs that are needed again', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.graph({ x: [], y: ['x'] }, { wanted: ['y'] })
     sim.finish('x')
@@ -286,7 +286,7 @@ describe('a loss', () => {
 })
 
 describe('registration', () => {
-  it('refuses a name or address in use, and an older process', () => {
+  it('5.9-8 refuses a name or address in use, and an older process', () => {
     const sim = cluster({ a: { name: 'alice' } })
     expect(sim.worker('b', { name: 'alice' })).toMatchObject({ kind: 'Refuse', code: 'INVALID_ARGUMENT' })
     expect(sim.worker('b', { address: 'tcp://a' })).toMatchObject({ kind: 'Refuse' })
@@ -295,7 +295,7 @@ describe('registration', () => {
     expect(sim.state.workers.size).toBe(1)
   })
 
-  it('at a new address tells peers to forget the old one', () => {
+  it('5.9-6 at a new address tells peers to forget the old one', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.workerLost('a')
     sim.take()

@@ -20,7 +20,7 @@ import { statusOf, wantsReplica } from './state.ts'
 import { story } from './story.ts'
 
 describe('computing', () => {
-  it('runs a task without inputs and reports it once the store has its value', () => {
+  it('6.2-2 6.5-2 runs a task without inputs and reports it once the store has its value', () => {
     const core = new Core()
     expect(core.compute('a', 1)).toEqual([{ kind: 'Execute', runs: [order('a', 1)] }])
     expect(core.send({ kind: 'RunFinished', runId: runId(1), durationMs: 2, depth: 1 })).toEqual([
@@ -64,7 +64,7 @@ describe('computing', () => {
     ])
   })
 
-  it('starts the most urgent task of a batch first, comparing priorities element by element', () => {
+  it('6.7-1 starts the most urgent task of a batch first, comparing priorities element by element', () => {
     const core = new Core()
     core.receive(
       computeTask('low', 1, { priority: [0, 1, 0] }),
@@ -85,7 +85,7 @@ describe('computing', () => {
     expect(core.state.load).toBeCloseTo(2)
   })
 
-  it('ignores a repeated assignment, and confirms one that is done', () => {
+  it('6.4-2 ignores a repeated assignment, and confirms one that is done', () => {
     const core = new Core()
     core.compute('a', 1)
     expect(core.compute('a', 1)).toEqual([])
@@ -104,13 +104,13 @@ describe('computing', () => {
     expect(executed(core.compute('a', 2))).toEqual(['a'])
   })
 
-  it('computes anew what it holds of an older run', () => {
+  it('6.4-2 computes anew what it holds of an older run', () => {
     const core = new Core()
     core.hold('a', 1)
     expect(kinds(core.compute('a', 2))).toEqual(['FreeFromStore', 'Execute'])
   })
 
-  it('reports a value that the store refused', () => {
+  it('6.3-15 reports a value that the store refused', () => {
     const core = new Core()
     core.compute('a', 1)
     core.send({ kind: 'RunFinished', runId: runId(1), durationMs: 2, depth: 1 })
@@ -146,7 +146,7 @@ describe('computing', () => {
 })
 
 describe('freeing, cancelling and stealing', () => {
-  it('lets go of a running key at once and drops its result when it comes', () => {
+  it('6.3-13 lets go of a running key at once and drops its result when it comes', () => {
     const core = new Core()
     core.compute('a', 1)
     expect(core.receive({ op: 'free-keys', keys: [taskKey('a')] })).toEqual([
@@ -159,7 +159,7 @@ describe('freeing, cancelling and stealing', () => {
     expect(core.state.runs.size).toBe(0)
   })
 
-  it('does not start a key again before its discarded run has ended', () => {
+  it('6.3-7 6.3-8 does not start a key again before its discarded run has ended', () => {
     const core = new Core({ nthreads: 2 })
     core.compute('a', 1)
     core.receive({ op: 'free-keys', keys: [taskKey('a')] })
@@ -179,7 +179,7 @@ describe('freeing, cancelling and stealing', () => {
     expect(messagesOf(core.finish(6))).toMatchObject([{ op: 'task-finished', runId: 6 }])
   })
 
-  it('drops a value that is being stored when its key is freed', () => {
+  it('6.3-13 drops a value that is being stored when its key is freed', () => {
     const core = new Core()
     core.compute('a', 1)
     core.send({ kind: 'RunFinished', runId: runId(1), durationMs: 1, depth: 1 })
@@ -189,7 +189,7 @@ describe('freeing, cancelling and stealing', () => {
     ])
   })
 
-  it('answers a cancelled task when it has ended, whatever way', () => {
+  it('6.4-4 answers a cancelled task when it has ended, whatever way', () => {
     const core = new Core()
     core.receive(computeTask('a', 1), computeTask('b', 2))
     expect(core.receive({ op: 'cancel-task', key: taskKey('b'), runId: runId(2), force: false })).toEqual([
@@ -208,7 +208,7 @@ describe('freeing, cancelling and stealing', () => {
     expect(core.stateOf('a')).toBe('unknown')
   })
 
-  it('gives a task that was not started to a thief, and no other', () => {
+  it('6.4-8 gives a task that was not started to a thief, and no other', () => {
     const core = new Core()
     core.receive(computeTask('a', 1), computeTask('b', 2))
     const run = (key: string, id: number): { key: TaskKey; runId: RunId } => ({ key: taskKey(key), runId: runId(id) })
@@ -276,7 +276,7 @@ describe('freeing, cancelling and stealing', () => {
 })
 
 describe('fetching inputs', () => {
-  it('fetches what is not here, runs with what is, and announces the copies', () => {
+  it('6.4-3 6.3-17 fetches what is not here, runs with what is, and announces the copies', () => {
     const core = new Core()
     core.hold('y', 2)
     const effects = core.compute('a', 9, { inputs: [input('x', 1, ['p'], 100), input('y', 2, ['q'])] })
@@ -299,7 +299,7 @@ describe('fetching inputs', () => {
     expect(core.state.peers.size).toBe(0)
   })
 
-  it('asks one peer once at a time and puts several keys into one request', () => {
+  it('6.2-7 6.6-2 asks one peer once at a time and puts several keys into one request', () => {
     const core = new Core({ messageBytesLimit: 100 })
     const effects = core.receive(
       computeTask('a', 10, { inputs: [input('x1', 1, ['p'], 60)] }),
@@ -315,7 +315,7 @@ describe('fetching inputs', () => {
     ])
   })
 
-  it('asks for a key above the message limit alone, and for any size when nothing is on its way', () => {
+  it('6.6-2 asks for a key above the message limit alone, and for any size when nothing is on its way', () => {
     const core = new Core({ messageBytesLimit: 100, incomingBytesLimit: 500 })
     const effects = core.receive(
       computeTask('a', 10, { inputs: [input('big', 1, ['p'], 1000)] }),
@@ -327,7 +327,7 @@ describe('fetching inputs', () => {
     ])
   })
 
-  it('prefers the same host, then the peer with most to give', () => {
+  it('6.6-1 prefers the same host, then the peer with most to give', () => {
     const core = new Core({ incomingCountLimit: 1 })
     const near = { id: workerId('near'), address: 'tcp://10.0.0.1:7' }
     const x: InputWire = { ...input('x', 1, ['p', 'q']), holders: [holder('p'), near, holder('q')] }
@@ -337,7 +337,7 @@ describe('fetching inputs', () => {
     expect(gathered(effects)).toEqual([{ peer: 'q', keys: ['x', 'y'] }])
   })
 
-  it('leaves a busy peer alone for 150 ms, tries the other holders, and asks for more when all are busy', () => {
+  it('6.2-8 6.4-12 leaves a busy peer alone for 150 ms, tries the other holders, and asks for more when all are busy', () => {
     const core = new Core()
     core.now = 10_000
     core.compute('a', 10, {
@@ -357,7 +357,7 @@ describe('fetching inputs', () => {
     ])
   })
 
-  it('forgets a peer for all its keys when it cannot be reached, and asks the scheduler', () => {
+  it('6.4-13 forgets a peer for all its keys when it cannot be reached, and asks the scheduler', () => {
     const core = new Core({ messageBytesLimit: 10 })
     core.compute('a', 10, { inputs: [input('x', 1, ['p']), input('y', 2, ['p'])] })
     const effects = core.send({ kind: 'TransferEnded', transferId: 1, outcome: 'unreachable' })
@@ -369,7 +369,7 @@ describe('fetching inputs', () => {
     expect(gathered(core.send({ kind: 'PeerRetryDue', peer: workerId('p') }))).toEqual([{ peer: 'p', keys: ['x'] }])
   })
 
-  it('asks again for missing keys, less and less often', () => {
+  it('6.4-11 asks again for missing keys, less and less often', () => {
     const core = new Core()
     const first = core.compute('a', 10, { inputs: [input('x', 1, [])] })
     expect(first).toEqual([
@@ -396,7 +396,7 @@ describe('fetching inputs', () => {
     expect(core.state.tasks.size).toBe(0)
   })
 
-  it('aborts a transfer that nobody wants any more, and joins one that is wanted again', () => {
+  it('6.3-9 aborts a transfer that nobody wants any more, and joins one that is wanted again', () => {
     const core = new Core()
     core.compute('a', 10, { inputs: [input('x', 1, ['p']), input('y', 2, ['p'])] })
     core.compute('b', 11, { inputs: [input('y', 2, ['p'])] })
@@ -423,7 +423,7 @@ describe('fetching inputs', () => {
     ])
   })
 
-  it('computes a key itself only when its abandoned transfer has ended', () => {
+  it('6.3-11 computes a key itself only when its abandoned transfer has ended', () => {
     const core = new Core()
     core.compute('a', 10, { inputs: [input('x', 1, ['p'])] })
     expect(kinds(core.compute('x', 11))).toEqual(['AbortTransfer'])
@@ -431,7 +431,7 @@ describe('fetching inputs', () => {
     expect(executed(core.finish(11))).toEqual(['a'])
   })
 
-  it('looks elsewhere for a key that a peer does not have', () => {
+  it('6.4-15 looks elsewhere for a key that a peer does not have', () => {
     const core = new Core()
     core.compute('a', 10, {
       inputs: [{ ...input('x', 1, []), holders: [{ id: workerId('near'), address: 'tcp://10.0.0.1:7' }, holder('q')] }],
@@ -444,7 +444,7 @@ describe('fetching inputs', () => {
     ])
   })
 
-  it('fails the tasks whose input finds no room', () => {
+  it('6.4-14 fails the tasks whose input finds no room', () => {
     const core = new Core()
     core.compute('a', 10, { inputs: [input('x', 1, ['p'])] })
     expect(
@@ -454,7 +454,7 @@ describe('fetching inputs', () => {
     expect(core.state.tasks.size).toBe(0)
   })
 
-  it('forgets a worker that the scheduler removed, with its open transfer', () => {
+  it('6.4-10 forgets a worker that the scheduler removed, with its open transfer', () => {
     const core = new Core()
     core.compute('a', 10, { inputs: [input('x', 1, ['p'])] })
     expect(core.receive({ op: 'remove-worker', id: workerId('p'), address: 'tcp://p:1' })).toEqual([
@@ -467,7 +467,7 @@ describe('fetching inputs', () => {
 })
 
 describe('replicas', () => {
-  it('acquires copies behind the inputs of tasks', () => {
+  it('6.4-7 acquires copies behind the inputs of tasks', () => {
     const core = new Core({ messageBytesLimit: 10 })
     const effects = core.receive(
       { op: 'acquire-replicas', inputs: [input('copy', 1, ['p'])] },
@@ -482,7 +482,7 @@ describe('replicas', () => {
     expect(core.stateOf('copy')).toBe('memory')
   })
 
-  it('keeps a replica that a task here needs, and says so', () => {
+  it('6.4-6 keeps a replica that a task here needs, and says so', () => {
     const core = new Core()
     core.hold('x', 1)
     core.hold('y', 2)
@@ -563,7 +563,7 @@ describe('replicas', () => {
 })
 
 describe('pausing', () => {
-  it('starts and fetches nothing while paused, and goes on after', () => {
+  it('6.4-16 starts and fetches nothing while paused, and goes on after', () => {
     const core = new Core()
     expect(core.send({ kind: 'MemoryPaused' })).toEqual([
       { kind: 'SetTimer', delayMs: 500, event: { kind: 'HandBackDue' } },
@@ -623,7 +623,7 @@ describe('pausing', () => {
 })
 
 describe('story', () => {
-  it('tells what became of a key, and why', () => {
+  it('6.1-5 tells what became of a key, and why', () => {
     const core = new Core()
     core.compute('a', 1)
     core.finish(1)
