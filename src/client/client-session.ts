@@ -19,6 +19,7 @@ import type { FutureOwner } from './future.ts'
 import { PENDING, type FutureState } from './future-state.ts'
 import { FuturesRegistry } from './futures-registry.ts'
 import { gatherLimitBytes } from './gather-limit.ts'
+import { GraphBatch } from './graph-batch.ts'
 import { KeepAlive } from './keep-alive.ts'
 import { Outbox } from './outbox.ts'
 import type { Peers } from './peers.ts'
@@ -47,6 +48,7 @@ export class ClientSession implements FutureOwner {
   readonly #link: SchedulerLink
   readonly #peers: Peers
   readonly #outbox = new Outbox()
+  readonly #graphs = new GraphBatch((message) => this.#link.send(message))
   readonly #fetcher: Fetcher
   readonly #uploader: Uploader
   readonly #sentFunctions = new Set<FunctionId>()
@@ -122,7 +124,7 @@ export class ClientSession implements FutureOwner {
   }
 
   post(message: ClientToScheduler): void {
-    this.#outbox.post(() => this.#link.send(message))
+    this.#outbox.post(() => this.#graphs.send(message))
   }
 
   postInTurn(deliver: () => void): void {
@@ -131,7 +133,7 @@ export class ClientSession implements FutureOwner {
 
   /** For deliveries that run in their turn already, and for what has no place in the order. */
   sendNow(message: ClientToScheduler): void {
-    this.#link.send(message)
+    this.#graphs.send(message)
   }
 
   firstUse(id: FunctionId): boolean {
@@ -147,6 +149,7 @@ export class ClientSession implements FutureOwner {
     options: { readonly timeoutMs?: number } = {},
   ): Promise<SchedulerRequests[Op][1]> {
     if (this.#ended !== null) return Promise.reject(this.#ended)
+    this.#graphs.flush()
     const timeoutMs = options.timeoutMs ?? this.settings.timeoutMs
     return this.keepAlive.during(this.#link.request(op, question, timeoutMs) as Promise<SchedulerRequests[Op][1]>)
   }
@@ -337,6 +340,7 @@ export class ClientSession implements FutureOwner {
       })
       this.registry.close('its client was closed')
       this.#fetcher.close(this.#ended)
+      this.#graphs.flush()
       closing = this.#link.close(this.#ended)
     }
     await this.keepAlive.during(Promise.all([closing, this.#peers.close()]))
@@ -357,7 +361,7 @@ export class ClientSession implements FutureOwner {
     if (late) for (const key of keys) this.#lateReleases.add(key)
     this.#outbox.post(() => {
       if (late) for (const key of keys) this.#lateReleases.delete(key)
-      this.#link.send({ op: 'client-releases-keys', keys })
+      this.#graphs.send({ op: 'client-releases-keys', keys })
     })
   }
 

@@ -47,7 +47,7 @@ describe('submit', () => {
     expect(again.key).toBe(first.key)
     expect(first.key).toMatch(/^add-[0-9a-f]{32}$/)
     const graphs = cluster.sent('update-graph')
-    expect(graphs.map((graph) => graph.functions.length)).toEqual([1, 0])
+    expect(graphs.flatMap((graph) => graph.functions)).toHaveLength(1)
     expect(graphs.flatMap((graph) => graph.wanted)).toEqual([first.key, other.key])
   })
 
@@ -325,7 +325,7 @@ describe('cancel and retry', () => {
     ])
     client.submit(add, again, 10)
     await cluster.heard()
-    expect(cluster.sent('update-graph')).toHaveLength(5)
+    expect(cluster.sent('update-graph').flatMap((graph) => graph.wanted)).toHaveLength(5)
   })
 
   it('runs failed tasks again', async () => {

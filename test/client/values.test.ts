@@ -316,6 +316,6 @@ describe('large arguments', () => {
     const quick = client.submit((a: number, b: number) => a + b, slow, 1)
     const values = await client.gather([slow, quick])
     expect(values).toEqual([3_000_000, 3_000_001])
-    expect(cluster.sent('update-graph').map((graph) => graph.wanted)).toEqual([[slow.key], [quick.key]])
+    expect(cluster.sent('update-graph').flatMap((graph) => graph.wanted)).toEqual([slow.key, quick.key])
   })
 })
