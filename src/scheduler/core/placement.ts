@@ -169,7 +169,7 @@ export function mayTake(state: SchedulerState, task: TaskRecord, thief: WorkerRe
   if (task.trouble !== null && task.trouble.avoid === thief.id) return false
   const { group } = task
   if (!supplies(thief, group) || (group.options.allowOtherWorkers !== true && !isNamed(thief, group))) return false
-  return hasRoom(state, task, thief, missingBytes(task, thief))
+  return holds(thief, sumOfInputs(task)) && hasRoom(state, task, thief, missingBytes(task, thief))
 }
 
 /** One pass over inputs and holders; leaves the bytes at hand in `localBytes` of each candidate and of its host. */
