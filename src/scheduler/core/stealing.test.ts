@@ -129,7 +129,7 @@ describe('what moves', () => {
     put(sim, 'x', 'a', 100 * MB)
     sim.graph({ w: ['x'] }, { fn: 'quick' })
     sim.finish('w', { durationMs: 30, nbytes: 1 })
-    sim.graph(Object.fromEntries(Object.keys(range(30)).map((key) => [key, ['x']])), {
+    sim.graph(Object.fromEntries(Object.keys(range(200)).map((key) => [key, ['x']])), {
       fn: 'quick',
       options: { workers: ['a'], allowOtherWorkers: true },
     })
