@@ -63,4 +63,25 @@ describe('blobs in files', () => {
       rmSync(directory, { recursive: true })
     }
   })
+
+  it('are read in pieces, and refused when a byte of any piece was changed', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'plimsoll-blob-'))
+    try {
+      const value = Float64Array.from({ length: 2.5 * 2 ** 20 }, (_, index) => index)
+      const meta = { clusterId: 'c', generation: 0, key: 'large', runId: 1 }
+      const bytes = Buffer.from(blobToBytes(meta, encodeValue(value)))
+      const path = join(directory, 'b')
+      writeFileSync(path, bytes)
+      const read = decodeReceived(await readBlobFile(path, 0, bytes.length)) as Float64Array
+      expect(Buffer.compare(Buffer.from(read.buffer), Buffer.from(value.buffer))).toBe(0)
+      for (const at of [200, 5000, 8 * 2 ** 20 + 4096, bytes.length - 1]) {
+        const damaged = Buffer.from(bytes)
+        damaged[at] = (damaged[at] as number) ^ 1
+        writeFileSync(path, damaged)
+        await expect(readBlobFile(path, 0, bytes.length)).rejects.toMatchObject({ code: 'BLOB_CORRUPT' })
+      }
+    } finally {
+      rmSync(directory, { recursive: true })
+    }
+  })
 })
