@@ -11,6 +11,7 @@ import {
   type TaskFamily,
   type TaskGroup,
 } from './records.ts'
+import { allowedWorkers } from './restrictions.ts'
 import { prefixOf, type SchedulerState } from './state.ts'
 
 const NO_OPTIONS: TaskOptionsWire = Object.freeze({})
@@ -35,6 +36,9 @@ export function groupFor(state: SchedulerState, client: ClientRecord, wire: Task
   if (plain && last !== null && last.family === family && last.prefix === state.prefixes.get(wire.name)) return last
   const { options } = wire
   const prefix = prefixOf(state, wire.name)
+  const labels = options.workers !== undefined && options.workers.length > 0 ? options.workers : null
+  const amounts = Object.entries(options.resources ?? {})
+  const resources = amounts.length > 0 ? amounts : null
   const group: TaskGroup = {
     fn,
     prefix,
@@ -43,16 +47,10 @@ export function groupFor(state: SchedulerState, client: ClientRecord, wire: Task
     userPriority: options.priority ?? 0,
     client,
     stepMs: stepOf(state, { fn, prefix }),
-    labels: options.workers !== undefined && options.workers.length > 0 ? options.workers : null,
-    resources:
-      options.resources !== undefined && Object.keys(options.resources).length > 0
-        ? Object.entries(options.resources)
-        : null,
+    labels,
+    resources,
     live: 0,
-    pool: [],
-    poolVersion: -1,
-    largestLimit: Infinity,
-    limitVersion: -1,
+    allowed: labels === null && resources === null ? null : allowedWorkers(state, options),
   }
   if (plain) client.lastGroup = group
   return group
@@ -71,10 +69,7 @@ export function scatterGroup(state: SchedulerState, type: string): TaskGroup {
     labels: null,
     resources: null,
     live: 0,
-    pool: [],
-    poolVersion: -1,
-    largestLimit: Infinity,
-    limitVersion: -1,
+    allowed: null,
   }
 }
 

@@ -19,23 +19,24 @@ export function holds(worker: WorkerRecord, inputBytes: number): boolean {
 
 /** Largest memory limit of the workers that may run the group, running or not; Infinity when one has none, or when there is none. */
 export function largestLimitFor(state: SchedulerState, group: TaskGroup): number {
-  if (group.labels === null && group.resources === null) return state.largestLimit
-  if (group.limitVersion !== state.poolVersion) {
-    group.limitVersion = state.poolVersion
-    group.largestLimit = limitOf(allowed(state, group))
+  const { allowed } = group
+  if (allowed === null) return state.largestLimit
+  if (allowed.limitVersion !== state.poolVersion) {
+    allowed.limitVersion = state.poolVersion
+    allowed.largestLimit = limitOf(allowedOf(state, group))
   }
-  return group.largestLimit
+  return allowed.largestLimit
 }
 
 /** Among these, the one with the largest limit: named in the error. */
 export function largestWorkerFor(state: SchedulerState, group: TaskGroup): WorkerRecord | undefined {
   let largest: WorkerRecord | undefined
-  for (const worker of allowed(state, group))
+  for (const worker of allowedOf(state, group))
     if (largest === undefined || limitOf([worker]) > limitOf([largest])) largest = worker
   return largest
 }
 
-function allowed(state: SchedulerState, group: TaskGroup): WorkerRecord[] {
+function allowedOf(state: SchedulerState, group: TaskGroup): WorkerRecord[] {
   const supplied = [...state.workers.values()].filter((worker) => supplies(worker, group))
   const named = supplied.filter((worker) => isNamed(worker, group))
   return named.length === 0 && group.options.allowOtherWorkers === true ? supplied : named

@@ -131,6 +131,15 @@ describe('restrictions', () => {
     expect(sim.stateOf('z')).toBe('no-worker')
   })
 
+  it('are looked up once for all tasks that have the same, however they were submitted', () => {
+    const sim = cluster(workers)
+    for (let n = 0; n < 50; n++) sim.graph({ [`t${n}`]: [] }, { options: { workers: ['two'], resources: { GPU: 1 } } })
+    expect(new Set(Object.keys(range(50)).map((_, n) => sim.task(`t${n}`).group.allowed)).size).toBe(1)
+    expect(sim.task('t49').group.allowed?.pool.map(({ id }) => id)).toEqual(['c'])
+    for (let n = 0; n < 2500; n++) sim.graph({ [`u${n}`]: [] }, { options: { workers: [`nobody${n}`] } })
+    expect(sim.state.allowed.size).toBeLessThanOrEqual(1000)
+  })
+
   it('5.2-4 hold against data: the task goes to an allowed worker, not to its input', () => {
     const sim = cluster(workers)
     put(sim, 'x', 'b', 50 * MB)

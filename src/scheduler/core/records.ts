@@ -118,10 +118,16 @@ export interface TaskGroup {
   readonly resources: readonly (readonly [name: string, amount: number])[] | null
   /** Tasks not forgotten. */
   live: number
-  /** Running workers that may run it, for `poolVersion` of the state; only kept for restricted groups. */
+  /** null: no restrictions. */
+  readonly allowed: AllowedWorkers | null
+}
+
+/** Who may run tasks with one set of restrictions; shared by all groups that have it. */
+export interface AllowedWorkers {
+  /** Running ones, for `poolVersion` of the state. */
   pool: readonly WorkerRecord[]
   poolVersion: number
-  /** Largest memory limit among all workers that may run it, for `limitVersion` of the pool's version. */
+  /** Largest memory limit among all of them, running or not, for `limitVersion` of the same. */
   largestLimit: number
   limitVersion: number
 }

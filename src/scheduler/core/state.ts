@@ -10,6 +10,7 @@ import type { RequestNumber } from './events.ts'
 import {
   comparePriority,
   TASK_STATES,
+  type AllowedWorkers,
   type ClientRecord,
   type FunctionRecord,
   type HostRecord,
@@ -183,6 +184,9 @@ export interface SchedulerState {
   readonly byAddress: Map<string, WorkerRecord>
   readonly stealing: Stealing
 
+  /** By restrictions (restrictions.ts). */
+  readonly allowed: Map<string, AllowedWorkers>
+
   /** Exactly the tasks in state queued. */
   readonly queue: HeapSet<TaskRecord, TaskRecord>
   /** Exactly the tasks in state no-worker; the value says since when (ms). */
@@ -231,6 +235,7 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     runningThreads: 0,
     poolVersion: 0,
     largestLimit: Infinity,
+    allowed: new Map(),
     bandwidth: options.bandwidth,
     byAddress: new Map(),
     stealing: {
