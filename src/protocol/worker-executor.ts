@@ -13,9 +13,10 @@ export type InputSource =
       readonly offset: number
       readonly nbytes: number
       readonly tier: 'memory' | 'disk'
-      /** As recorded when it was stored; a file that says otherwise is read with its checksums. */
+      /** Modification time in nanoseconds as recorded when it was stored; a file that says otherwise is read with its
+       * checksums. Null in a file that several blobs share. */
       readonly mtimeNs: string | null
-      /** Check the checksums in any case. */
+      /** The reader must check the checksums in any case: the blob is on disk, was adopted, or shares its file. */
       readonly verify: boolean
     }
 

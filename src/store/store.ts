@@ -23,6 +23,7 @@
 
 import type { Clock } from '../base/clock.ts'
 import type { RunId, TaskKey } from '../base/ids.ts'
+import type { InputSource, ResultPlace } from '../protocol/worker-executor.ts'
 import type { StoreFs } from './store-fs.ts'
 
 export type Tier = 'inline' | 'memory' | 'disk'
@@ -53,27 +54,10 @@ export interface BlobEntry {
 }
 
 /** Reserved room for one blob (S8): write exactly `nbytes` into a new file at `path`, then `accept` it, or `cancelPlace`. */
-export interface Place {
-  readonly id: number
-  readonly tier: 'memory' | 'disk'
-  readonly path: string
-  readonly nbytes: number
-}
+export type Place = ResultPlace
 
 /** Where a reader finds a blob's bytes. */
-export type BlobSource =
-  | { readonly via: 'inline'; readonly bytes: Uint8Array }
-  | {
-      readonly via: 'file'
-      readonly path: string
-      readonly offset: number
-      readonly nbytes: number
-      readonly tier: 'memory' | 'disk'
-      /** Modification time in nanoseconds as recorded; a reader whose fstat differs must check the frames. Null in segments. */
-      readonly mtimeNs: string | null
-      /** The reader must check the frames' checksums: on disk, adopted, or in a segment. */
-      readonly verify: boolean
-    }
+export type BlobSource = InputSource
 
 /** A reader's hold on one key (S2). Ends with `release`, or, when the reader keeps a mapping, with `unmapped` after it. */
 export interface Pin {
