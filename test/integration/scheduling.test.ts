@@ -162,6 +162,39 @@ describe('a task that kills its executor', () => {
   })
 })
 
+describe('a task that must not run twice', () => {
+  it('fails with WORKER_LOST when its worker dies with it, and was started once', async () => {
+    const file = join(faults.folder, 'once')
+    writeFileSync(file, '')
+    const worker = await faults.worker(1)
+    const once = faults.client.submit(
+      task(
+        async function once(path: string) {
+          const { writeFileSync: write } = await import('node:fs')
+          write(path, 'x', { flag: 'a' })
+          await new Promise((resolve) => setTimeout(resolve, 60_000))
+        },
+        { idempotent: false, retries: 5, workers: [worker.name] },
+      ),
+      file,
+    )
+    await until(
+      'it runs',
+      () => readFileSync(file, 'utf8'),
+      (text) => text === 'x',
+    )
+    process.kill(worker.pid, 'SIGKILL')
+    await expect(once.result({ timeout: 30_000 })).rejects.toMatchObject({ code: 'WORKER_LOST' })
+    await until(
+      'the worker is back',
+      () => faults.worker(1),
+      ({ pid }) => pid !== worker.pid,
+      60_000,
+    )
+    expect(readFileSync(file, 'utf8')).toBe('x')
+  })
+})
+
 describe('a worker that is stopped', () => {
   it('is shown as silent, killed by its nanny after worker-ttl, and comes back with its values (5.14-1)', async () => {
     const worker = await faults.worker(0)
