@@ -313,6 +313,7 @@ export class Worker {
         makeRoom: (managedBytes) => this.#store.makeRoom(managedBytes),
         onPause: () => this.#pauseOrResume('MemoryPaused'),
         onResume: () => this.#pauseOrResume('MemoryResumed'),
+        onProbe: () => this.#probe(),
         killExecutor: (pid, advice) => this.#killExecutor(pid, advice),
         running: () => this.#state?.running ?? 0,
         deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,
@@ -338,9 +339,14 @@ export class Worker {
   }
 
   /** The scheduler is told the measures that go with it, not only at the next heartbeat. */
-  #pauseOrResume(kind: 'MemoryPaused' | 'MemoryResumed'): void {
+  #pauseOrResume(kind: 'MemoryPaused' | 'MemoryResumed' | 'MemoryProbed'): void {
     this.#driver.dispatch({ kind })
     this.#link?.beat()
+  }
+
+  #probe(): void {
+    this.#log.debug('the worker is still paused with nothing running: it takes one task')
+    this.#pauseOrResume('MemoryProbed')
   }
 
   #relieve(): void {

@@ -75,6 +75,8 @@ export type WorkerEvent = { readonly now: number } & (
   | { readonly kind: 'ValuesDurable'; readonly values: readonly ReplicaName[] }
   | { readonly kind: 'MemoryPaused' }
   | { readonly kind: 'MemoryResumed' }
+  /** The pause for memory does not end by itself: one task may start, alone; the pause goes on with its start. */
+  | { readonly kind: 'MemoryProbed' }
   | { readonly kind: 'MissingDue' }
   | { readonly kind: 'HandBackDue' }
   | { readonly kind: 'PeerRetryDue'; readonly peer: WorkerId }

@@ -3,8 +3,9 @@
 //
 // E1. Runs start in order of priority; a task is overtaken only while it waits for resources (resources.ts).
 // E2. The weights of running runs sum up to at most `nthreads`; discarded runs count until their end is reported.
-// E3. Nothing starts while the worker is paused or retiring.
+// E3. Nothing starts while the worker is paused or retiring; while it probes, one task starts when nothing else runs.
 
+import { armHandBack } from './handlers/hand-back-timer.ts'
 import { comparePriority } from './ready-queue.ts'
 import { demandOf } from './resources.ts'
 import { type LocalTask, type Run, statusOf, type WorkerState } from './state.ts'
@@ -20,8 +21,18 @@ export function startExecutions(turn: Turn): void {
   for (let task = nextTask(state); task !== undefined; task = nextTask(state)) {
     const weight = 1 / (state.depths.get(task.assignment?.name ?? '') ?? 1)
     if (state.load + weight > state.settings.nthreads + EPSILON) return
+    if (state.probing && state.running > 0) return
     startRun(turn, task, weight)
+    if (state.probing) return endProbe(turn)
   }
+}
+
+/** The pause goes on, for all but the run that has just started. */
+function endProbe(turn: Turn): void {
+  turn.state.probing = false
+  turn.state.memoryPaused = true
+  turn.send({ op: 'worker-status-change', status: 'paused' })
+  armHandBack(turn)
 }
 
 function nextTask(state: WorkerState): LocalTask | undefined {

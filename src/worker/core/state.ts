@@ -168,6 +168,8 @@ export interface WorkerState {
   requested: 'running' | 'paused' | 'retiring'
   /** What the memory monitor found. */
   memoryPaused: boolean
+  /** The pause for memory is lifted for the next task to start, and nothing else. */
+  probing: boolean
   readonly tasks: Map<TaskKey, LocalTask>
   readonly waiting: Set<LocalTask>
   readonly ready: ReadyQueue
@@ -219,6 +221,7 @@ export function createState(settings: CoreSettings): WorkerState {
     generation: 0,
     requested: 'running',
     memoryPaused: false,
+    probing: false,
     tasks: new Map(),
     waiting: new Set(),
     ready: createReadyQueue(),

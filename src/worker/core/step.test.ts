@@ -604,6 +604,34 @@ describe('pausing', () => {
     expect(kinds(core.compute('late', 4))).toEqual(['SetTimer'])
   })
 
+  it('lets one task through alone when it is probed, and hands the others back', () => {
+    const core = new Core({ nthreads: 2 })
+    core.send({ kind: 'MemoryPaused' })
+    core.send({ kind: 'HandBackDue' })
+    expect(messagesOf(core.send({ kind: 'MemoryProbed' }))).toEqual([{ op: 'worker-status-change', status: 'running' }])
+    const effects = core.receive(computeTask('a', 1), computeTask('b', 2))
+    expect(effects).toEqual([
+      { kind: 'SetTimer', delayMs: 500, event: { kind: 'HandBackDue' } },
+      { kind: 'Execute', runs: [order('a', 1)] },
+      sent({ op: 'worker-status-change', status: 'paused' }),
+    ])
+    expect(messagesOf(core.send({ kind: 'HandBackDue' }))).toMatchObject([{ op: 'reschedule', key: 'b', runId: 2 }])
+    expect(core.stateOf('a')).toBe('executing')
+  })
+
+  it('is not probed while something runs, without a pause for memory, or in a pause by hand', () => {
+    const core = new Core({ nthreads: 2 })
+    expect(core.send({ kind: 'MemoryProbed' })).toEqual([])
+    core.compute('a', 1)
+    core.send({ kind: 'MemoryPaused' })
+    core.send({ kind: 'MemoryProbed' })
+    core.compute('b', 2)
+    expect([core.stateOf('a'), core.stateOf('b')]).toEqual(['executing', 'ready'])
+    core.receive({ op: 'set-status', status: 'paused' })
+    core.send({ kind: 'RunFinished', runId: runId(1), durationMs: 1, depth: 1 })
+    expect(core.stateOf('b')).toBe('ready')
+  })
+
   it('keeps a pause by hand when memory is fine again', () => {
     const core = new Core()
     core.receive({ op: 'set-status', status: 'paused' })

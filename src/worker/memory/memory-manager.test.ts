@@ -49,6 +49,7 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
       deadMapped: () => now.dead,
       collect: () => events.push('collect'),
       relieve: () => events.push('relieve'),
+      onProbe: () => events.push('probe'),
     },
     50,
   )
@@ -132,6 +133,25 @@ describe('the memory ladder', () => {
     expect(events).toEqual(['pause'])
     clock.advance(200)
     expect(events).toEqual(['pause', 'relieve'])
+  })
+
+  it('lets one task through when that did not help either, and again when it was too short to be seen', () => {
+    const { clock, events, now } = start()
+    Object.assign(now, { privateBytes: 900, running: 0 })
+    clock.advance(10_000)
+    expect(events).toEqual(['pause', 'relieve'])
+    clock.advance(200)
+    expect(events).toEqual(['pause', 'relieve', 'probe'])
+    clock.advance(1000)
+    expect(events).toEqual(['pause', 'relieve', 'probe', 'probe'])
+    now.running = 1
+    clock.advance(5000)
+    now.running = 0
+    clock.advance(10_200)
+    expect(events.slice(4)).toEqual(['relieve', 'probe'])
+    now.privateBytes = 700
+    clock.advance(20_000)
+    expect(events.slice(6)).toEqual(['resume'])
   })
 
   it('measures without acting when there is no limit', () => {

@@ -5,7 +5,8 @@
 //     order at a time; one that freed nothing is not repeated for a second.
 // L2. pause: above the rung the core is told to pause, below `resume` to go on. Between the two nothing changes.
 // L3. kill-task: above the rung one executor is killed, if one is to blame (victim.ts).
-// L4. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced.
+// L4. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced. When
+//     that does not end the pause, one task is let through, alone: progress beats `pause`, not `kill-task`.
 // L5. Idle, values that were freed but are still mapped are given back soon: once per amount, since what a collection does
 //     not give back is held by something else. (A busy worker collects when the store needs the room.)
 // L6. Without a limit only L5 is done; the measures are taken all the same.
@@ -48,6 +49,8 @@ export interface MemoryManagerParts {
   collect(): void
   /** Collect and replace executors that run nothing. */
   relieve(): void
+  /** One task may start in spite of the pause. */
+  onProbe(): void
 }
 
 const FRUITLESS_REST_MS = 1000
@@ -56,6 +59,8 @@ const GROWTH_PER_SECOND = 2 * 2 ** 30
 const SHORTEST_INTERVAL_MS = 10
 /** Paused and idle for this long: L4. */
 const RELIEVE_AFTER_MS = 5000
+const PROBE_AFTER_MS = 10_000
+const PROBE_AGAIN_MS = 1000
 /** Idle for this long: L5. */
 const COLLECT_AFTER_MS = 500
 
@@ -65,6 +70,8 @@ export class MemoryManager {
   #privateBytes = 0
   #paused = false
   #pausedIdleSince: number | null = null
+  #relieved = false
+  #probeAt = Number.POSITIVE_INFINITY
   #idleSince: number | null = null
   /** What was dead when a collection was last asked for. */
   #collectedFor = 0
@@ -163,10 +170,23 @@ export class MemoryManager {
       this.#pausedIdleSince = null
       return
     }
-    this.#pausedIdleSince ??= now
-    if (now - this.#pausedIdleSince < RELIEVE_AFTER_MS) return
-    this.#pausedIdleSince = now
-    this.#parts.relieve()
+    this.#helpWhenStuck(now)
+  }
+
+  #helpWhenStuck(now: number): void {
+    if (this.#pausedIdleSince === null) {
+      this.#pausedIdleSince = now
+      this.#relieved = false
+      this.#probeAt = now + PROBE_AFTER_MS
+    }
+    if (!this.#relieved && now - this.#pausedIdleSince >= RELIEVE_AFTER_MS) {
+      this.#relieved = true
+      this.#parts.relieve()
+    } else if (now >= this.#probeAt) {
+      // Again and again: a short task comes and goes between two looks.
+      this.#probeAt = now + PROBE_AGAIN_MS
+      this.#parts.onProbe()
+    }
   }
 
   #collectWhenIdle(now: number): void {

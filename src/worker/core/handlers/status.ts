@@ -19,12 +19,22 @@ export function setStatus(turn: Turn, message: MessageOf<'set-status'>): void {
 export function memoryPaused(turn: Turn, _event: EventOf<'MemoryPaused'>): void {
   changeStatus(turn, (state) => {
     state.memoryPaused = true
+    state.probing = false
   })
 }
 
 export function memoryResumed(turn: Turn, _event: EventOf<'MemoryResumed'>): void {
   changeStatus(turn, (state) => {
     state.memoryPaused = false
+    state.probing = false
+  })
+}
+
+export function memoryProbed(turn: Turn, _event: EventOf<'MemoryProbed'>): void {
+  if (!turn.state.memoryPaused) return
+  changeStatus(turn, (state) => {
+    state.memoryPaused = false
+    state.probing = true
   })
 }
 
