@@ -181,7 +181,8 @@ export class ModelCluster {
     const dice = this.#random.int(100)
     if (dice < 55) this.#work(worker)
     else if (dice < 68) this.#submit(client)
-    else if (dice < 74) this.sim.says(client, { op: 'client-releases-keys', keys: this.#someKeys() })
+    else if (dice < 72) this.sim.says(client, { op: 'client-releases-keys', keys: this.#someKeys() })
+    else if (dice < 74) this.sim.says(client, { op: 'client-awaits-values', keys: this.#someKeys() })
     else if (dice < 77)
       this.sim.says(client, {
         op: 'cancel-keys',

@@ -152,8 +152,6 @@ export class TaskRecord {
   waitingOn = 0
   /** How many dependents are active: the value is needed as long as it is above 0. */
   waiters = 0
-  /** A client waits for the value itself: its run is told to attach it. Until the value has come. */
-  awaited = false
   /** Mirror image of ClientRecord.wants. */
   wantedBy: readonly ClientRecord[] = NO_CLIENTS
   /** Mirror image of WorkerRecord.replicas; non-empty exactly in state memory. All hold run `acceptedRunId`. */

@@ -162,6 +162,8 @@ export interface SchedulerState {
   readonly prefixes: Map<string, PrefixRecord>
   /** Keys placed by scatter whose data has not arrived: state released, no recipe; with the workers chosen. */
   readonly placements: Map<TaskRecord, readonly WorkerRecord[]>
+  /** Tasks whose values clients wait for, until these have come: their runs are told to attach them. Few: no field of all tasks. */
+  readonly awaited: Set<TaskRecord>
 
   readonly workers: Map<WorkerId, WorkerRecord>
   readonly hosts: Map<string, HostRecord>
@@ -226,6 +228,7 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     functions: new Map(),
     prefixes: new Map(),
     placements: new Map(),
+    awaited: new Set(),
     workers: new Map(),
     hosts: new Map(),
     nannies: new Map(),

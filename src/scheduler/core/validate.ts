@@ -170,6 +170,12 @@ function checkCollections(state: SchedulerState, found: Violations): void {
     found.expect(task.state === 'queued', () => `${task.key} is ${task.state} but in the queue`, task)
   for (const task of state.noWorker.keys())
     found.expect(task.state === 'no-worker', () => `${task.key} is ${task.state} but listed as no-worker`, task)
+  for (const task of state.awaited)
+    found.expect(
+      task.state !== 'memory' && state.tasks.get(task.key) === task,
+      () => `the value of ${task.key} (${task.state}) is still awaited`,
+      task,
+    )
   for (const task of state.placements.keys()) {
     found.expect(
       task.state === 'released' && !task.hasRecipe && state.tasks.get(task.key) === task,

@@ -200,8 +200,8 @@ function releaseKeys(state: SchedulerState, client: ClientRecord, keys: readonly
 function awaitValues(state: SchedulerState, keys: readonly TaskKey[]): void {
   for (const key of keys) {
     const task = state.tasks.get(key)
-    if (task === undefined || task.awaited || task.state === 'memory') continue
-    task.awaited = true
+    if (task === undefined || state.awaited.has(task) || task.state === 'memory') continue
+    state.awaited.add(task)
     if (task.processingOn !== null) state.outbox.attachValue(task.processingOn, key, task.runId as RunId)
   }
 }

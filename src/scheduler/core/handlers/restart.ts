@@ -84,6 +84,7 @@ function forgetTasks(state: SchedulerState): void {
   state.servedMs = 0
   state.tasks.clear()
   state.placements.clear()
+  state.awaited.clear()
   state.queue.clear()
   state.noWorker.clear()
   state.prefixes.clear()

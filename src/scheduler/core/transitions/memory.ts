@@ -10,7 +10,7 @@ export function enterMemory(state: SchedulerState, task: TaskRecord, arrival: Ar
   task.acceptedRunId = arrival.run
   task.nbytes = arrival.nbytes
   task.type = arrival.type
-  task.awaited = false
+  state.awaited.delete(task)
   addReplica(state, task, arrival.worker, arrival.durable)
   task.group.prefix.nbytes += arrival.nbytes
   become(state, task, 'memory')

@@ -56,6 +56,7 @@ export function releasedToForgotten(state: SchedulerState, task: TaskRecord): vo
   task.failure = null
   state.tasks.delete(task.key)
   state.placements.delete(task)
+  state.awaited.delete(task)
   for (const input of task.dependencies) {
     input.dependents?.delete(task)
     if (!input.hasDependents && !input.isNeeded) recommend(state, input, 'settled')

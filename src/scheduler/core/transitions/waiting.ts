@@ -70,7 +70,7 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
     worker.functions.add(fn.id)
     state.outbox.toWorker(worker, { ...message, fnBytes: fn.bytes })
   }
-  if (task.awaited) state.outbox.attachValue(worker, task.key, run)
+  if (state.awaited.has(task)) state.outbox.attachValue(worker, task.key, run)
 }
 
 const NO_INPUTS: readonly InputWire[] = Object.freeze([])
