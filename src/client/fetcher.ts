@@ -9,8 +9,8 @@
 // G4. A holder that failed is not asked again while another one is left. When all have failed, the key is located anew
 //     after a pause, and given up when that has gone on for `retryMs`.
 // G5. The scheduler is told which values are awaited, so that small ones come along with the news that they are there: that
-//     saves the questions where they are and for them, more than half of the time of a short task. It is an offer only:
-//     what did not come, or cannot be read, is fetched.
+//     saves two questions, where the value is and for it: four of the ten hops of a round trip. It is an offer only: what
+//     did not come, or cannot be read, is fetched.
 
 import type { Clock } from '../base/clock.ts'
 import type { TaskKey, WorkerId } from '../base/ids.ts'

@@ -3,7 +3,7 @@
 import { RecentSamples, Samples } from './recent-samples.ts'
 
 const SAMPLES = 16
-/** Above it a second run in the pipe gains nothing and can only wait. */
+/** Above it a second run in the pipe gains little and can only wait; no higher than the dispatcher's stall check, which takes it back. */
 const PIPELINED_BELOW_MS = 20
 /** Work that one executor should have at hand: some round trips through the pipe. */
 const TARGET_MS = 2
