@@ -36,6 +36,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   client: 6,
   nanny: 7,
   cluster: 8,
+  testing: 8,
   demo: 9,
   cli: 10,
   'index.ts': 10,

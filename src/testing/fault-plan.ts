@@ -1,0 +1,51 @@
+// Which faults a seed brings, and when. Who is hit is said by a number, taken modulo those who live when it strikes.
+
+import { Prng } from '../base/prng.ts'
+
+export const FAULT_KINDS = [
+  'kill-worker',
+  'kill-nanny',
+  'cut-worker',
+  'cut-nanny',
+  'cut-any',
+  'partition',
+  'slow-link',
+  'slow-disk',
+  'failing-disk',
+  'full-disk',
+  'full-memory',
+  'corrupt-blob',
+  'pause',
+  'resume',
+  'retire',
+  'close-worker',
+  'new-worker',
+  'vanish-client',
+  'cut-client',
+  'restart',
+] as const
+export type FaultKind = (typeof FAULT_KINDS)[number]
+
+export interface PlannedFault {
+  readonly atMs: number
+  readonly kind: FaultKind
+  /** Whom it hits. */
+  readonly target: number
+  /** How long it lasts, where it lasts. */
+  readonly forMs: number
+}
+
+const FAULTS_MAX = 10
+
+/** The faults of one seed within this time, in order. A seed uses few kinds: what it does stays understandable. */
+export function faultPlan(seed: number, lengthMs: number): PlannedFault[] {
+  const prng = new Prng(seed ^ 0x5eed)
+  const kinds = Array.from({ length: 1 + prng.int(5) }, () => prng.pick(FAULT_KINDS) as FaultKind)
+  const count = prng.int(FAULTS_MAX + 1)
+  return Array.from({ length: count }, () => ({
+    atMs: prng.next() * lengthMs,
+    kind: prng.pick(kinds) as FaultKind,
+    target: prng.int(1000),
+    forMs: (prng.pick([50, 400, 1500]) as number) * (0.5 + prng.next()),
+  })).sort((a, b) => a.atMs - b.atMs)
+}

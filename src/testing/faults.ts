@@ -1,0 +1,153 @@
+// Faults, done to a simulated cluster; and their end.
+
+import { assertNever } from '../base/invariant.ts'
+import type { PlannedFault } from './fault-plan.ts'
+import type { SimCluster } from './sim-cluster.ts'
+import { DISK_MOUNT, MEMORY_MOUNT, type SimDisk } from './sim-disk.ts'
+import type { SimNanny } from './sim-nanny.ts'
+
+const SLOW_LINK = 30
+const SLOW_DISK = 60
+const FAILING = 0.5
+
+export function applyFault(cluster: SimCluster, fault: PlannedFault): void {
+  cluster.world.note(`fault: ${fault.kind} ${fault.target} for ${fault.forMs.toFixed(0)} ms`)
+  const { kind, forMs } = fault
+  switch (kind) {
+    case 'kill-worker':
+      return pick(cluster.living, fault)?.killWorker()
+    case 'kill-nanny':
+      return killNanny(cluster, pick(cluster.living, fault), forMs)
+    case 'cut-worker': {
+      const connection = pick(cluster.workers, fault)?.link.connection ?? null
+      return connection === null ? undefined : cluster.network.cut(connection)
+    }
+    case 'cut-nanny': {
+      const connection = pick(cluster.living, fault)?.connection ?? null
+      return connection === null ? undefined : cluster.network.cut(connection)
+    }
+    case 'cut-any': {
+      const connection = pick([...cluster.network.connections()], fault)
+      return connection === undefined ? undefined : cluster.network.cut(connection)
+    }
+    case 'partition':
+      return partition(cluster, fault)
+    case 'slow-link':
+      return cluster.network.slow(pick([...cluster.disks.keys()], fault) ?? '', SLOW_LINK, forMs)
+    case 'slow-disk':
+      return diskOf(cluster, fault).slow(SLOW_DISK, forMs)
+    case 'failing-disk':
+      return diskOf(cluster, fault).failing(FAILING, forMs)
+    case 'full-disk':
+      return full(cluster, diskOf(cluster, fault), DISK_MOUNT, forMs)
+    case 'full-memory':
+      return full(cluster, diskOf(cluster, fault), MEMORY_MOUNT, forMs)
+    case 'corrupt-blob':
+      return corrupt(diskOf(cluster, fault), fault)
+    case 'pause':
+    case 'resume':
+      return pick(cluster.workers, fault)?.driver.dispatch({
+        kind: 'MessagesReceived',
+        messages: [{ op: 'set-status', status: kind === 'pause' ? 'paused' : 'running' }],
+      })
+    case 'retire':
+      return retire(cluster, fault)
+    case 'close-worker':
+      return closeWorker(cluster, pick(cluster.living, fault))
+    case 'new-worker':
+      return void cluster.startNanny(cluster.options.workers[0] as never)
+    case 'vanish-client':
+      return vanish(cluster, fault)
+    case 'cut-client': {
+      const connection =
+        pick(
+          cluster.clients.filter((client) => !client.ended),
+          fault,
+        )?.connection ?? null
+      return connection === null ? undefined : cluster.network.cut(connection)
+    }
+    case 'restart':
+      return pick(
+        cluster.clients.filter((client) => !client.ended),
+        fault,
+      )?.ask('restart', {
+        timeoutMs: 20_000,
+        waitForWorkers: fault.target % 2 === 0,
+      })
+    default:
+      assertNever(kind, 'fault')
+  }
+}
+
+/** Faults are over: what is broken works again, and there is at least one worker and one client. */
+export function heal(cluster: SimCluster): void {
+  cluster.world.note('everything heals')
+  cluster.network.heal()
+  for (const disk of cluster.disks.values()) disk.heal()
+  for (const worker of cluster.workers) {
+    if (worker.state?.requested === 'paused')
+      worker.driver.dispatch({ kind: 'MessagesReceived', messages: [{ op: 'set-status', status: 'running' }] })
+  }
+  if (cluster.living.length === 0) cluster.startNanny(cluster.options.workers[0] as never)
+}
+
+function pick<T>(from: readonly T[], { target }: PlannedFault): T | undefined {
+  return from[target % Math.max(1, from.length)]
+}
+
+function diskOf(cluster: SimCluster, fault: PlannedFault): SimDisk {
+  return pick([...cluster.disks.values()], fault) as SimDisk
+}
+
+/** The machine is back after a while, with a nanny that knows nothing of the old one. */
+function killNanny(cluster: SimCluster, nanny: SimNanny | undefined, backMs: number): void {
+  if (nanny === undefined) return
+  for (const runId of nanny.worker?.pool.runningIds ?? []) {
+    const key = nanny.worker?.state?.runs.get(runId)?.key
+    if (key !== undefined) cluster.book.noteDeath(key)
+  }
+  nanny.parts.process.kill()
+  cluster.world.at(backMs, 'a new nanny', () => void cluster.startNanny(nanny.parts.profile))
+}
+
+function partition(cluster: SimCluster, fault: PlannedFault): void {
+  const machines = [...cluster.disks.keys()]
+  const a = pick(machines, fault) as string
+  const others = ['m-scheduler', 'm-scheduler', ...machines.filter((machine) => machine !== a)]
+  cluster.network.partition(a, others[(fault.target >> 3) % others.length] as string, fault.forMs)
+}
+
+function full(cluster: SimCluster, disk: SimDisk, mount: typeof DISK_MOUNT | typeof MEMORY_MOUNT, forMs: number): void {
+  disk.setFull(mount, true)
+  cluster.world.at(forMs, 'room again', () => disk.setFull(mount, false))
+}
+
+/** A bit of a file flips behind everybody's back. */
+function corrupt(disk: SimDisk, { target }: PlannedFault): void {
+  const paths = disk.files.paths(DISK_MOUNT).filter((path) => path.includes('/blobs/'))
+  const path = paths[target % Math.max(1, paths.length)]
+  if (path === undefined) return
+  const bytes = disk.files.contents(path)
+  const at = target % Math.max(1, bytes.length)
+  if (bytes.length > 0) bytes[at] = (bytes[at] as number) ^ 0x10
+}
+
+function retire(cluster: SimCluster, fault: PlannedFault): void {
+  if (cluster.living.length < 2) return
+  const name = pick(cluster.living, fault)?.parts.name ?? ''
+  pick(
+    cluster.clients.filter((client) => !client.ended),
+    fault,
+  )?.ask('retire-workers', { workers: [name], closeWorkers: true })
+}
+
+function closeWorker(cluster: SimCluster, nanny: SimNanny | undefined): void {
+  if (cluster.living.length > 1) nanny?.close('the operator closed it')
+}
+
+function vanish(cluster: SimCluster, fault: PlannedFault): void {
+  pick(
+    cluster.clients.filter((client) => !client.ended),
+    fault,
+  )?.vanish()
+}

@@ -1,0 +1,236 @@
+// What one seed simulates: the shape of the cluster, and what its clients do when. Faults are planned in fault-plan.ts.
+
+import { type TaskKey, taskKey } from '../base/ids.ts'
+import type { Prng } from '../base/prng.ts'
+import type { TaskOptionsWire } from '../protocol/tasks.ts'
+import type { ClusterOptions } from './sim-cluster.ts'
+import type { WorkerProfile } from './sim-worker.ts'
+import { NO_TROUBLE, type SimTask, type Trouble } from './task-book.ts'
+
+/** What a client does; keys name what it holds by then. */
+export type ClientAct =
+  | { readonly kind: 'submit'; readonly tasks: readonly SimTask[]; readonly wanted: readonly TaskKey[] }
+  | { readonly kind: 'scatter'; readonly tasks: readonly SimTask[]; readonly broadcast: boolean | number }
+  | { readonly kind: 'release' | 'retry' | 'fire-and-forget'; readonly keys: readonly TaskKey[] }
+  | { readonly kind: 'cancel'; readonly keys: readonly TaskKey[]; readonly force: boolean }
+
+export interface PlannedAct {
+  readonly atMs: number
+  /** Number of the client. */
+  readonly client: number
+  readonly act: ClientAct
+}
+
+export interface Scenario {
+  readonly cluster: ClusterOptions
+  readonly clients: number
+  readonly acts: readonly PlannedAct[]
+  /** When the last act is over and faults stop. */
+  readonly endMs: number
+}
+
+export interface ScenarioOptions {
+  /** Faults need short graces to show what they do. */
+  readonly graceMs?: number
+}
+
+const KB = 1024
+const LENGTH_MS = 3000
+const TASKS_MAX = 120
+
+export function planScenario(prng: Prng): Scenario {
+  const workers = 1 + prng.int(5)
+  const limited = prng.int(2) === 0
+  const clients = 1 + prng.int(3)
+  const planner = new ActPlanner(prng, workers)
+  const acts: PlannedAct[] = []
+  const count = 4 + prng.int(16)
+  for (let n = 0; n < count && planner.tasks < TASKS_MAX; n++) {
+    const client = prng.int(clients)
+    acts.push({ atMs: prng.next() * LENGTH_MS, client, act: { kind: 'release', keys: [] } })
+  }
+  acts.sort((a, b) => a.atMs - b.atMs)
+  const planned = acts.flatMap(({ atMs, client }) => planner.next(client).map((act) => ({ atMs, client, act })))
+  return { cluster: clusterOptions(prng, workers, limited), clients, acts: planned, endMs: LENGTH_MS }
+}
+
+function clusterOptions(prng: Prng, workers: number, limited: boolean): ClusterOptions {
+  const profile: WorkerProfile = {
+    nthreads: 1 + prng.int(3),
+    memoryLimit: limited ? (24 + prng.int(80)) * KB : 0,
+    inlineLimit: prng.pick([0.5, 1, 8, 64].map((kb) => kb * KB)) as number,
+    maxSpill: prng.int(4) === 0 ? 512 * KB : Infinity,
+    resources: {},
+    monitorMs: 100,
+    validate: true,
+  }
+  return {
+    workers: Array.from({ length: workers }, () => profile),
+    machines: 1 + prng.int(Math.min(3, workers)),
+    network: {
+      latencyMs: prng.pick([0.05, 0.5, 5]) as number,
+      jitterMs: prng.pick([0.1, 5, 60]) as number,
+      bytesPerMs: 10_000,
+      encodes: true,
+    },
+    disk: {
+      memoryBytes: limited ? 200 * KB : 4096 * KB,
+      diskBytes: 8192 * KB,
+      callMs: prng.pick([0.05, 0.5, 3]) as number,
+      bytesPerMs: 20_000,
+    },
+    scheduler: {
+      connectionGraceMs: 600,
+      workerGraceMs: 1200,
+      clientGraceMs: 2000,
+      allowedFailures: prng.pick([1, 3, 100]) as number,
+      saturation: prng.pick([1.1, 1.1, 2, Infinity]) as number,
+      workerTtlMs: prng.int(4) === 0 ? 3000 : 300_000,
+    },
+    checkEvery: 1,
+  }
+}
+
+class ActPlanner {
+  readonly #prng: Prng
+  readonly #workers: number
+  /** Keys by client, and all of them with what they need. */
+  readonly #held = new Map<number, TaskKey[]>()
+  readonly #all: SimTask[] = []
+  tasks = 0
+
+  constructor(prng: Prng, workers: number) {
+    this.#prng = prng
+    this.#workers = workers
+  }
+
+  next(client: number): ClientAct[] {
+    const held = this.#held.get(client) ?? []
+    this.#held.set(client, held)
+    const dice = this.#prng.int(100)
+    if (held.length === 0 || dice < 50) return [this.#submit(held)]
+    if (dice < 60) return [this.#scatter(held)]
+    if (dice < 75) return [{ kind: 'release', keys: this.#some(held) }]
+    if (dice < 82) return [{ kind: 'cancel', keys: this.#some(held), force: this.#prng.int(2) === 0 }]
+    if (dice < 87) return [{ kind: 'retry', keys: held }]
+    if (dice < 90) return [{ kind: 'fire-and-forget', keys: this.#some(held) }]
+    return [this.#submitAgain(held)]
+  }
+
+  #some(keys: readonly TaskKey[]): TaskKey[] {
+    return keys.filter(() => this.#prng.int(2) === 0)
+  }
+
+  /** A map, a chain, a tree, or anything, over new tasks and some that are there. */
+  #submit(held: TaskKey[]): ClientAct {
+    const prng = this.#prng
+    const size = 1 + prng.int(prng.int(3) === 0 ? 30 : 8)
+    const shape = prng.pick(['map', 'chain', 'tree', 'any']) as string
+    const name = `f${prng.int(6)}`
+    const options = this.#options()
+    const tasks: SimTask[] = []
+    const shared = this.#all.length > 0 && prng.int(2) === 0 ? prng.pick(this.#all) : undefined
+    for (let n = 0; n < size; n++) {
+      const inputs = this.#inputs(shape, tasks, n)
+      if (shared !== undefined && held.includes(shared.key) && prng.int(3) === 0) inputs.push(shared.key)
+      tasks.push(this.#task(name, [...new Set(inputs)], options))
+    }
+    const all = prng.int(2) === 0
+    const wanted = tasks.filter((_, n) => all || n === size - 1 || prng.int(4) === 0).map((task) => task.key)
+    held.push(...wanted)
+    return { kind: 'submit', tasks, wanted }
+  }
+
+  #inputs(shape: string, tasks: readonly SimTask[], n: number): TaskKey[] {
+    const keyAt = (index: number): TaskKey[] => {
+      const task = tasks[index]
+      return task === undefined ? [] : [task.key]
+    }
+    switch (shape) {
+      case 'chain':
+        return keyAt(n - 1)
+      case 'tree':
+        // The first half are leaves, then each joins two.
+        return n < 4
+          ? []
+          : [...keyAt(2 * (n - 4)), ...keyAt(2 * (n - 4) + 1)].filter((key) => tasks.some((task) => task.key === key))
+      case 'any':
+        return Array.from({ length: this.#prng.int(4) }, () => this.#prng.pick(tasks)?.key).filter(
+          (key) => key !== undefined,
+        )
+      default:
+        return []
+    }
+  }
+
+  #task(name: string, inputs: readonly TaskKey[], options: TaskOptionsWire): SimTask {
+    const prng = this.#prng
+    const task: SimTask = {
+      key: taskKey(`${name}-${this.tasks++}`),
+      name,
+      inputs,
+      bytes: this.#bytes(),
+      durationMs: prng.pick([0.1, 1, 10, 10, 50, 300]) as number,
+      random: prng.int(5) === 0,
+      trouble: this.#trouble(options),
+      options,
+    }
+    this.#all.push(task)
+    return task
+  }
+
+  #bytes(): number {
+    return (this.#prng.pick([0, 100, 100, 1000, 3000, 9000]) as number) + this.#prng.int(50)
+  }
+
+  #trouble(options: TaskOptionsWire): Trouble {
+    const prng = this.#prng
+    const dice = prng.int(60)
+    if (dice === 0) return { kind: 'throws', times: Infinity }
+    if (dice < 4 && options.retries !== undefined) return { kind: 'throws', times: options.retries }
+    if (dice === 4) return { kind: 'crashes', times: 1 }
+    if (dice === 5) return { kind: 'crashes', times: Infinity }
+    if (dice === 6) return { kind: 'out-of-memory', times: 2 }
+    if (dice === 7) return { kind: 'out-of-memory', times: Infinity }
+    return NO_TROUBLE
+  }
+
+  #options(): TaskOptionsWire {
+    const prng = this.#prng
+    const dice = prng.int(10)
+    if (dice === 0) return { retries: 1 + prng.int(2) }
+    if (dice === 1) return { priority: prng.int(5) - 2 }
+    if (dice === 2) return { workers: [`w${prng.int(this.#workers)}`], allowOtherWorkers: true }
+    return {}
+  }
+
+  #scatter(held: TaskKey[]): ClientAct {
+    const prng = this.#prng
+    const tasks = Array.from({ length: 1 + prng.int(4) }, () => ({
+      ...this.#task('scattered', [], {}),
+      random: false,
+      trouble: NO_TROUBLE,
+    }))
+    held.push(...tasks.map((task) => task.key))
+    return { kind: 'scatter', tasks, broadcast: prng.pick([false, false, 2, true]) as boolean | number }
+  }
+
+  /** A key that this or another client submitted before, with all that it needs: pure tasks meet. */
+  #submitAgain(held: TaskKey[]): ClientAct {
+    const again = this.#prng.pick(this.#all) as SimTask
+    const needed = new Map<TaskKey, SimTask>()
+    const open = [again]
+    for (let task = open.pop(); task !== undefined; task = open.pop()) {
+      if (needed.has(task.key)) continue
+      needed.set(task.key, task)
+      for (const input of task.inputs) {
+        const found = this.#all.find((each) => each.key === input)
+        if (found !== undefined) open.push(found)
+      }
+    }
+    held.push(again.key)
+    if (again.name === 'scattered') return { kind: 'scatter', tasks: [again], broadcast: false }
+    const tasks = [...needed.values()].reverse().filter((task) => task.name !== 'scattered')
+    return { kind: 'submit', tasks, wanted: [again.key] }
+  }
+}

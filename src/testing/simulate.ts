@@ -1,0 +1,149 @@
+// One simulation from beginning to end: a seed decides cluster, clients and faults; then faults stop, everything heals, and
+// what clients wait for has to come; then everything is released, and nothing may be left.
+
+import { describeOutcome, describeStuck } from './describe.ts'
+import { checkQuiet, checkEmpty } from './final-checks.ts'
+import { applyFault, heal } from './faults.ts'
+import { faultPlan, type PlannedFault } from './fault-plan.ts'
+import { type PlannedAct, planScenario } from './scenario.ts'
+import { SimCluster } from './sim-cluster.ts'
+import type { SimClient } from './sim-client.ts'
+import { type SimFailure, World } from './world.ts'
+
+export interface SimulationOptions {
+  /** Decides everything: an integer. */
+  readonly seed: number
+  /** Keeps a line per event, message and effect (default false). */
+  readonly trace?: boolean
+  /** Without faults only the clients' acts happen (default true). */
+  readonly faults?: boolean
+}
+
+export interface SimulationReport {
+  readonly seed: number
+  /** Null when everything held. */
+  readonly failure: SimFailure | null
+  /** Of all events in their order: equal for equal seeds. */
+  readonly hash: string
+  readonly events: number
+  readonly tasks: number
+  readonly virtualMs: number
+  /** What became of each key that somebody held, and the faults there were. */
+  readonly outcome: readonly string[]
+  /** With `trace`. */
+  readonly trace: readonly string[]
+}
+
+/** Quiet has to come within this time after the last fault. */
+const QUIET_WITHIN_MS = 180_000
+const EMPTY_WITHIN_MS = 60_000
+/** Longer than messages, slow calls to a disk and mappings take. */
+const REST_MS = 1500
+
+/** Runs the simulation that the seed names. Never rejects for what the simulated cluster does: the report says it. */
+export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
+  const world = new World({ seed: options.seed, trace: options.trace ?? false })
+  const scenario = planScenario(world.prng('scenario'))
+  const cluster = new SimCluster(world, scenario.cluster)
+  for (let n = 0; n < scenario.clients; n++) cluster.startClient()
+  for (const planned of scenario.acts)
+    world.at(planned.atMs, `act of client ${planned.client}`, () => act(cluster, planned))
+  const faults = options.faults === false ? [] : faultPlan(options.seed, scenario.endMs)
+  for (const fault of faults) world.at(fault.atMs, `fault ${fault.kind}`, () => applyFault(cluster, fault))
+  await world.run(() => world.now >= scenario.endMs, scenario.endMs)
+  heal(cluster)
+  await quieten(cluster)
+  const outcome = describeOutcome(cluster)
+  await empty(cluster)
+  return report(world, cluster, faults, outcome)
+}
+
+async function quieten(cluster: SimCluster): Promise<void> {
+  const { world } = cluster
+  const isQuiet = await world.run(
+    restsFor(cluster, REST_MS, () => isAtRest(cluster)),
+    world.now + QUIET_WITHIN_MS,
+  )
+  if (world.failure !== null) return
+  if (!isQuiet) return world.fail('stuck: not everything that is waited for came', describeStuck(cluster))
+  await checkQuiet(cluster)
+}
+
+async function empty(cluster: SimCluster): Promise<void> {
+  const { world } = cluster
+  if (world.failure !== null) return
+  for (const client of cluster.clients) client.close()
+  const isEmpty = await world.run(
+    restsFor(cluster, REST_MS, () => isAtRest(cluster) && cluster.scheduler.state.tasks.size === 0),
+    world.now + EMPTY_WITHIN_MS,
+  )
+  if (world.failure !== null) return
+  if (!isEmpty) return world.fail('stuck: not everything was forgotten after it was released', describeStuck(cluster))
+  await checkEmpty(cluster)
+}
+
+/** True when the condition has held for so long, and nothing changed meanwhile. */
+function restsFor(cluster: SimCluster, restMs: number, condition: () => boolean): () => boolean {
+  let since: number | null = null
+  let transitions = -1
+  return () => {
+    const { total } = cluster.scheduler.state.story
+    if (total !== transitions || !condition()) {
+      since = null
+      transitions = total
+      return false
+    }
+    since ??= cluster.world.now
+    return cluster.world.now - since >= restMs
+  }
+}
+
+/** Every client has what it waits for, and no worker does anything. */
+function isAtRest(cluster: SimCluster): boolean {
+  if (!cluster.clients.every((client) => client.isSatisfied)) return false
+  const { state } = cluster.scheduler
+  if (state.requests.size > 0 || state.restarting.size > 0) return false
+  for (const task of state.tasks.values())
+    if (task.isNeeded && task.state !== 'memory' && task.state !== 'erred') return false
+  return cluster.living.every(({ worker }) => worker?.isIdle === true)
+}
+
+function act(cluster: SimCluster, { client: number, act: what }: PlannedAct): void {
+  const client = cluster.clients[number] as SimClient
+  if (client.ended) return
+  cluster.world.note(`${client.id} acts: ${what.kind}`)
+  switch (what.kind) {
+    case 'submit':
+      for (const task of what.tasks) cluster.book.add(task)
+      return client.submit(what.tasks, what.wanted)
+    case 'scatter':
+      for (const task of what.tasks) cluster.book.add(task)
+      return client.scatter(what.tasks, what.broadcast)
+    case 'release':
+      return client.release(what.keys)
+    case 'retry':
+      return client.retry(what.keys)
+    case 'fire-and-forget':
+      return client.fireAndForget(what.keys)
+    case 'cancel':
+      return client.cancel(what.keys, what.force)
+  }
+}
+
+function report(
+  world: World,
+  cluster: SimCluster,
+  faults: readonly PlannedFault[],
+  outcome: readonly string[],
+): SimulationReport {
+  return {
+    seed: world.seed,
+    failure: world.failure,
+    hash: world.hash,
+    events: world.events,
+    tasks: cluster.book.size,
+    virtualMs: world.now,
+    outcome: [...faults.map((fault) => `${fault.atMs.toFixed(0)} ms ${fault.kind}`), ...outcome],
+    trace: world.lines ?? [],
+  }
+}

@@ -1,0 +1,167 @@
+// The tasks of a simulation: what each does when it runs, and which value it has to have. Values are real encoded blobs
+// whose content follows from key and inputs, so whoever reads one can tell whether it is right.
+
+import { type FunctionId, functionId, type TaskKey } from '../base/ids.ts'
+import type { TaskOptionsWire, TaskRow } from '../protocol/tasks.ts'
+
+export interface SimTask {
+  readonly key: TaskKey
+  /** The function's name; tasks of one name behave alike. */
+  readonly name: string
+  readonly inputs: readonly TaskKey[]
+  /** Extra bytes of its value. */
+  readonly bytes: number
+  readonly durationMs: number
+  /** Its value depends on the run that made it. */
+  readonly random: boolean
+  readonly trouble: Trouble
+  readonly options: TaskOptionsWire
+}
+
+/** What goes wrong when it runs: that often, Infinity = always. */
+export interface Trouble {
+  readonly kind: 'none' | 'throws' | 'crashes' | 'out-of-memory'
+  readonly times: number
+}
+
+/** What a value says about itself. */
+export interface SimValue {
+  readonly key: string
+  /** The run that made it; 0 where it makes no difference. */
+  readonly run: number
+  readonly digest: number
+  /** Digests of the inputs it was made from. */
+  readonly inputs: Readonly<Record<string, number>>
+  readonly padding: Uint8Array
+}
+
+export const NO_TROUBLE: Trouble = { kind: 'none', times: 0 }
+
+export class TaskBook {
+  readonly #tasks = new Map<string, SimTask>()
+  /** How often the trouble of a key has struck. */
+  readonly #struck = new Map<string, number>()
+  /** Deaths of executors and workers while they ran this key. */
+  readonly #deaths = new Map<string, number>()
+  /** Digests that runs of random tasks gave. */
+  readonly #made = new Map<string, Set<number>>()
+  readonly #digests = new Map<string, number | null>()
+
+  add(task: SimTask): void {
+    this.#tasks.set(task.key, task)
+  }
+
+  get(key: string): SimTask | undefined {
+    return this.#tasks.get(key)
+  }
+
+  get size(): number {
+    return this.#tasks.size
+  }
+
+  /** Counts one run; true when this one goes wrong. */
+  strikes(task: SimTask): boolean {
+    const before = this.#struck.get(task.key) ?? 0
+    if (task.trouble.kind === 'none' || before >= task.trouble.times) return false
+    this.#struck.set(task.key, before + 1)
+    return true
+  }
+
+  noteDeath(key: string): void {
+    this.#deaths.set(key, this.deathsOf(key) + 1)
+  }
+
+  deathsOf(key: string): number {
+    return this.#deaths.get(key) ?? 0
+  }
+
+  /** The value of one run over these input values. */
+  make(task: SimTask, run: number, inputs: readonly SimValue[]): SimValue {
+    const digests = Object.fromEntries(inputs.map((input) => [input.key, input.digest]))
+    const made = task.random ? run : 0
+    const digest = digestOf(task.key, made, digests)
+    if (task.random) {
+      const known = this.#made.get(task.key) ?? new Set()
+      this.#made.set(task.key, known.add(digest))
+    }
+    return { key: task.key, run: made, digest, inputs: digests, padding: paddingOf(task.bytes, digest) }
+  }
+
+  /** The digest that a key's value must have; null when it depends on runs. */
+  expected(key: string): number | null {
+    const known = this.#digests.get(key)
+    if (known !== undefined) return known
+    const task = this.#tasks.get(key)
+    if (task === undefined) return null
+    let digest: number | null = null
+    if (!task.random) {
+      const inputs = task.inputs.map((input) => [input, this.expected(input)] as const)
+      if (inputs.every(([, value]) => value !== null))
+        digest = digestOf(key, 0, Object.fromEntries(inputs) as Record<string, number>)
+    }
+    this.#digests.set(key, digest)
+    return digest
+  }
+
+  /** What is wrong with a value, or null. */
+  findFault(key: string, value: unknown): string | null {
+    const task = this.#tasks.get(key)
+    if (task === undefined) return `nobody submitted ${key}`
+    if (!isValue(value)) return `${key} has a value of another kind: ${JSON.stringify(value)}`
+    if (value.key !== key) return `the value of ${key} is that of ${value.key}`
+    if (value.digest !== digestOf(key, value.run, value.inputs))
+      return `the value of ${key} does not follow from its inputs`
+    if (value.padding.length !== task.bytes || !isPadding(value.padding, value.digest))
+      return `the bytes of ${key} are damaged`
+    const expected = this.expected(key)
+    if (expected !== null && value.digest !== expected)
+      return `${key} has digest ${value.digest} instead of ${expected}`
+    if (task.random && this.#made.get(key)?.has(value.digest) !== true) return `no run made this value of ${key}`
+    const inputs = Object.keys(value.inputs)
+    if (inputs.length !== new Set(task.inputs).size || !task.inputs.every((input) => inputs.includes(input)))
+      return `${key} was made from ${inputs.join(', ')} instead of ${task.inputs.join(', ')}`
+    for (const input of task.inputs) {
+      const wanted = this.expected(input)
+      const used = value.inputs[input] as number
+      if (wanted !== null ? used !== wanted : this.#isMadeUp(input, used))
+        return `${key} was made from a wrong value of ${input}`
+    }
+    return null
+  }
+
+  #isMadeUp(key: string, digest: number): boolean {
+    return this.#tasks.get(key)?.random === true && this.#made.get(key)?.has(digest) !== true
+  }
+
+  /** How the task travels: its arguments name nothing but itself. */
+  row(task: SimTask): TaskRow {
+    return [task.key, Buffer.from(task.key), task.inputs]
+  }
+}
+
+export function functionOf(task: SimTask): FunctionId {
+  return functionId(`fn-${task.name}`)
+}
+
+function digestOf(key: string, run: number, inputs: Readonly<Record<string, number>>): number {
+  let hash = 0x811c9dc5 ^ run
+  const mix = (text: string): void => {
+    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  }
+  mix(key)
+  for (const input of Object.keys(inputs).toSorted()) mix(`${input}=${inputs[input]}`)
+  return hash >>> 0
+}
+
+function paddingOf(bytes: number, digest: number): Uint8Array {
+  return new Uint8Array(bytes).fill(digest & 0xff)
+}
+
+function isPadding(bytes: Uint8Array, digest: number): boolean {
+  const wanted = digest & 0xff
+  return bytes.every((byte) => byte === wanted)
+}
+
+function isValue(value: unknown): value is SimValue {
+  return typeof value === 'object' && value !== null && 'digest' in value && 'inputs' in value && 'padding' in value
+}
