@@ -9,7 +9,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { partLogger } from '../base/part-logger.ts'
-import { systemClock } from '../base/clock.ts'
+import { type Clock, systemClock } from '../base/clock.ts'
 import type { ClientId, FunctionId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../protocol/scheduler-client.ts'
@@ -39,7 +39,23 @@ export interface SessionSettings {
   readonly gatherLimit: number
 }
 
+/** What a session takes its time and chance from. */
+export interface SessionHost {
+  readonly clock: Clock
+  /** Calls back when this turn of the event loop is over. */
+  readonly defer: (callback: () => void) => void
+  pause(ms: number): Promise<void>
+  readonly seed: number
+}
+
 const log = partLogger('client')
+
+const systemHost = (): SessionHost => ({
+  clock: systemClock,
+  defer: setImmediate,
+  pause: (ms) => sleep(ms),
+  seed: Math.random() * 2 ** 32,
+})
 
 export class ClientSession implements FutureOwner {
   readonly settings: SessionSettings
@@ -56,13 +72,19 @@ export class ClientSession implements FutureOwner {
   readonly #lateReleases = new Set<TaskKey>()
   #ended: PlimsollError | null = null
 
-  constructor(connection: SchedulerConnection, dial: Dial, peers: Peers, settings: SessionSettings) {
+  constructor(
+    connection: SchedulerConnection,
+    dial: Dial,
+    peers: Peers,
+    settings: SessionSettings,
+    host: SessionHost = systemHost(),
+  ) {
     this.settings = settings
     this.#peers = peers
     this.#link = new SchedulerLink(
       connection,
       dial,
-      { ...settings, clock: systemClock },
+      { ...settings, clock: host.clock, seed: host.seed },
       {
         onMessages: (messages) => {
           for (const message of messages) this.registry.apply(message)
@@ -75,7 +97,7 @@ export class ClientSession implements FutureOwner {
     )
     this.registry = new FuturesRegistry({
       release: (keys) => this.#sendReleases(keys),
-      schedule: (flush) => void setImmediate(flush).unref(),
+      schedule: host.defer,
     })
     this.#fetcher = new Fetcher({
       retain: (state) => this.retain(state),
@@ -88,13 +110,13 @@ export class ClientSession implements FutureOwner {
       read: (items) => readValues(peers, items),
       gatherLimit: () => gatherLimitBytes(settings.gatherLimit),
       retryMs: settings.timeoutMs,
-      clock: systemClock,
-      defer: setImmediate,
+      clock: host.clock,
+      defer: host.defer,
     })
     this.#uploader = new Uploader({
       peers,
       place: (question) => this.ask('scatter-place', question, { timeoutMs: question.timeoutMs + settings.timeoutMs }),
-      pause: (ms) => sleep(ms),
+      pause: (ms) => host.pause(ms),
       warn: (key, address, error) =>
         log.warn('{key} was not taken by {address}: {reason}', { key, address, reason: error.message }),
     })

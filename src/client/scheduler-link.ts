@@ -35,6 +35,8 @@ export interface LinkSettings {
   /** How long a lost connection is made again; null: as long as the scheduler remembers the client. */
   readonly reconnectMs: number | null
   readonly clock: Clock
+  /** Of the pauses between tries. */
+  readonly seed: number
 }
 
 export interface LinkHooks {
@@ -189,7 +191,7 @@ export class SchedulerLink {
   }
 
   #newAttachment(graceMs: number): Attachment {
-    return new Attachment({ graceMs, prng: new Prng(Math.random() * 2 ** 32) })
+    return new Attachment({ graceMs, prng: new Prng(this.#settings.seed) })
   }
 
   #listen(connection: SchedulerConnection): void {

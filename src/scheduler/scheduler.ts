@@ -21,13 +21,11 @@ import { schedulerRoutes } from './http-routes.ts'
 import { schedulerInfo } from './core/view.ts'
 import { createState, type SchedulerState } from './core/state.ts'
 import { recover, step } from './core/step.ts'
-import { CLIENT_SHAPES, NANNY_QUESTIONS, NANNY_SHAPES, WORKER_QUESTIONS, WORKER_SHAPES } from './message-shapes.ts'
 import { coreOptions, type SchedulerOptions } from './options.ts'
-import { Peers, type ClientConnection, type NannyConnection, type Peer, type WorkerConnection } from './peers.ts'
+import { acceptPeer, type EventHost } from './peer-events.ts'
+import { Peers } from './peers.ts'
 import { PendingAnswers } from './pending-answers.ts'
 import { ErrorEncoder, log, perform, type Hands } from './perform.ts'
-import { serveRequests, type RequestHost } from './requests.ts'
-import { checkFields, checkMessages } from './shapes.ts'
 import { Timers } from './timers.ts'
 
 type Untimed<E> = E extends unknown ? Omit<E, 'now' | 'at'> : never
@@ -35,7 +33,7 @@ type Untimed<E> = E extends unknown ? Omit<E, 'now' | 'at'> : never
 /** How long peers are given to take their last message. */
 const CLOSE_MS = 2000
 
-export class Scheduler implements RequestHost {
+export class Scheduler implements EventHost {
   /** Names this scheduler's life. */
   readonly id: string
   readonly state: SchedulerState
@@ -167,98 +165,9 @@ export class Scheduler implements RequestHost {
   }
 
   #onComm(comm: Comm, { role }: PeerIdentity): void {
-    if (role === 'client' || role === 'probe') this.#addClient(new Connection(comm) as unknown as ClientConnection)
-    else if (role === 'worker') this.#addWorker(new Connection(comm) as unknown as WorkerConnection)
-    else if (role === 'nanny') this.#addNanny(new Connection(comm) as unknown as NannyConnection)
+    if (role === 'client' || role === 'probe' || role === 'worker' || role === 'nanny')
+      acceptPeer(this, role, new Connection(comm))
     else comm.abort(new PlimsollError('PROTOCOL_ERROR', `the scheduler does not talk to role "${role}"`))
-  }
-
-  #addClient(connection: ClientConnection): void {
-    const peer: Extract<Peer, { role: 'client' }> = { role: 'client', connection, id: null }
-    const number = this.#add(peer)
-    serveRequests(this, peer, number)
-    connection.onMessages((messages) => {
-      checkMessages(connection.peerAddress, CLIENT_SHAPES, messages)
-      if (peer.id === null)
-        throw new PlimsollError('PROTOCOL_ERROR', `${connection.peerAddress} sent messages before it registered`)
-      this.dispatch({ kind: 'ClientMessages', client: peer.id, connection: number, messages }, number)
-    })
-  }
-
-  #addWorker(connection: WorkerConnection): void {
-    const peer: Extract<Peer, { role: 'worker' }> = { role: 'worker', connection, id: null }
-    const number = this.#add(peer)
-    connection.handle('register-worker', (registration, context) => {
-      checkFields(connection.peerAddress, 'register-worker', WORKER_QUESTIONS['register-worker'], registration)
-      peer.id = registration.workerId
-      const before = this.peers.worker(registration.workerId)
-      this.peers.register(peer)
-      return this.answers.ask(context, (request) => {
-        this.dispatch({ kind: 'WorkerRegistered', request, connection: number, registration }, number)
-        // Refused: the one that was there before stays.
-        if (this.state.workers.get(registration.workerId)?.connection !== number && before !== undefined)
-          this.peers.restore(registration.workerId, before)
-      })
-    })
-    connection.handle('heartbeat-worker', (heartbeat): { readonly status: 'ok' | 'missing' } => {
-      checkFields(connection.peerAddress, 'heartbeat-worker', WORKER_QUESTIONS['heartbeat-worker'], heartbeat)
-      const known = peer.id !== null && this.state.workers.get(peer.id)?.connection === number
-      if (!known || peer.id === null) return { status: 'missing' }
-      this.dispatch({ kind: 'WorkerBeat', worker: peer.id, connection: number, heartbeat }, number)
-      return { status: 'ok' }
-    })
-    connection.onMessages((messages) => {
-      checkMessages(connection.peerAddress, WORKER_SHAPES, messages)
-      if (peer.id === null)
-        throw new PlimsollError('PROTOCOL_ERROR', `${connection.peerAddress} sent messages before it registered`)
-      this.dispatch({ kind: 'WorkerMessages', worker: peer.id, connection: number, messages }, number)
-    })
-  }
-
-  #addNanny(connection: NannyConnection): void {
-    const peer: Extract<Peer, { role: 'nanny' }> = { role: 'nanny', connection, id: null }
-    const number = this.#add(peer)
-    connection.handle('register-nanny', (question) => {
-      checkFields(connection.peerAddress, 'register-nanny', NANNY_QUESTIONS['register-nanny'], question)
-      peer.id = question.workerId
-      this.peers.register(peer)
-      this.dispatch(
-        { kind: 'NannyRegistered', worker: question.workerId, connection: number, restarts: question.restarts },
-        number,
-      )
-      return { schedulerId: this.id }
-    })
-    connection.handle('heartbeat-nanny', (question) => {
-      checkFields(connection.peerAddress, 'heartbeat-nanny', NANNY_QUESTIONS['heartbeat-nanny'], question)
-      if (peer.id !== null)
-        this.dispatch({ kind: 'NannyBeat', worker: peer.id, connection: number, restarts: question.restarts }, number)
-      return {}
-    })
-    connection.onMessages((messages) => {
-      checkMessages(connection.peerAddress, NANNY_SHAPES, messages)
-      if (peer.id === null)
-        throw new PlimsollError('PROTOCOL_ERROR', `${connection.peerAddress} sent messages before it registered`)
-      this.dispatch({ kind: 'NannyMessages', worker: peer.id, connection: number, messages }, number)
-    })
-  }
-
-  #add(peer: Peer): number {
-    const number = this.peers.add(peer)
-    peer.connection.onClose((reason) => this.#onClosed(number, reason))
-    return number
-  }
-
-  #onClosed(number: number, reason: Error | null): void {
-    const peer = this.peers.delete(number)
-    if (peer === undefined || peer.id === null) return
-    log.debug('{role} {id} disconnected: {reason}', {
-      role: peer.role,
-      id: peer.id,
-      reason: reason?.message ?? 'closed',
-    })
-    if (peer.role === 'client') this.dispatch({ kind: 'ClientLost', client: peer.id, connection: number })
-    else if (peer.role === 'worker') this.dispatch({ kind: 'WorkerLost', worker: peer.id, connection: number })
-    else this.dispatch({ kind: 'NannyLost', worker: peer.id, connection: number })
   }
 
   async #closeNow(reason: string): Promise<void> {

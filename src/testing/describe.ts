@@ -12,7 +12,7 @@ export function describeOutcome(cluster: SimCluster): string[] {
   return cluster.clients.flatMap((client) =>
     [...client.held.values()].map(({ state, value, failure }) => {
       const what = value !== null ? `value ${value.digest}` : (failure?.message ?? 'nothing read')
-      return `${client.id} ${state.key}: ${state.outcome.status}, ${what}`
+      return `${client.name} ${state.key}: ${state.outcome.status}, ${what}`
     }),
   )
 }
@@ -23,10 +23,10 @@ export function describeStuck(cluster: SimCluster): string[] {
   const keys = new Set<string>()
   for (const client of cluster.clients) {
     if (!client.isSatisfied)
-      lines.push(`${client.id} waits (${client.connection === null ? 'no connection' : 'connected'})`)
+      lines.push(`${client.name} waits (${client.connection === null ? 'no connection' : 'connected'})`)
     for (const { state, reading } of client.held.values()) {
       if (state.settled && !reading) continue
-      lines.push(`${client.id} waits for ${state.key}: ${state.outcome.status}${reading ? ', reading' : ''}`)
+      lines.push(`${client.name} waits for ${state.key}: ${state.outcome.status}${reading ? ', reading' : ''}`)
       keys.add(state.key)
     }
   }

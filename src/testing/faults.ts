@@ -83,6 +83,7 @@ export function applyFault(cluster: SimCluster, fault: PlannedFault): void {
 export function heal(cluster: SimCluster): void {
   cluster.world.note('everything heals')
   cluster.network.heal()
+  for (const client of cluster.clients) client.calmDown()
   for (const disk of cluster.disks.values()) disk.heal()
   for (const worker of cluster.workers) {
     if (worker.state?.requested === 'paused')

@@ -105,7 +105,7 @@ function checkFutures(cluster: SimCluster, client: SimClient): void {
   const { world } = cluster
   for (const { state, value, failure } of client.held.values()) {
     const { outcome, key } = state
-    const wrong = (what: string): void => world.fail(`${client.id} ${key}: ${what}`, storyLines(cluster, key))
+    const wrong = (what: string): void => world.fail(`${client.name} ${key}: ${what}`, storyLines(cluster, key))
     switch (outcome.status) {
       case 'finished':
         if (value === null) wrong(`finished, but not read: ${failure?.message}`)
@@ -138,7 +138,7 @@ function findReason(cluster: SimCluster, error: Error): string | null {
       ? null
       : `${origin} was blamed for too few deaths: ${error.message}`
   if (isErrorCode(error, 'TASK_OUT_OF_MEMORY'))
-    return kind === 'out-of-memory' && times > allowedOomFailures ? null : error.message
+    return cluster.book.outOfMemoryOf(task.key) > allowedOomFailures ? null : error.message
   if (isErrorCode(error, 'STORE_FULL') || isErrorCode(error, 'INPUTS_EXCEED_LIMIT'))
     return cluster.options.workers.some((worker) => worker.memoryLimit > 0) ? null : error.message
   return `failed with ${error.message}`

@@ -1,108 +1,88 @@
-// One simulated client: the production registry of futures, fetcher, uploader and outbox over simulated connections, and a
-// user who holds futures, waits for them and reads every value once it is there.
+// One simulated client: the production session (registry of futures, outbox, link to the scheduler, fetcher, uploader) over
+// simulated connections, and a user who holds futures, reads every value when it is there, and now and then again.
 //
-// U1. What the user holds is read when it is finished, and its value checked against the task book.
-// U2. In one life of a key no client reads two values of it: another value only after the scheduler took the first one back.
+// U1. Every value that is read is checked against the task book.
+// U2. In one life of a key no client reads two values of it: while the scheduler accepts one run, that run's value is read.
 
-import { clientId, type ClientId, type FunctionId, type TaskKey } from '../base/ids.ts'
-import { Fetcher } from '../client/fetcher.ts'
-import { PENDING, type FutureState } from '../client/future-state.ts'
-import { FuturesRegistry } from '../client/futures-registry.ts'
-import { Outbox } from '../client/outbox.ts'
+import { clientId, type FunctionId, type TaskKey } from '../base/ids.ts'
+import { ClientSession } from '../client/client-session.ts'
+import type { FutureState } from '../client/future-state.ts'
 import type { Peers, WorkerConnection } from '../client/peers.ts'
-import { Uploader, type UploadOutcome } from '../client/uploads.ts'
-import { readValues } from '../client/value-reader.ts'
-import type { ClientToScheduler, SchedulerRequests, SchedulerToClient } from '../protocol/scheduler-client.ts'
+import type { SchedulerConnection } from '../client/scheduler-link.ts'
+import type { TaskRecord } from '../scheduler/core/records.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { SchedulerRequests } from '../protocol/scheduler-client.ts'
 import type { TaskGroupWire } from '../protocol/tasks.ts'
 import { encodeValue } from '../values/encode.ts'
-import { closedError, type SimConnection } from './sim-connection.ts'
+import type { SimConnection } from './sim-connection.ts'
 import type { SimNetwork } from './sim-network.ts'
 import type { SimProcess } from './sim-process.ts'
-import { SCHEDULER_ADDRESS } from './sim-scheduler.ts'
+import { SCHEDULER_ADDRESS, type SimScheduler } from './sim-scheduler.ts'
 import { functionOf, type SimTask, type SimValue, type TaskBook } from './task-book.ts'
 
 /** One future that the user holds. */
 export interface Held {
   readonly state: FutureState
-  /** What was read, after it was checked. */
+  /** What was read last, and checked. */
   value: SimValue | null
   /** Why reading it failed. */
   failure: Error | null
   reading: boolean
 }
 
-const RETRY_MS = 20_000
+const TIMEOUT_MS = 20_000
 const HEARTBEAT_MS = 1000
-const REQUEST_MS = 20_000
+const READ_AGAIN_MS = 500
 
 export class SimClient {
-  readonly id: ClientId
   readonly process: SimProcess
   readonly held = new Map<TaskKey, Held>()
-  readonly registry: FuturesRegistry
   readonly #network: SimNetwork
   readonly #book: TaskBook
-  readonly #outbox = new Outbox()
-  readonly #fetcher: Fetcher
-  readonly #uploader: Uploader
-  readonly #sentFunctions = new Set<FunctionId>()
+  readonly #scheduler: SimScheduler
+  readonly #peers: Peers
+  #session: ClientSession | null = null
+  /** The user's acts before it was connected. */
+  #waiting: ((session: ClientSession) => void)[] = []
   #connection: SimConnection | null = null
-  #waiting: (() => void)[] = []
-  /** Its futures mean nothing any more: it left, or lost its scheduler. */
   #ended = false
+  #calm = false
   /** Questions whose answer it waits for. */
   #asking = 0
 
-  constructor(process: SimProcess, network: SimNetwork, book: TaskBook) {
-    this.id = clientId(process.name)
+  constructor(process: SimProcess, network: SimNetwork, book: TaskBook, scheduler: SimScheduler) {
     this.process = process
     this.#network = network
     this.#book = book
-    this.registry = new FuturesRegistry({
-      release: (keys) => this.#post({ op: 'client-releases-keys', keys }),
-      schedule: (flush) => process.defer(flush),
-    })
-    const peers: Peers = {
-      use: (address, fn) => this.#usePeer(address, fn),
-      close: async () => {},
-    }
-    this.#fetcher = new Fetcher({
-      retain: (state) => this.registry.retain(state),
-      release: (state) => this.registry.release(state),
-      locate: (keys) => this.#ask('locate', { keys }),
-      send: (message) => this.#connection?.send(message),
-      reassert: (state) => {
-        this.registry.settle(state, PENDING)
-        this.#connection?.send({ op: 'client-desires-keys', keys: [state.key] })
-      },
-      read: (items) => readValues(peers, items),
-      gatherLimit: () => Infinity,
-      retryMs: RETRY_MS,
-      clock: process,
-      defer: process.defer,
-    })
-    this.#uploader = new Uploader({
-      peers,
-      place: (question) => this.#ask('scatter-place', question),
-      pause: (ms) => process.pause(ms),
-      warn: () => {},
-    })
+    this.#scheduler = scheduler
+    this.#peers = { use: (address, fn) => this.#usePeer(address, fn), close: async () => {} }
   }
 
+  get name(): string {
+    return this.process.name
+  }
+
+  /** It left, or died. */
   get ended(): boolean {
     return this.#ended
+  }
+
+  get connection(): SimConnection | null {
+    return this.#connection
   }
 
   /** Everything the user waits for has come. */
   get isSatisfied(): boolean {
     if (this.#ended) return true
-    if (this.#connection === null || this.#asking > 0 || !this.#outbox.idle) return false
+    if (this.#session === null || this.#asking > 0 || !this.#session.idle || this.#connection?.closed !== false)
+      return false
     for (const held of this.held.values()) if (held.reading || !held.state.settled) return false
     return true
   }
 
   start(): void {
-    this.#register().catch(() => {
+    this.#open().catch((error: unknown) => {
+      this.process.world.note(`${this.name} could not connect: ${String(error)}`)
       if (!this.#ended) this.process.after(100, () => this.start())
     })
   }
@@ -110,89 +90,85 @@ export class SimClient {
   // What the user does.
 
   submit(tasks: readonly SimTask[], wanted: readonly TaskKey[]): void {
-    this.#whenUp(() => {
+    this.#do((session) => {
       const fresh: TaskKey[] = []
       for (const key of wanted) {
-        if (this.held.has(key)) continue
-        const known = this.registry.reusable(key)
-        if (known === undefined) fresh.push(key)
-        this.#hold(known ?? this.registry.create(key, this.#book.get(key)?.name ?? ''))
+        const known = session.registry.reusable(key)
+        if (known === undefined || session.registry.reclaim(known)) fresh.push(key)
+        this.#hold(session, known ?? session.registry.create(key, this.#book.get(key)?.name ?? ''))
       }
-      if (fresh.length > 0) this.#outbox.post(() => this.#sendGraph(tasks, fresh))
+      if (fresh.length > 0) session.postInTurn(() => this.#sendGraph(session, tasks, fresh))
     })
   }
 
   release(keys: readonly TaskKey[]): void {
     for (const key of keys) {
       const held = this.held.get(key)
-      if (held === undefined) continue
       this.held.delete(key)
-      this.registry.release(held.state)
+      if (held !== undefined) this.#session?.release(held.state)
     }
   }
 
   cancel(keys: readonly TaskKey[], force: boolean): void {
-    const states = keys
-      .flatMap((key) => this.held.get(key)?.state ?? [])
-      .filter((state) => state.outcome.status !== 'cancelled')
-    if (states.length === 0) return
-    this.registry.cancel(states, 'the user cancelled it')
-    this.#post({ op: 'cancel-keys', keys: states.map((state) => state.key), force, reason: 'the user cancelled it' })
+    this.#do((session) => session.cancel(this.#statesOf(keys), force))
   }
 
   retry(keys: readonly TaskKey[]): void {
-    const failed = new Map<FutureState, FutureState['outcome']>()
-    for (const key of keys) {
-      const state = this.held.get(key)?.state
-      if (state?.outcome.status === 'error') failed.set(state, state.outcome)
-    }
-    if (failed.size === 0) return
-    for (const state of failed.keys()) this.#again(state)
-    this.registry.flushReleases()
-    this.#outbox.post(() => void this.#askRetry(failed))
+    this.#do((session) => {
+      const states = this.#statesOf(keys).filter((state) => state.outcome.status === 'error')
+      this.#during(session.retry(states))
+      for (const state of states) this.#read(session, this.held.get(state.key) as Held)
+    })
   }
 
   /** Sends values to workers; they are held. */
   scatter(tasks: readonly SimTask[], broadcast: boolean | number): void {
-    this.#whenUp(() => {
-      const fresh = tasks.filter(({ key }) => !this.held.has(key) && this.registry.reusable(key) === undefined)
-      if (fresh.length === 0) return
-      for (const task of fresh) this.#hold(this.registry.create(task.key, task.name))
-      const uploads = fresh.map((task) => ({ key: task.key, value: encodeValue(this.#book.make(task, 0, [])) }))
-      let outcomes: UploadOutcome[] = []
-      const sending = this.#uploader.send(uploads, { broadcast, timeoutMs: RETRY_MS }).then((done) => {
-        outcomes = done
-      })
-      this.#outbox.barrier(sending, () => this.#announce(outcomes))
+    this.#do((session) => {
+      const fresh = tasks.filter(({ key }) => session.registry.reusable(key) === undefined)
+      const entries = fresh.map((task) => ({
+        state: session.registry.create(task.key, task.name),
+        value: encodeValue(this.#book.make(task, 0, [])),
+      }))
+      for (const { state } of entries) this.#hold(session, state)
+      if (entries.length > 0) session.upload(entries, { broadcast, timeoutMs: TIMEOUT_MS })
     })
   }
 
   ask<Op extends 'restart' | 'retire-workers'>(op: Op, question: SchedulerRequests[Op][0]): void {
-    this.#whenUp(() => void this.#ask(op, question, Infinity).catch(() => {}))
+    this.#do((session) => this.#during(session.ask(op, question, { timeoutMs: 2 * TIMEOUT_MS })))
   }
 
   fireAndForget(keys: readonly TaskKey[]): void {
-    this.#post({ op: 'fire-and-forget', keys })
+    this.#do((session) => session.fireAndForget(this.#statesOf(keys)))
+  }
+
+  /** From now on nothing is read without need. */
+  calmDown(): void {
+    this.#calm = true
+  }
+
+  /** Reads everything that is held once more. */
+  readAgain(): void {
+    this.#do((session) => {
+      for (const held of this.held.values()) this.#read(session, held)
+    })
   }
 
   /** In good order. */
   close(): void {
     if (this.#ended) return
     this.#end()
-    this.registry.close('its client was closed')
-    this.#connection?.send({ op: 'close-client' })
-    this.#connection?.abort()
+    this.process.world.touchPromises()
+    void this.#session?.close()
     this.process.after(0, () => this.process.kill())
   }
 
   /** The process dies. */
   vanish(): void {
+    if (this.#ended) return
     this.#end()
+    this.#session?.keepAlive.close()
     this.process.kill()
-  }
-
-  get connection(): SimConnection | null {
-    return this.#connection
   }
 
   // Behind it.
@@ -202,87 +178,113 @@ export class SimClient {
     this.held.clear()
   }
 
-  async #register(): Promise<void> {
-    const connection = await this.#network.connect(this.process, SCHEDULER_ADDRESS)
-    const question = { clientId: this.id, name: this.id, pid: 1, nodeVersion: 'v20', version: '0' }
-    connection.onMessages<SchedulerToClient>((messages) => messages.forEach((message) => this.#hear(message)))
-    const answer = await connection.request<SchedulerRequests['register-client'][1]>('register-client', question)
-    this.registry.generation = answer.generation
-    this.#connection = connection
-    connection.onClose(() => this.#lost())
-    this.#heartbeat(connection)
-    for (const act of this.#waiting.splice(0)) act()
-  }
-
-  #lost(): void {
-    this.#connection = null
-    if (this.#ended) return
-    const error = closedError(SCHEDULER_ADDRESS)
-    this.#end()
-    this.registry.failPending(error)
-    this.#fetcher.close(error)
-  }
-
-  #heartbeat(connection: SimConnection): void {
-    this.process.after(HEARTBEAT_MS, () => {
-      if (connection.closed) return
-      connection.request<{ readonly generation: number }>('heartbeat', {}).then(
-        ({ generation }) => this.registry.restart(generation),
-        () => {},
-      )
-      this.#heartbeat(connection)
-    })
-  }
-
-  #hear(message: SchedulerToClient): void {
-    if (message.op === 'lost-data') this.#takenBack([message.key])
-    if (message.op === 'task-retried' || message.op === 'cancelled-keys') this.#takenBack(message.keys)
-    this.registry.apply(message)
-  }
-
-  /** What was read is not the key's value any more (U2). */
-  #takenBack(keys: readonly TaskKey[]): void {
-    for (const key of keys) {
-      const held = this.held.get(key)
-      if (held === undefined || held.state.outcome.status === 'cancelled') continue
-      this.#read(held)
+  async #open(): Promise<void> {
+    const dial = async (): Promise<SchedulerConnection> => {
+      this.#connection = await this.#network.connect(this.process, SCHEDULER_ADDRESS, 'client')
+      return this.#connection as unknown as SchedulerConnection
     }
+    const { process } = this
+    const settings = {
+      clientId: clientId(`${process.name}.${process.prng.int(1e6)}`),
+      name: process.name,
+      timeoutMs: TIMEOUT_MS,
+      heartbeatMs: HEARTBEAT_MS,
+      reconnectMs: null,
+      gatherLimit: 2 ** 40,
+    }
+    const seed = process.prng.int(2 ** 31)
+    const host = { clock: process, defer: process.defer, pause: (ms: number) => process.pause(ms), seed }
+    const session = new ClientSession(await dial(), dial, this.#peers, settings, host)
+    try {
+      await session.register('0')
+    } catch (error) {
+      void session.close()
+      throw error
+    }
+    this.#session = session
+    for (const act of this.#waiting.splice(0)) act(session)
+    this.#readSomeAgain(session)
   }
 
-  #hold(state: FutureState): void {
-    this.registry.retain(state)
+  /** Acts need a session; the scheduler always takes a client back within its grace. */
+  #do(act: (session: ClientSession) => void): void {
+    if (this.#ended) return
+    this.process.world.touchPromises()
+    const session = this.#session
+    if (session === null) this.#waiting.push(act)
+    else if (session.closed) this.process.world.fail(`${this.name} lost its scheduler for good`)
+    else act(session)
+  }
+
+  #during(work: Promise<unknown>): void {
+    this.#asking++
+    const over = (): void => void this.#asking--
+    work.then(over, over)
+  }
+
+  #statesOf(keys: readonly TaskKey[]): FutureState[] {
+    return keys.flatMap((key) => this.held.get(key)?.state ?? [])
+  }
+
+  /** A key that was given up is held anew by another state. */
+  #hold(session: ClientSession, state: FutureState): void {
+    const before = this.held.get(state.key)
+    if (before?.state === state) return
+    session.retain(state)
+    if (before !== undefined) session.release(before.state)
     const held: Held = { state, value: null, failure: null, reading: false }
     this.held.set(state.key, held)
-    this.#read(held)
+    this.#read(session, held)
   }
 
-  #again(state: FutureState): void {
-    this.registry.settle(state, PENDING)
-    const held = this.held.get(state.key)
-    if (held !== undefined) this.#read(held)
-  }
-
-  /** U1. */
-  #read(held: Held): void {
+  #read(session: ClientSession, held: Held): void {
     if (held.reading) return
     held.reading = true
-    held.value = null
-    held.failure = null
-    this.#fetcher.fetch(held.state, {
+    const before = this.#acceptedRun(held.state.key)
+    session.fetchFor(held.state, {
       onValue: (state, value) => {
         held.reading = false
+        held.failure = null
         held.value = value as SimValue
-        const fault = this.#book.findFault(state.key, value)
-        if (fault !== null && !this.#ended) this.process.world.fail(`${this.id} read a wrong value: ${fault}`)
+        this.#check(state.key, held.value, before)
       },
       onFailure: (_, error) => {
         held.reading = false
+        held.value = null
         held.failure = error
       },
     })
   }
 
-  #sendGraph(tasks: readonly SimTask[], wanted: readonly TaskKey[]): void {
+  #readSomeAgain(session: ClientSession): void {
+    const { prng } = this.process
+    this.process.after(READ_AGAIN_MS * (0.5 + prng.next()), () => {
+      if (this.#ended || this.#calm || session.closed) return
+      const held = prng.pick([...this.held.values()])
+      if (held?.state.outcome.status === 'finished') this.#read(session, held)
+      this.#readSomeAgain(session)
+    })
+  }
+
+  /** U1, U2. */
+  #check(key: string, value: SimValue, before: { readonly task: TaskRecord; readonly run: number } | null): void {
+    if (this.#ended) return
+    const fault = this.#book.findFault(key, value)
+    if (fault !== null) return this.process.world.fail(`${this.name} read a wrong value: ${fault}`)
+    const after = this.#acceptedRun(key)
+    if (before === null || after === null || before.task !== after.task || before.run !== after.run) return
+    if (value.run !== 0 && value.run !== after.run)
+      this.process.world.fail(
+        `${this.name} read ${key} of run ${value.run} while run ${after.run} was the accepted one`,
+      )
+  }
+
+  #acceptedRun(key: string): { readonly task: TaskRecord; readonly run: number } | null {
+    const task = this.#scheduler.state.tasks.get(key)
+    return task === undefined ? null : { task, run: task.acceptedRunId }
+  }
+
+  #sendGraph(session: ClientSession, tasks: readonly SimTask[], wanted: readonly TaskKey[]): void {
     const groups = new Map<string, TaskGroupWire & { readonly tasks: TaskGroupWire['tasks'][number][] }>()
     const functions: { readonly id: FunctionId; readonly bytes: Uint8Array }[] = []
     for (const task of tasks) {
@@ -291,73 +293,14 @@ export class SimClient {
       const group = groups.get(id) ?? { fn, name: task.name, options: task.options, tasks: [] }
       group.tasks.push(this.#book.row(task))
       groups.set(id, group)
-      if (this.#sentFunctions.has(fn)) continue
-      this.#sentFunctions.add(fn)
-      functions.push({ id: fn, bytes: Buffer.from(fn) })
+      if (session.firstUse(fn)) functions.push({ id: fn, bytes: Buffer.from(fn) })
     }
-    this.#connection?.send({
-      op: 'update-graph',
-      groups: [...groups.values()],
-      functions,
-      wanted,
-    } satisfies ClientToScheduler)
-  }
-
-  async #askRetry(failed: ReadonlyMap<FutureState, FutureState['outcome']>): Promise<void> {
-    const retried = new Set<TaskKey>()
-    try {
-      const answer = await this.#ask('retry', { keys: [...failed.keys()].map((state) => state.key) })
-      for (const key of answer.retried) retried.add(key)
-    } catch {
-      // Its connection is gone, and it with it.
-    }
-    for (const [state, outcome] of failed)
-      if (!state.settled && !retried.has(state.key)) this.registry.settle(state, outcome)
-  }
-
-  #announce(outcomes: readonly UploadOutcome[]): void {
-    const byKey = new Map(outcomes.map((outcome) => [outcome.key, outcome]))
-    const wanted: TaskKey[] = []
-    for (const [key, outcome] of byKey) {
-      const state = this.registry.get(key)
-      if (outcome.kind === 'present') wanted.push(key)
-      else if (outcome.kind === 'failed' && state !== undefined)
-        this.registry.settle(state, { status: 'error', error: outcome.error })
-    }
-    const sent = outcomes.flatMap((outcome) => (outcome.kind === 'sent' ? [outcome] : []))
-    const entries = sent.map(({ key, runId, nbytes, type, workers }) => ({ key, runId, nbytes, type, workers }))
-    if (entries.length > 0) this.#connection?.send({ op: 'update-data', entries })
-    if (wanted.length > 0) this.#connection?.send({ op: 'client-desires-keys', keys: wanted })
-  }
-
-  #post(message: ClientToScheduler): void {
-    this.#whenUp(() => this.#outbox.post(() => this.#connection?.send(message)))
-  }
-
-  #whenUp(act: () => void): void {
-    if (this.#ended) return
-    this.process.world.touchPromises()
-    if (this.#connection === null) this.#waiting.push(act)
-    else act()
-  }
-
-  async #ask<Op extends keyof SchedulerRequests>(
-    op: Op,
-    question: SchedulerRequests[Op][0],
-    timeoutMs = REQUEST_MS,
-  ): Promise<SchedulerRequests[Op][1]> {
-    const connection = this.#connection
-    if (connection === null) throw closedError(SCHEDULER_ADDRESS)
-    this.#asking++
-    try {
-      return await connection.request(op, question, { timeoutMs })
-    } finally {
-      this.#asking--
-    }
+    session.sendNow({ op: 'update-graph', groups: [...groups.values()], functions, wanted })
   }
 
   async #usePeer<T>(address: string, fn: (connection: WorkerConnection) => Promise<T>): Promise<T> {
-    const connection = await this.#network.connect(this.process, address)
+    if (this.#ended) throw new PlimsollError('CLIENT_CLOSED', `${this.name} has left`)
+    const connection = await this.#network.connect(this.process, address, 'client')
     try {
       return await fn(connection as unknown as WorkerConnection)
     } finally {

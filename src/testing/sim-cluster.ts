@@ -43,7 +43,7 @@ export class SimCluster {
     this.network = new SimNetwork(world, options.network)
     const process = new SimProcess(world, 'scheduler', 'm-scheduler')
     this.scheduler = new SimScheduler(process, { ...DEFAULT_CORE_OPTIONS, ...options.scheduler }, options.checkEvery)
-    this.network.listen(SCHEDULER_ADDRESS, process, (connection) => this.scheduler.accept(connection))
+    this.network.listen(SCHEDULER_ADDRESS, process, (connection, role) => this.scheduler.accept(connection, role))
     for (let n = 0; n < options.machines; n++) {
       const machine = `m${n}`
       this.disks.set(machine, new SimDisk(world, machine, options.disk))
@@ -86,7 +86,12 @@ export class SimCluster {
 
   startClient(): SimClient {
     const n = this.#clients++
-    const client = new SimClient(new SimProcess(this.world, `client${n}`, `m-client${n}`), this.network, this.book)
+    const client = new SimClient(
+      new SimProcess(this.world, `client${n}`, `m-client${n}`),
+      this.network,
+      this.book,
+      this.scheduler,
+    )
     this.clients.push(client)
     client.start()
     return client

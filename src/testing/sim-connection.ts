@@ -23,8 +23,8 @@ export interface Served {
   readonly connection: SimConnection
   readonly body: AsyncIterable<Uint8Array>
   readonly signal: AbortSignal
-  answerFirst(answer: object): void
-  sendChunk(bytes: Uint8Array): void
+  answerFirst(answer: object): Promise<void>
+  sendChunk(bytes: Uint8Array): Promise<void>
 }
 
 type Handler = (question: never, served: Served) => object | Promise<object>
@@ -51,6 +51,8 @@ export class SimConnection {
   readonly process: SimProcess
   readonly peer: SimProcess
   readonly peerAddress: string
+  /** What a comm tells of its other end. */
+  readonly comm = { peer: { clusterId: 'sim' } }
   readonly #wire: Wire
   readonly #handlers = new Map<string, Handler>()
   readonly #asked = new Map<number, Asked>()
@@ -242,11 +244,11 @@ export class SimConnection {
       connection: this,
       body,
       signal: abort.signal,
-      answerFirst: (answer) => {
+      answerFirst: async (answer) => {
         answered = true
         this.#say(['answer', id, answer, true])
       },
-      sendChunk: (bytes) => this.#say(['chunk', id], bytes),
+      sendChunk: async (bytes) => this.#say(['chunk', id], bytes),
     }
     const over = (envelope: Envelope): void => {
       this.#serving.delete(id)

@@ -213,7 +213,7 @@ export class SimNanny {
 
   async #register(): Promise<void> {
     const { process, schedulerAddress } = this.parts
-    const connection = await this.#network.connect(process, schedulerAddress)
+    const connection = await this.#network.connect(process, schedulerAddress, 'nanny')
     connection.onMessages<SchedulerToNanny>((messages) => messages.forEach((message) => this.#hear(message)))
     const restarts = this.state.restarts
     await connection.request('register-nanny', { workerId: this.workerId, pid: 1, host: process.machine, restarts })

@@ -42,7 +42,8 @@ interface Lane {
   lastDueMs: number
 }
 
-type Accept = (connection: SimConnection) => void
+export type SimRole = 'client' | 'worker' | 'nanny'
+type Accept = (connection: SimConnection, role: SimRole) => void
 
 const CONNECT_TIMEOUT_MS = 2000
 /** A cut is noticed within this time. */
@@ -73,7 +74,7 @@ export class SimNetwork {
   }
 
   /** @throws CONNECT_FAILED when nobody listens there, or nothing comes back. */
-  connect(process: SimProcess, address: string): Promise<SimConnection> {
+  connect(process: SimProcess, address: string, role: SimRole): Promise<SimConnection> {
     return new Promise((resolve, reject) => {
       const failed = (why: string): void => reject(new PlimsollError('CONNECT_FAILED', `${address}: ${why}`))
       const target = this.#listeners.get(address)
@@ -86,7 +87,7 @@ export class SimNetwork {
         const listener = this.#listeners.get(address)
         if (listener === undefined) return failed('nobody listens there')
         const [near, far] = this.#pair(process, listener.process, address)
-        listener.accept(far)
+        listener.accept(far, role)
         resolve(near)
       })
     })

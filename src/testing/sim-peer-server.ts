@@ -69,7 +69,7 @@ export class SimPeerServer {
       const values: ServedValue[] = []
       for (const key of keys) values.push(await this.#serveOne(key, isNear, served, streamed))
       if (streamed.length === 0) return { values }
-      served.answerFirst({ values })
+      await served.answerFirst({ values })
       for (const pin of streamed) await this.#stream(pin, served)
       return { values }
     } finally {
@@ -123,7 +123,7 @@ export class SimPeerServer {
         const length = Math.min(CHUNK_BYTES, source.nbytes - at)
         const piece = await this.#parts.fs.read(source.path, source.offset + at, length)
         if (piece.length < length) throw new Error(`${source.path} ends too early`)
-        served.sendChunk(piece)
+        await served.sendChunk(piece)
       } catch (error) {
         void this.#parts.store.check(key)
         throw error

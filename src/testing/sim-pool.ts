@@ -2,7 +2,7 @@
 // running one task at a time. A run reads its inputs where the store put them, takes its time, and ends as the task book
 // says: with a value (written to a granted place when it is large), thrown, crashed, or out of memory.
 
-import type { FunctionId, RunId, TaskKey } from '../base/ids.ts'
+import { type FunctionId, type RunId, runId, type TaskKey } from '../base/ids.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { InputSource } from '../protocol/worker-executor.ts'
 import { blobToBytes, encodedBlobBytes, layoutBlob } from '../values/blob.ts'
@@ -11,6 +11,7 @@ import { encodeValue } from '../values/encode.ts'
 import { encodeError } from '../values/error.ts'
 import type {
   ExecutorPool,
+  ExecutorSample,
   ExecutorPoolEvents,
   PlaceAnswer,
   ResultPlace,
@@ -42,6 +43,8 @@ const UNMAPPED_MS = 400
 const MAPPED_CHANCE = 0.3
 /** Share of the memory limit that a growing task takes at most. */
 const GROWTH_MAX = 0.5
+/** Share of it that no task is blamed for. */
+const RESERVED = 0.1
 
 export class SimPool implements ExecutorPool {
   readonly statusPage = null
@@ -105,6 +108,27 @@ export class SimPool implements ExecutorPool {
     })
   }
 
+  /** What waits for a slot comes back. */
+  withdraw(runIds: readonly RunId[]): readonly RunId[] {
+    const kept: RunId[] = []
+    for (const runId of runIds) {
+      const run = this.#runs.get(runId)
+      if (run === undefined || run.started || run.cancelled) kept.push(runId)
+      else this.#withdraw(run)
+    }
+    return kept
+  }
+
+  #withdraw(run: SimRun): void {
+    const { runId } = run.request
+    this.#queue = this.#queue.filter((each) => each !== run)
+    this.#process.defer(() => this.#end(run, () => this.#events.onReturned({ runId, reason: 'it was withdrawn' })))
+  }
+
+  hasStarted(runId: RunId): boolean {
+    return this.#runs.get(runId)?.started === true
+  }
+
   collect(): void {
     const mapped = this.#mapped
     this.#mapped = []
@@ -113,8 +137,12 @@ export class SimPool implements ExecutorPool {
     })
   }
 
-  killForMemory(): boolean {
-    return false
+  /** Slots are named by what runs in them. */
+  killForMemory(pid: number, advice: string): boolean {
+    const run = this.#runs.get(runId(pid))
+    if (run?.started !== true) return false
+    this.#process.defer(() => this.#outOfMemory(run, advice, 0))
+    return true
   }
 
   recycleIdle(): number {
@@ -127,8 +155,17 @@ export class SimPool implements ExecutorPool {
 
   forgetFunctions(_ids: readonly FunctionId[]): void {}
 
-  sample(): readonly never[] {
-    return []
+  sample(): readonly ExecutorSample[] {
+    const reservedBytes = RESERVED * this.#options.memoryLimit
+    const running = [...this.#runs.values()].filter((run) => run.started)
+    return running.map(({ request, grownBytes }) => ({
+      pid: request.runId,
+      privateBytes: grownBytes,
+      vmDataBytes: grownBytes,
+      baselineBytes: 0,
+      reservedBytes,
+      dying: false,
+    }))
   }
 
   async close(): Promise<void> {
@@ -200,15 +237,17 @@ export class SimPool implements ExecutorPool {
         this.#giveBackSome()
         return this.#erred(run, 'crashed', new PlimsollError('TASK_CRASHED', `${task.key} crashed`), durationMs)
       case 'out-of-memory':
-        this.#giveBackSome()
-        return this.#erred(
-          run,
-          'out-of-memory',
-          new PlimsollError('TASK_OUT_OF_MEMORY', `${task.key} took too much`),
-          durationMs,
-        )
+        return this.#outOfMemory(run, 'it took too much', durationMs)
       case 'none':
     }
+  }
+
+  #outOfMemory(run: SimRun, why: string, durationMs: number): void {
+    if (!this.#isLive(run) || run.cancelled) return
+    const { key } = run.request
+    this.#book.noteOutOfMemory(key)
+    this.#giveBackSome()
+    this.#erred(run, 'out-of-memory', new PlimsollError('TASK_OUT_OF_MEMORY', `${key}: ${why}`, { key }), durationMs)
   }
 
   /** Runs that waited in the pipe of an executor that died. */

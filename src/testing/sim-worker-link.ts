@@ -81,7 +81,7 @@ export class SimWorkerLink {
   }
 
   async #connectAndRegister(): Promise<void> {
-    const connection = await this.#network.connect(this.#process, this.#address)
+    const connection = await this.#network.connect(this.#process, this.#address, 'worker')
     this.#connection = connection
     const registration = this.#unsent.registering(this.#hooks.registration())
     const answer = await connection.request<RegisterWorkerAnswer>('register-worker', registration)

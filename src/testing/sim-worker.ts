@@ -227,7 +227,7 @@ export class SimWorker {
     // What PeerClient needs of a pool: a connection for the time of one use.
     const pool = {
       use: async <T>(address: string, fn: (connection: PeerConnection) => Promise<T>): Promise<T> => {
-        const connection = await network.connect(process, address)
+        const connection = await network.connect(process, address, 'worker')
         try {
           return await fn(connection as unknown as PeerConnection)
         } finally {
@@ -257,10 +257,10 @@ export class SimWorker {
       {
         clock: process,
         limit: memoryLimit,
-        rungs: { target: rung(0.6), spill: rung(0.7), pause: rung(0.8), resume: rung(0.75) },
+        rungs: { target: rung(0.6), spill: rung(0.7), pause: rung(0.8), resume: rung(0.75), killTask: rung(0.9) },
         intervalMs: profile.monitorMs,
         recentToOldMs: 30_000,
-        readPrivateBytes: () => this.pool.privateBytes,
+        readProcesses: () => ({ privateBytes: this.pool.privateBytes, executors: this.pool.sample() }),
         counted: () => {
           const { managed, disk } = this.store.totals
           // Rounded up to pages, the small files of a simulation would all count the same.
@@ -269,6 +269,7 @@ export class SimWorker {
         makeRoom: (bytes) => this.store.makeRoom(bytes),
         onPause: () => this.#dispatch({ kind: 'MemoryPaused' }),
         onResume: () => this.#dispatch({ kind: 'MemoryResumed' }),
+        killExecutor: (pid, advice) => void this.pool.killForMemory(pid, advice),
         running: () => this.state?.running ?? 0,
         deadMapped: () => this.store.totals.deadMapped + this.store.totals.deadMappedDisk,
         collect: () => this.pool.collect(),
@@ -284,6 +285,7 @@ export class SimWorker {
       workerId,
       address,
       nthreads: profile.nthreads,
+      resources: profile.resources,
       incomingBytesLimit: profile.memoryLimit === 0 ? Infinity : TRANSFER_FRACTION * profile.memoryLimit,
       messageBytesLimit: MESSAGE_BYTES,
       incomingCountLimit: 4,

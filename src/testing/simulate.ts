@@ -66,6 +66,15 @@ async function quieten(cluster: SimCluster): Promise<void> {
   )
   if (world.failure !== null) return
   if (!isQuiet) return world.fail('stuck: not everything that is waited for came', describeStuck(cluster))
+  // What was read once may have been lost and made again since.
+  for (const client of cluster.clients) client.readAgain()
+  if (
+    !(await world.run(
+      restsFor(cluster, REST_MS, () => isAtRest(cluster)),
+      world.now + QUIET_WITHIN_MS,
+    ))
+  )
+    return world.fail('stuck: not everything can be read again', describeStuck(cluster))
   await checkQuiet(cluster)
 }
 
@@ -111,7 +120,7 @@ function isAtRest(cluster: SimCluster): boolean {
 function act(cluster: SimCluster, { client: number, act: what }: PlannedAct): void {
   const client = cluster.clients[number] as SimClient
   if (client.ended) return
-  cluster.world.note(`${client.id} acts: ${what.kind}`)
+  cluster.world.note(`${client.name} acts: ${what.kind}`)
   switch (what.kind) {
     case 'submit':
       for (const task of what.tasks) cluster.book.add(task)

@@ -27,7 +27,7 @@ export interface Trouble {
 /** What a value says about itself. */
 export interface SimValue {
   readonly key: string
-  /** The run that made it; 0 where it makes no difference. */
+  /** The run that made it; 0: scattered. */
   readonly run: number
   readonly digest: number
   /** Digests of the inputs it was made from. */
@@ -43,6 +43,7 @@ export class TaskBook {
   readonly #struck = new Map<string, number>()
   /** Deaths of executors and workers while they ran this key. */
   readonly #deaths = new Map<string, number>()
+  readonly #outOfMemory = new Map<string, number>()
   /** Digests that runs of random tasks gave. */
   readonly #made = new Map<string, Set<number>>()
   readonly #digests = new Map<string, number | null>()
@@ -71,6 +72,14 @@ export class TaskBook {
     this.#deaths.set(key, this.deathsOf(key) + 1)
   }
 
+  noteOutOfMemory(key: string): void {
+    this.#outOfMemory.set(key, this.outOfMemoryOf(key) + 1)
+  }
+
+  outOfMemoryOf(key: string): number {
+    return this.#outOfMemory.get(key) ?? 0
+  }
+
   deathsOf(key: string): number {
     return this.#deaths.get(key) ?? 0
   }
@@ -78,13 +87,12 @@ export class TaskBook {
   /** The value of one run over these input values. */
   make(task: SimTask, run: number, inputs: readonly SimValue[]): SimValue {
     const digests = Object.fromEntries(inputs.map((input) => [input.key, input.digest]))
-    const made = task.random ? run : 0
-    const digest = digestOf(task.key, made, digests)
+    const digest = digestOf(task.key, task.random ? run : 0, digests)
     if (task.random) {
       const known = this.#made.get(task.key) ?? new Set()
       this.#made.set(task.key, known.add(digest))
     }
-    return { key: task.key, run: made, digest, inputs: digests, padding: paddingOf(task.bytes, digest) }
+    return { key: task.key, run, digest, inputs: digests, padding: paddingOf(task.bytes, digest) }
   }
 
   /** The digest that a key's value must have; null when it depends on runs. */
@@ -109,7 +117,7 @@ export class TaskBook {
     if (task === undefined) return `nobody submitted ${key}`
     if (!isValue(value)) return `${key} has a value of another kind: ${JSON.stringify(value)}`
     if (value.key !== key) return `the value of ${key} is that of ${value.key}`
-    if (value.digest !== digestOf(key, value.run, value.inputs))
+    if (value.digest !== digestOf(key, task.random ? value.run : 0, value.inputs))
       return `the value of ${key} does not follow from its inputs`
     if (value.padding.length !== task.bytes || !isPadding(value.padding, value.digest))
       return `the bytes of ${key} are damaged`

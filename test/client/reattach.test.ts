@@ -56,6 +56,7 @@ class End {
       heartbeatMs: 5000,
       reconnectMs: null,
       clock: end.clock,
+      seed: 1,
     }
     // The first connection may be cut before it has registered: that is the user's to try again.
     for (;;) {
