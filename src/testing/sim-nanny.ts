@@ -238,7 +238,8 @@ export class SimNanny {
 
   #hear(message: SchedulerToNanny): void {
     if (message.op === 'close') this.#put({ kind: 'CloseAsked', reason: message.reason, force: false })
-    else this.#put({ kind: 'RestartAsked', generation: message.generation })
+    else if (message.op === 'restart-worker') this.#put({ kind: 'RestartAsked', generation: message.generation })
+    else this.#put({ kind: 'KillAsked', reason: message.reason })
   }
 
   /** The disk it works on. */

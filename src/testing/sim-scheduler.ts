@@ -5,6 +5,7 @@ import { type CoreOptions, createState, type SchedulerState } from '../scheduler
 import type { SchedulerEvent } from '../scheduler/core/events.ts'
 import { step } from '../scheduler/core/step.ts'
 import { checkInvariants } from '../scheduler/core/validate.ts'
+import { schedulerInfo } from '../scheduler/core/view.ts'
 import { acceptPeer, type EventHost } from '../scheduler/peer-events.ts'
 import { Peers } from '../scheduler/peers.ts'
 import { PendingAnswers } from '../scheduler/pending-answers.ts'
@@ -19,7 +20,6 @@ type Untimed<E> = E extends unknown ? Omit<E, 'now' | 'at'> : never
 export const SCHEDULER_ADDRESS = 'tcp://10.0.0.1:8786'
 
 export class SimScheduler implements EventHost {
-  readonly address = SCHEDULER_ADDRESS
   readonly process: SimProcess
   readonly state: SchedulerState
   readonly peers = new Peers()
@@ -60,6 +60,10 @@ export class SimScheduler implements EventHost {
     } finally {
       this.#busy = false
     }
+  }
+
+  get info(): EventHost['info'] {
+    return schedulerInfo(this.state, { address: SCHEDULER_ADDRESS, pid: 1, dashboard: null })
   }
 
   closeSoon(reason: string): void {

@@ -99,7 +99,7 @@ export class SimWorker {
       onScattered: (value) => dispatch({ kind: 'ValueScattered', value }),
     })
     this.link = new SimWorkerLink(process, network, parts.schedulerAddress, {
-      registration: () => registration(this.#startOptions(), parts.address, this.store.identity, this.#live),
+      registration: () => registration(this.#startOptions(), parts.address, null, this.store.identity, this.#live),
       onRegistered: (answer) => this.#onRegistered(answer),
       onMessages: (messages: readonly SchedulerToWorker[]) => dispatch({ kind: 'MessagesReceived', messages }),
       heartbeat: () => this.#heartbeat(),
@@ -311,6 +311,7 @@ export class SimWorker {
       memoryDirectory: `${MEMORY_MOUNT}/${workerId}`,
       host: '',
       port: 0,
+      http: null,
       resources: profile.resources,
       nannyPid: null,
       restarts: 0,
