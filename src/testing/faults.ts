@@ -9,6 +9,7 @@ import type { SimNanny } from './sim-nanny.ts'
 const SLOW_LINK = 30
 const SLOW_DISK = 60
 const FAILING = 0.5
+const KEEP_MS = 2000
 
 export function applyFault(cluster: SimCluster, fault: PlannedFault): void {
   cluster.world.note(`fault: ${fault.kind} ${fault.target} for ${fault.forMs.toFixed(0)} ms`)
@@ -89,7 +90,13 @@ export function heal(cluster: SimCluster): void {
     if (worker.state?.requested === 'paused')
       worker.driver.dispatch({ kind: 'MessagesReceived', messages: [{ op: 'set-status', status: 'running' }] })
   }
+  keepOneWorker(cluster)
+}
+
+/** Whoever closes now takes its time; somebody has to be there afterwards. */
+function keepOneWorker(cluster: SimCluster): void {
   if (cluster.living.length === 0) cluster.startNanny(cluster.options.workers[0] as never)
+  cluster.world.at(KEEP_MS, 'keep a worker', () => keepOneWorker(cluster))
 }
 
 function pick<T>(from: readonly T[], { target }: PlannedFault): T | undefined {

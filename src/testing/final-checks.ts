@@ -43,8 +43,13 @@ export async function checkEmpty(cluster: SimCluster): Promise<void> {
         known.map((task) => `${task.key} ${task.state}`),
       )
   }
+  // What a nanny that was killed left behind is removed by the next one that starts on its machine.
+  const killed = cluster.nannies.filter((nanny) => !nanny.finished && !nanny.parts.process.alive)
   for (const [machine, disk] of cluster.disks) {
-    const files = disk.files.paths('/').filter((path) => path.includes('/blobs/') || path.includes('/tmp/'))
+    const files = disk.files
+      .paths('/')
+      .filter((path) => path.includes('/blobs/') || path.includes('/tmp/'))
+      .filter((path) => !killed.some((nanny) => path.split('/')[2] === nanny.workerId))
     if (files.length > 0) world.fail(`files are left on ${machine}`, files)
   }
 }

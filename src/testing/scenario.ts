@@ -42,7 +42,8 @@ export function planScenario(prng: Prng): Scenario {
   const workers = 1 + prng.int(5)
   const limited = prng.int(2) === 0
   const clients = 1 + prng.int(3)
-  const planner = new ActPlanner(prng, workers)
+  // Segments keep up to a mebibyte of dead space, which is nothing beside the smallest real limit, and everything here.
+  const planner = new ActPlanner(prng, workers, !limited)
   const acts: PlannedAct[] = []
   const count = 4 + prng.int(16)
   for (let n = 0; n < count && planner.tasks < TASKS_MAX; n++) {
@@ -83,7 +84,7 @@ function clusterOptions(prng: Prng, workers: number, limited: boolean): ClusterO
       connectionGraceMs: 600,
       workerGraceMs: 1200,
       clientGraceMs: 2000,
-      allowedFailures: prng.pick([1, 3, 100]) as number,
+      allowedFailures: prng.pick([0, 1, 3, 100]) as number,
       saturation: prng.pick([1.1, 1.1, 2, Infinity]) as number,
       workerTtlMs: prng.int(4) === 0 ? 3000 : 300_000,
     },
@@ -94,13 +95,15 @@ function clusterOptions(prng: Prng, workers: number, limited: boolean): ClusterO
 class ActPlanner {
   readonly #prng: Prng
   readonly #workers: number
+  readonly #scatters: boolean
   /** Keys by client, and all of them with what they need. */
   readonly #held = new Map<number, TaskKey[]>()
   readonly #all: SimTask[] = []
   tasks = 0
 
-  constructor(prng: Prng, workers: number) {
+  constructor(prng: Prng, workers: number, scatters: boolean) {
     this.#prng = prng
+    this.#scatters = scatters
     this.#workers = workers
   }
 
@@ -109,12 +112,13 @@ class ActPlanner {
     this.#held.set(client, held)
     const dice = this.#prng.int(100)
     if (held.length === 0 || dice < 50) return [this.#submit(held)]
-    if (dice < 60) return [this.#scatter(held)]
+    if (dice < 60 && this.#scatters) return [this.#scatter(held)]
     if (dice < 75) return [{ kind: 'release', keys: this.#some(held) }]
     if (dice < 82) return [{ kind: 'cancel', keys: this.#some(held), force: this.#prng.int(2) === 0 }]
     if (dice < 87) return [{ kind: 'retry', keys: held }]
     if (dice < 90) return [{ kind: 'fire-and-forget', keys: this.#some(held) }]
-    return [this.#submitAgain(held)]
+    if (dice < 95) return [this.#submitAgain(held, this.#prng.pick(this.#all) as SimTask)]
+    return this.#giveUpAndSubmit(held)
   }
 
   #some(keys: readonly TaskKey[]): TaskKey[] {
@@ -215,9 +219,17 @@ class ActPlanner {
     return { kind: 'scatter', tasks, broadcast: prng.pick([false, false, 2, true]) as boolean | number }
   }
 
+  /** Some keys are cancelled or released and asked for again in the same moment, while what was said of them is under way. */
+  #giveUpAndSubmit(held: TaskKey[]): ClientAct[] {
+    const keys = this.#some(held.slice(-6))
+    const tasks = keys.map((key) => this.#all.find((task) => task.key === key)).filter((task) => task !== undefined)
+    const up: ClientAct =
+      this.#prng.int(2) === 0 ? { kind: 'release', keys } : { kind: 'cancel', keys, force: this.#prng.int(2) === 0 }
+    return [up, ...tasks.map((task) => this.#submitAgain(held, task))]
+  }
+
   /** A key that this or another client submitted before, with all that it needs: pure tasks meet. */
-  #submitAgain(held: TaskKey[]): ClientAct {
-    const again = this.#prng.pick(this.#all) as SimTask
+  #submitAgain(held: TaskKey[], again: SimTask): ClientAct {
     const needed = new Map<TaskKey, SimTask>()
     const open = [again]
     for (let task = open.pop(); task !== undefined; task = open.pop()) {

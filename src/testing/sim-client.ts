@@ -89,13 +89,13 @@ export class SimClient {
 
   // What the user does.
 
-  submit(tasks: readonly SimTask[], wanted: readonly TaskKey[]): void {
+  submit(tasks: readonly SimTask[], wanted: readonly TaskKey[], { reads = true } = {}): void {
     this.#do((session) => {
       const fresh: TaskKey[] = []
       for (const key of wanted) {
         const known = session.registry.reusable(key)
         if (known === undefined || session.registry.reclaim(known)) fresh.push(key)
-        this.#hold(session, known ?? session.registry.create(key, this.#book.get(key)?.name ?? ''))
+        this.#hold(session, known ?? session.registry.create(key, this.#book.get(key)?.name ?? ''), reads)
       }
       if (fresh.length > 0) session.postInTurn(() => this.#sendGraph(session, tasks, fresh))
     })
@@ -227,14 +227,14 @@ export class SimClient {
   }
 
   /** A key that was given up is held anew by another state. */
-  #hold(session: ClientSession, state: FutureState): void {
+  #hold(session: ClientSession, state: FutureState, reads = true): void {
     const before = this.held.get(state.key)
     if (before?.state === state) return
     session.retain(state)
     if (before !== undefined) session.release(before.state)
     const held: Held = { state, value: null, failure: null, reading: false }
     this.held.set(state.key, held)
-    this.#read(session, held)
+    if (reads) this.#read(session, held)
   }
 
   #read(session: ClientSession, held: Held): void {

@@ -26,6 +26,8 @@ export class SimScheduler implements EventHost {
   readonly answers: PendingAnswers
   /** Steps of the core so far. */
   steps = 0
+  /** Time of the machine spent in the core, milliseconds; for reports, nothing depends on it. */
+  spentMs = 0
   /** All invariants are checked after every so many steps; 0 = never. */
   readonly #checkEvery: number
   readonly #hands: Hands
@@ -76,7 +78,10 @@ export class SimScheduler implements EventHost {
     world.touchPromises()
     if (world.lines !== null) world.note(`scheduler hears ${event.kind}`)
     const now = this.process.now()
-    for (const effect of step(this.state, { ...event, now, at: now } as SchedulerEvent)) {
+    const startedAt = performance.now()
+    const effects = step(this.state, { ...event, now, at: now } as SchedulerEvent)
+    this.spentMs += performance.now() - startedAt
+    for (const effect of effects) {
       if (effect.kind === 'Log') world.note(`scheduler logs ${effect.message} ${brief(effect.fields)}`)
       else perform(effect, this.#hands)
     }

@@ -25,7 +25,7 @@ export function restartRequested(state: SchedulerState, event: EventOf<'RestartR
   state.outbox.setTimer({ kind: 'request-timeout', request }, timeoutMs)
 }
 
-/** A worker has registered: restarts that only waited for it are answered. */
+/** A worker has registered, or is given up: restarts that only waited for it are answered. */
 export function finishRestarts(state: SchedulerState, id: WorkerId): void {
   if (!state.restarting.delete(id)) return
   for (const [request, pending] of state.requests) {

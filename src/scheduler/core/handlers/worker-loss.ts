@@ -15,6 +15,7 @@ import type { WorkerRecord } from '../records.ts'
 import { recommend, settleRunning, type SchedulerState } from '../state.ts'
 import { endRun } from '../transitions/processing.ts'
 import { settleAll, transition } from '../transitions/table.ts'
+import { finishRestarts } from './restart.ts'
 
 const NONE: ReadonlySet<RunId> = new Set()
 
@@ -154,6 +155,8 @@ function workerGone(state: SchedulerState, message: Extract<NannyToScheduler, { 
   if (worker.link === 'live')
     state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: 'its nanny gave it up' })
   removeWorker(state, worker, message.reason)
+  // A restart that waits for it would wait in vain.
+  finishRestarts(state, worker.id)
 }
 
 /** Until its nanny has spoken, it is back, or the grace is over. */

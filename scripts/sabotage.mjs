@@ -1,0 +1,131 @@
+// Can the simulator see? Ten deliberate faults of one line each in the cores, the store and the nanny: each is applied to a
+// copy of the sources, the simulator runs a fixed set of seeds on it, and must fail. A fault that no longer matches the
+// sources fails the check: then it has to be written anew.
+//
+//   node scripts/sabotage.mjs [number ...]      only these faults
+
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
+const FIRST_SEED = 1
+const SEEDS = 150
+const TIMEOUT_MS = 180_000
+
+/** @type {{ file: string, find: string, replace: string, why: string }[]} */
+const FAULTS = [
+  {
+    file: 'src/scheduler/core/handlers/worker-messages.ts',
+    find: 'task.processingOn === worker && task.runId === run ? task : undefined',
+    replace: 'task.processingOn === worker ? task : undefined',
+    why: 'the result of an older run is accepted',
+  },
+  {
+    file: 'src/scheduler/core/losing.ts',
+    find: '  removeReplica(state, task, worker)\n',
+    replace: '',
+    why: 'a lost replica stays in the books',
+  },
+  {
+    file: 'src/scheduler/core/transitions/released.ts',
+    find: '    input.waiters++\n',
+    replace: '    if (!isAvailable(input)) input.waiters++\n',
+    why: 'inputs that are there are not counted as needed',
+  },
+  {
+    file: 'src/scheduler/core/handlers/worker-loss.ts',
+    find: 'afterWorkerDeath(state, task, worker, running.has(run))',
+    replace: 'afterWorkerDeath(state, task, worker, !running.has(run))',
+    why: 'a death is blamed on the tasks that only waited',
+  },
+  {
+    file: 'src/scheduler/core/handlers/worker-loss.ts',
+    find: '  for (const task of worker.replicas.keys()) loseReplica(state, task, worker)\n',
+    replace: '',
+    why: 'what a removed worker had is believed to be there',
+  },
+  {
+    file: 'src/worker/core/handlers/assignments.ts',
+    find: "  turn.send({ op: 'reschedule', key: task.key, runId: task.assignment.runId, reason })\n",
+    replace: '',
+    why: 'a task that is handed back is told to nobody',
+  },
+  {
+    file: 'src/worker/core/handlers/runs.ts',
+    find: '    turn.sendReleased(key, runId)\n',
+    replace: '',
+    why: 'the scheduler does not hear of a value that the store lost',
+  },
+  {
+    file: 'src/worker/run-desk.ts',
+    find: '      pin.release(mapped)\n',
+    replace: '      if (mapped) pin.release(mapped)\n',
+    why: 'inputs stay pinned after their run',
+  },
+  {
+    file: 'src/store/placer.ts',
+    find: '    this.#tiers[place.tier].unreserve(place.nbytes)\n',
+    replace: '',
+    why: 'the room reserved for a place is never given back',
+  },
+  {
+    file: 'src/nanny/core.ts',
+    find: "    return [told, ...setTimer(state, 'backoff', backoffMs(state.deaths.length))]\n",
+    replace: '    return [told]\n',
+    why: 'a dead worker is never started again',
+  },
+]
+
+const wanted = process.argv.slice(2).map(Number)
+const numbered = FAULTS.map((fault, index) => ({ ...fault, number: index + 1 })).filter(
+  ({ number }) => wanted.length === 0 || wanted.includes(number),
+)
+const control = simulate(ROOT)
+if (control !== null) throw new Error(`without a fault, ${control}`)
+const missed = numbered.filter((fault) => !report(fault, attempt(fault)))
+process.stdout.write(`${numbered.length - missed.length} of ${numbered.length} faults were caught\n`)
+process.exitCode = missed.length === 0 ? 0 : 1
+
+/** The first failure that the simulator reports, or null. */
+function attempt({ file, find, replace }) {
+  const copy = mkdtempSync(join(tmpdir(), 'plimsoll-sabotage-'))
+  try {
+    cpSync(join(ROOT, 'src'), join(copy, 'src'), { recursive: true })
+    cpSync(join(ROOT, 'package.json'), join(copy, 'package.json'))
+    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
+    const path = join(copy, file)
+    const text = readFileSync(path, 'utf8')
+    if (text.split(find).length !== 2)
+      throw new Error(`${file} does not have exactly one\n${find}\nAdapt the fault in scripts/sabotage.mjs.`)
+    writeFileSync(path, text.replace(find, replace))
+    return simulate(copy)
+  } finally {
+    rmSync(copy, { recursive: true, force: true })
+  }
+}
+
+function simulate(copy) {
+  const args = ['src/testing/main.ts', '--from', `${FIRST_SEED}`, '--count', `${SEEDS}`, '--first-failure']
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, ['--import', 'tsx', ...args], {
+    cwd: copy,
+    encoding: 'utf8',
+    timeout: TIMEOUT_MS,
+  })
+  // An endless loop is as good as a failure.
+  if (error?.code === 'ETIMEDOUT') return 'the simulator did not end'
+  if (error !== undefined) throw error
+  if (status === 0) return null
+  const failed = /seed (\d+):[^]*?FAILED at [\d.]+ ms: (.*)/.exec(stdout)
+  if (failed === null) throw new Error(`the simulator could not run: ${stderr || stdout}`)
+  return `seed ${failed[1]}: ${failed[2].slice(0, 90)}`
+}
+
+function report({ number, why }, failure) {
+  process.stdout.write(
+    `${String(number).padStart(2)}  ${failure === null ? 'MISSED' : 'caught'}  ${why}\n            ${failure ?? ''}\n`,
+  )
+  return failure !== null
+}
