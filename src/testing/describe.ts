@@ -33,6 +33,7 @@ export function describeStuck(cluster: SimCluster): string[] {
   const { state } = cluster.scheduler
   if (state.requests.size > 0)
     lines.push(`open requests: ${[...state.requests.values()].map((each) => each.kind).join(', ')}`)
+  if (state.restarting.size > 0) lines.push(`told to restart and not back: ${[...state.restarting].join(', ')}`)
   for (const task of state.tasks.values()) {
     if (task.state === 'memory' || task.state === 'erred' || !task.isNeeded) continue
     const where = task.processingOn === null ? '' : ` on ${task.processingOn.id}`

@@ -269,6 +269,7 @@ export class SimWorker {
         makeRoom: (bytes) => this.store.makeRoom(bytes),
         onPause: () => this.#dispatch({ kind: 'MemoryPaused' }),
         onResume: () => this.#dispatch({ kind: 'MemoryResumed' }),
+        onProbe: () => this.#dispatch({ kind: 'MemoryProbed' }),
         killExecutor: (pid, advice) => void this.pool.killForMemory(pid, advice),
         running: () => this.state?.running ?? 0,
         deadMapped: () => this.store.totals.deadMapped + this.store.totals.deadMappedDisk,

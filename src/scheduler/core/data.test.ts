@@ -293,6 +293,23 @@ describe('restart', () => {
     expect(sim.answer(request)).toMatchObject({ kind: 'Refuse', code: 'TIMEOUT', fields: { missing: ['a'] } })
   })
 
+  it('does not wait for a worker whose nanny gives it up, and forgets who never came back', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.nanny('a')
+    sim.nanny('b')
+    const request = restart(sim)
+    sim.exited('b')
+    sim.worker('b', { incarnation: 2 })
+    const connection = sim.state.nannies.get(workerId('a')) as number
+    const gone = { op: 'worker-gone', workerId: workerId('a'), reason: 'it died too often' } as const
+    sim.event({ kind: 'NannyMessages', worker: workerId('a'), connection, messages: [gone] })
+    expect(sim.answer(request)).toEqual({ kind: 'Answer', request, answer: { generation: 2, workers: 1 } })
+    restart(sim)
+    sim.event({ kind: 'NannyLost', worker: workerId('b'), connection: sim.state.nannies.get(workerId('b')) as number })
+    sim.advance(30_000)
+    expect([...sim.state.restarting]).toEqual([])
+  })
+
   it('makes results of older runs strangers', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] })

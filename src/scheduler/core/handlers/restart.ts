@@ -1,10 +1,10 @@
 // `restart`: a new generation. Every task, value and wish is forgotten, clients are told, and every worker starts anew:
 // as a new process where a nanny can start one, by wiping itself where there is none.
 
-import type { WorkerId } from '../../../base/ids.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
 import type { WorkerRecord } from '../records.ts'
 import { settleRunning, type PendingRequest, type SchedulerState } from '../state.ts'
+import { answerRestart } from './restart-answers.ts'
 import { removeWorker, tellToRestart } from './worker-loss.ts'
 
 type PendingRestart = Extract<PendingRequest, { readonly kind: 'restart' }>
@@ -20,32 +20,15 @@ export function restartRequested(state: SchedulerState, event: EventOf<'RestartR
   for (const worker of state.workers.values()) restartWorker(state, worker)
   const { request, timeoutMs } = event
   const missing = new Set(state.restarting)
-  if (!event.waitForWorkers || missing.size === 0) return answer(state, request)
+  if (!event.waitForWorkers || missing.size === 0) return answerRestart(state, request)
   state.requests.set(request, { kind: 'restart', missing, timeoutMs })
   state.outbox.setTimer({ kind: 'request-timeout', request }, timeoutMs)
-}
-
-/** A worker has registered, or is given up: restarts that only waited for it are answered. */
-export function finishRestarts(state: SchedulerState, id: WorkerId): void {
-  if (!state.restarting.delete(id)) return
-  for (const [request, pending] of state.requests) {
-    if (pending.kind !== 'restart' || !pending.missing.delete(id) || pending.missing.size > 0) continue
-    state.requests.delete(request)
-    state.outbox.clearTimer({ kind: 'request-timeout', request })
-    answer(state, request)
-  }
 }
 
 export function restartTimedOut(state: SchedulerState, request: RequestNumber, pending: PendingRestart): void {
   const missing = [...pending.missing]
   const message = `${missing.length} workers did not come back within ${pending.timeoutMs} ms of the restart: ${missing.join(', ')}. The rest is new; see the logs of their nannies.`
   state.outbox.refuse(request, 'TIMEOUT', message, { missing })
-}
-
-function answer(state: SchedulerState, request: RequestNumber): void {
-  let workers = 0
-  for (const worker of state.workers.values()) if (worker.link === 'live') workers++
-  state.outbox.answer(request, { generation: state.generation, workers })
 }
 
 /** All at once, without a word to workers about single keys: they start anew. */

@@ -15,7 +15,7 @@ import type { WorkerRecord } from '../records.ts'
 import { recommend, settleRunning, type SchedulerState } from '../state.ts'
 import { endRun } from '../transitions/processing.ts'
 import { settleAll, transition } from '../transitions/table.ts'
-import { finishRestarts } from './restart.ts'
+import { finishRestarts } from './restart-answers.ts'
 
 const NONE: ReadonlySet<RunId> = new Set()
 
@@ -84,6 +84,7 @@ export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason
   logLosses(state, worker, reason)
   for (const task of worker.replicas.keys()) loseReplica(state, task, worker)
   state.workers.delete(worker.id)
+  state.restarting.delete(worker.id)
   if (state.byAddress.get(worker.info.address) === worker) state.byAddress.delete(worker.info.address)
   worker.host.workers.delete(worker)
   if (worker.host.workers.size === 0) state.hosts.delete(worker.host.name)

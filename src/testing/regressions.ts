@@ -1,0 +1,21 @@
+// Seeds that failed once, each with what it showed. `npm test` runs them all. A seed names its history only as long as
+// scenarios are planned as they were; the tests of the cores named beside it keep what it found.
+
+export interface Regression {
+  readonly seed: number
+  readonly name: string
+  readonly what: string
+}
+
+export const REGRESSIONS: readonly Regression[] = [
+  {
+    seed: 130,
+    name: 'restart of a worker that is being closed',
+    what: 'client.restart() waited for a worker whose nanny had given it up (scheduler/core/data.test.ts, restart)',
+  },
+  {
+    seed: 159,
+    name: 'restart of a worker whose machine dies',
+    what: 'a worker that never came back from a restart was remembered for ever (scheduler/core/data.test.ts, restart)',
+  },
+]
