@@ -152,6 +152,7 @@ function registration(n: number): RegisterWorker {
     memoryDirectory: '/memory',
     nodeVersion: process.version,
     status: 'running',
+    restarts: 0,
     clusterId: null,
     generation: 0,
     inventory: { keys: [], tasks: [] },

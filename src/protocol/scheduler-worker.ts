@@ -145,6 +145,8 @@ export interface RegisterWorker {
   readonly memoryDirectory: string
   readonly nodeVersion: string
   readonly status: WorkerStatus
+  /** How often the nanny had to start this worker again. */
+  readonly restarts: number
   /** The cluster and generation that the inventory belongs to; null when the directories were empty. */
   readonly clusterId: string | null
   readonly generation: number

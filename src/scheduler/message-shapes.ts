@@ -133,6 +133,7 @@ export const WORKER_QUESTIONS: QuestionShapes<SchedulerWorkerRequests> = {
     memoryDirectory: isString,
     nodeVersion: isString,
     status: isStatus,
+    restarts: isCount,
     clusterId: isOrNull(isString),
     generation: isCount,
     inventory: isShape({

@@ -116,6 +116,7 @@ function registration(scheduler: Scheduler, id: string, more: Partial<RegisterWo
     memoryDirectory: '/m',
     nodeVersion: 'v20',
     status: 'running',
+    restarts: 0,
     clusterId: null,
     generation: scheduler.state.generation,
     inventory: { keys: [], tasks: [] },

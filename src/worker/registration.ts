@@ -30,6 +30,7 @@ export function registration(
     memoryDirectory: start.memoryDirectory ?? localDirectory,
     nodeVersion: process.version,
     status: statusOf(state),
+    restarts: start.restarts,
     clusterId: held?.clusterId ?? null,
     generation: held?.generation ?? 0,
     inventory: inventory(state),

@@ -230,7 +230,9 @@ describe('a worker process', () => {
   })
 
   it('spills before it fills, and reads what it spilled in place', async () => {
-    await startWorker({ memoryLimit: 256 * MIB })
+    // Far below `pause`: what a paused worker hands back, nobody here would assign again.
+    const config = { 'scheduler.validate': true, 'worker.memory.target': 0.2, 'worker.memory.spill': 0.5 }
+    await startWorker({ memoryLimit: 512 * MIB, config })
     const inputs: InputWire[] = []
     for (let i = 0; i < 16; i++) {
       const key = `block-${i}`

@@ -168,6 +168,7 @@ export class CoreFixture {
       memoryDirectory: '/memory',
       nodeVersion: 'v20',
       status: setup.status ?? 'running',
+      restarts: 0,
       clusterId: setup.clusterId ?? (setup.inventory === undefined ? null : 'cluster'),
       generation: setup.generation ?? this.state.generation,
       inventory: setup.inventory ?? { keys: [], tasks: [] },

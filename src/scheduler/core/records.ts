@@ -242,7 +242,7 @@ export class WorkerRecord {
   link: WorkerLink = 'live'
   /** Number of the connection it registered on; whatever comes from another one is stale. */
   connection: number
-  restarts = 0
+  restarts: number
   readonly processing = new Set<TaskRecord>()
   /** Value: durable, survives the process. */
   readonly replicas = new Map<TaskRecord, boolean>()
@@ -290,6 +290,7 @@ export class WorkerRecord {
     this.nthreads = registration.nthreads
     this.labels = []
     this.status = registration.status
+    this.restarts = registration.restarts
     this.connection = connection
     this.memory = {
       limit: registration.memoryLimit,

@@ -122,6 +122,7 @@ function describe(state: SchedulerState, worker: WorkerRecord, registration: Reg
   worker.labels = [info.name, info.address, info.host, info.workerId]
   worker.nthreads = info.nthreads
   worker.status = info.status
+  worker.restarts = info.restarts
   worker.lastSeenMs = state.now
   worker.memory = { ...worker.memory, limit: info.memoryLimit }
   worker.crowded = false
