@@ -5,6 +5,8 @@ import type { Clock } from '../base/clock.ts'
 import type { Prng } from '../base/prng.ts'
 import type { World } from './world.ts'
 
+const FINEST_MS = 0.001
+
 export class SimProcess implements Clock {
   readonly world: World
   readonly name: string
@@ -32,7 +34,9 @@ export class SimProcess implements Clock {
   }
 
   after(delayMs: number, callback: () => void): () => void {
-    const event = this.world.at(delayMs, this.#timerLabel, () => {
+    // A remainder of rounding, added to the time, would be that very time again, for ever; no timer is that fine.
+    const fineMs = delayMs > 0 ? Math.max(delayMs, FINEST_MS) : 0
+    const event = this.world.at(fineMs, this.#timerLabel, () => {
       if (!this.#alive) return
       this.world.touchPromises()
       callback()

@@ -23,6 +23,8 @@ export interface SimFailure {
 
 /** Lines of a trace that are kept: the end is what matters. */
 const TRACE_MAX = 200_000
+/** More events than this in one moment of virtual time never end. */
+const OF_MOMENT_MAX = 100_000
 const FNV_PRIME = 0x01000193
 
 export class World {
@@ -34,6 +36,8 @@ export class World {
   #now = 0
   #hash = 0x811c9dc5
   #promisesMayRun = false
+  /** Events of this very moment so far. */
+  #ofMoment = 0
   readonly #queue = new EventQueue()
 
   constructor({ seed, trace }: WorldOptions) {
@@ -112,6 +116,8 @@ export class World {
   }
 
   #happen(event: SimEvent, run: () => void): void {
+    this.#ofMoment = event.atMs === this.#now ? this.#ofMoment + 1 : 0
+    if (this.#ofMoment > OF_MOMENT_MAX) return this.fail(`time stands still: ${event.label} again and again`)
     this.#now = event.atMs
     this.events++
     this.#mix(event.atMs, event.label)
