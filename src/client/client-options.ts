@@ -1,5 +1,4 @@
-import { nearestName } from '../base/nearest-name.ts'
-import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import type { TlsFiles } from '../protocol/nanny.ts'
 
 /** What a client needs to know of a cluster that this program started. */
@@ -43,12 +42,7 @@ const NAMES = [
   'directToWorkers',
 ] as const satisfies readonly (keyof ClientOptions)[]
 
-/** A misspelt option would be one that is silently not there. Throws `INVALID_ARGUMENT`. */
+/** Throws `INVALID_ARGUMENT`. */
 export function refuseUnknownOptions(options: ClientOptions): void {
-  for (const option of Object.keys(options)) {
-    if ((NAMES as readonly string[]).includes(option)) continue
-    const nearest = nearestName(option, NAMES)
-    const hint = nearest === undefined ? `it knows ${NAMES.join(', ')}` : `did you mean "${nearest}"?`
-    throw new PlimsollError('INVALID_ARGUMENT', `A client has no option "${option}"; ${hint}`, { option })
-  }
+  refuseUnknown('A client', options, NAMES)
 }

@@ -2,11 +2,11 @@
 // that does not come up.
 
 import { availableParallelism } from 'node:os'
-import { nearestName } from '../base/nearest-name.ts'
 import { createToken } from '../comm/token.ts'
 import { type LogLevel, loadConfig, LOG_LEVELS, resolveMemoryLimit } from '../config/index.ts'
 import { DEFAULT_HTTP_ADDRESS, type HttpAddress, parseHttpAddress } from '../http/address.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import type { ClusterPlan } from './backend.ts'
 
 export interface LocalClusterOptions {
@@ -66,7 +66,7 @@ export interface ClusterSettings {
 
 /** @throws PlimsollError INVALID_ARGUMENT or CONFIG_INVALID that names the option. */
 export function resolveOptions(options: LocalClusterOptions): ClusterSettings {
-  refuseUnknown(options)
+  refuseWrongOptions(options)
   const nWorkers = wholeNumber('nWorkers', options.nWorkers ?? 1, 0)
   const nthreads = wholeNumber('nthreads', options.nthreads ?? defaultThreads(nWorkers), 1)
   const limit = resolveMemoryLimit(options.memoryLimit ?? 'auto', { nthreads, nworkers: Math.max(1, nWorkers) })
@@ -100,19 +100,11 @@ function httpAddress(value: unknown, inProcess: boolean): HttpAddress | null {
   throw invalid('dashboardAddress', value, 'it takes HOST:PORT, or null')
 }
 
-function refuseUnknown(options: LocalClusterOptions): void {
+function refuseWrongOptions(options: LocalClusterOptions): void {
   if (typeof options !== 'object' || options === null) {
     throw new PlimsollError('INVALID_ARGUMENT', `LocalCluster takes an object with options, not ${String(options)}`)
   }
-  for (const name of Object.keys(options)) {
-    if ((NAMES as readonly string[]).includes(name)) continue
-    const nearest = nearestName(name, NAMES)
-    const hint = nearest === undefined ? `it knows ${NAMES.join(', ')}` : `did you mean "${nearest}"?`
-    throw new PlimsollError('INVALID_ARGUMENT', `LocalCluster has no option "${name}"; ${hint}`, {
-      option: name,
-      nearest: nearest ?? null,
-    })
-  }
+  refuseUnknown('LocalCluster', options, NAMES)
 }
 
 function defaultThreads(nWorkers: number): number {

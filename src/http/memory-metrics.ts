@@ -1,19 +1,16 @@
 // The memory measures as metrics: one wording for the scheduler, which tells them of all workers, and for a worker.
 
 import type { MemoryMeasures } from '../protocol/scheduler-client.ts'
-import type { Metric } from './prometheus.ts'
+import { type Metric, samplesOf } from './prometheus.ts'
 
 /** Measures by worker address. */
 export function memoryMetrics(workers: Readonly<Record<string, MemoryMeasures>>): Metric[] {
-  const entries = Object.entries(workers)
-  const perWorker = (of: (memory: MemoryMeasures) => number): Metric['samples'] =>
-    entries.map(([worker, memory]) => ({ labels: { worker }, value: of(memory) }))
   return [
     {
       name: 'worker_memory_bytes',
       help: 'managed, unmanaged and unmanaged_recent add up to process memory; spilled is on disk.',
       type: 'gauge',
-      samples: entries.flatMap(([worker, { managed, unmanaged, unmanagedRecent, spilled }]) => [
+      samples: Object.entries(workers).flatMap(([worker, { managed, unmanaged, unmanagedRecent, spilled }]) => [
         { labels: { worker, type: 'managed' }, value: managed },
         { labels: { worker, type: 'unmanaged' }, value: unmanaged },
         { labels: { worker, type: 'unmanaged_recent' }, value: unmanagedRecent },
@@ -24,13 +21,13 @@ export function memoryMetrics(workers: Readonly<Record<string, MemoryMeasures>>)
       name: 'worker_memory_limit_bytes',
       help: 'Memory limit of the worker; 0 = none.',
       type: 'gauge',
-      samples: perWorker((memory) => memory.limit),
+      samples: samplesOf('worker', workers, (memory) => memory.limit),
     },
     {
       name: 'worker_process_memory_bytes',
       help: 'Private memory of the worker and its executors, and its values in RAM.',
       type: 'gauge',
-      samples: perWorker((memory) => memory.process),
+      samples: samplesOf('worker', workers, (memory) => memory.process),
     },
   ]
 }

@@ -28,7 +28,16 @@ export function renderMetrics(metrics: readonly Metric[]): string {
 
 /** One sample per entry, with its name as this label. */
 export function byLabel(label: string, values: Readonly<Record<string, number>>): Metric['samples'] {
-  return Object.entries(values).map(([name, value]) => ({ labels: { [label]: name }, value }))
+  return samplesOf(label, values, (value) => value)
+}
+
+/** As `byLabel`, for one figure of each entry. */
+export function samplesOf<Entry>(
+  label: string,
+  entries: Readonly<Record<string, Entry>>,
+  of: (entry: Entry) => number,
+): Metric['samples'] {
+  return Object.entries(entries).map(([name, entry]) => ({ labels: { [label]: name }, value: of(entry) }))
 }
 
 /** What any process can tell of itself. */

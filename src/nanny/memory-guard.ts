@@ -6,10 +6,7 @@
 // G2. Linux only: elsewhere the memory of another process is not known.
 
 import type { Clock } from '../base/clock.ts'
-import { descendants, readProcessMemory } from '../native/process-memory.ts'
-
-/** Looking for children costs much more than reading their memory. */
-const DESCENDANTS_EVERY_MS = 500
+import { ProcessTreeReader } from '../native/process-memory.ts'
 
 export interface MemoryGuardParts {
   readonly clock: Clock
@@ -59,21 +56,12 @@ export class MemoryGuard {
 }
 
 function readerOf(clock: Clock): (pid: number) => number {
-  let children: readonly number[] = []
-  let childrenOf = 0
-  let childrenAtMs = 0
+  let reader: ProcessTreeReader | null = null
   return (pid) => {
-    if (process.platform !== 'linux') return 0
-    if (pid !== childrenOf || clock.now() - childrenAtMs > DESCENDANTS_EVERY_MS) {
-      children = descendants(pid)
-      childrenOf = pid
-      childrenAtMs = clock.now()
+    if (reader?.pid !== pid) {
+      reader?.close()
+      reader = new ProcessTreeReader(pid)
     }
-    let bytes = 0
-    for (const each of [pid, ...children]) {
-      const memory = readProcessMemory(each)
-      bytes += (memory?.rssAnonBytes ?? 0) + (memory?.swapBytes ?? 0)
-    }
-    return bytes
+    return reader.read(clock.now())?.privateBytes ?? 0
   }
 }

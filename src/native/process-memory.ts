@@ -48,6 +48,44 @@ export class ProcessMemoryReader {
   }
 }
 
+/** Looking for children costs much more than reading their memory. */
+const DESCENDANTS_EVERY_MS = 500
+
+/** Reads the memory of one process and all its descendants, again and again. */
+export class ProcessTreeReader {
+  readonly #own: ProcessMemoryReader
+  #children: readonly number[] = []
+  #childrenAtMs = Number.NEGATIVE_INFINITY
+
+  constructor(pid: number) {
+    this.#own = new ProcessMemoryReader(pid)
+  }
+
+  get pid(): number {
+    return this.#own.pid
+  }
+
+  /** Null when the process itself is gone. `privateBytes`: private memory and swap of all; `nowMs` of any monotonic clock. */
+  read(nowMs: number): { readonly own: ProcessMemory; readonly privateBytes: number } | null {
+    const own = this.#own.read()
+    if (own === null) return null
+    if (nowMs - this.#childrenAtMs > DESCENDANTS_EVERY_MS) {
+      this.#children = descendants(this.pid)
+      this.#childrenAtMs = nowMs
+    }
+    let privateBytes = own.rssAnonBytes + own.swapBytes
+    for (const child of this.#children) {
+      const memory = readProcessMemory(child)
+      privateBytes += (memory?.rssAnonBytes ?? 0) + (memory?.swapBytes ?? 0)
+    }
+    return { own, privateBytes }
+  }
+
+  close(): void {
+    this.#own.close()
+  }
+}
+
 /** All children of a process, and theirs; empty where /proc does not tell. */
 export function descendants(pid: number): number[] {
   const found: number[] = []

@@ -9,7 +9,7 @@ import type { ChildProcess } from 'node:child_process'
 import type { Duplex, Readable } from 'node:stream'
 import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
 import { RingLog } from '../../base/ring-log.ts'
-import { type ProcessMemory, ProcessMemoryReader, descendants, readProcessMemory } from '../../native/process-memory.ts'
+import { type ProcessMemory, ProcessTreeReader } from '../../native/process-memory.ts'
 import type { ExecutorStart, ExecutorToWorker, WorkerToExecutor } from '../../protocol/worker-executor.ts'
 import { MessageParser, MessageWriter } from '../../runner/pipe-framing.ts'
 import type { ExecutorSample } from './executor-pool.ts'
@@ -37,7 +37,6 @@ export interface ExecutorProcessEvents {
 
 /** After the exit, how long to wait for pipes that someone else may hold. */
 const DRAIN_MS = 500
-const DESCENDANTS_EVERY_MS = 500
 const REMEMBERED_KEYS = 256
 const CURVE_SAMPLES = 32
 
@@ -74,9 +73,7 @@ export class ExecutorProcess {
   readonly #toExecutor: Duplex | null
   readonly #events: ExecutorProcessEvents
   readonly #keys = new Map<RunId, TaskKey>()
-  readonly #memory: ProcessMemoryReader
-  #children: readonly number[] = []
-  #childrenAtMs = -Infinity
+  readonly #memory: ProcessTreeReader
   readonly #writer = new MessageWriter<WorkerToExecutor>()
   #unsent: WorkerToExecutor[] = []
   #flushScheduled = false
@@ -94,7 +91,7 @@ export class ExecutorProcess {
     this.slot = options.slot
     this.concurrency = options.concurrency
     this.heapBytes = options.heapBytes
-    this.#memory = new ProcessMemoryReader(this.pid)
+    this.#memory = new ProcessTreeReader(this.pid)
     this.output = new OutputLog((stream, text, run) => events.onLine(this, stream, text, run))
     this.#listen()
   }
@@ -142,17 +139,9 @@ export class ExecutorProcess {
 
   /** Its memory now, with all its descendants; the last sample when it is dying (its memory returns later than it says). */
   sample(nowMs: number, reservedBytes: number): ExecutorSample | null {
-    const own = this.killCause === null ? this.#memory.read() : null
-    if (own === null) return this.lastSample === null ? null : { ...this.lastSample, dying: true }
-    let privateBytes = own.rssAnonBytes + own.swapBytes
-    if (nowMs - this.#childrenAtMs > DESCENDANTS_EVERY_MS) {
-      this.#children = descendants(this.pid)
-      this.#childrenAtMs = nowMs
-    }
-    for (const child of this.#children) {
-      const memory = readProcessMemory(child)
-      privateBytes += (memory?.rssAnonBytes ?? 0) + (memory?.swapBytes ?? 0)
-    }
+    const tree = this.killCause === null ? this.#memory.read(nowMs) : null
+    if (tree === null) return this.lastSample === null ? null : { ...this.lastSample, dying: true }
+    const { own, privateBytes } = tree
     const baselineBytes =
       this.idleMemory === null ? privateBytes : this.idleMemory.rssAnonBytes + this.idleMemory.swapBytes
     const { vmDataBytes } = own
