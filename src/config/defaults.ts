@@ -74,6 +74,12 @@ export const CONFIG_KEYS = {
     about:
       'Let the operating system refuse a task more memory than the worker’s limit (RLIMIT_DATA, Linux with koffi).',
   },
+  'worker.memory.executor-recycle': {
+    kind: 'fraction-or-false',
+    default: 0.5,
+    about:
+      'Above `spill`, an idle executor that holds more than this part of its share, also after a collection, is replaced.',
+  },
 
   'worker.io-concurrency': {
     kind: 'count-from-1',

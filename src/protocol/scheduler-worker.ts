@@ -35,6 +35,8 @@ export type SchedulerToWorker =
   | { readonly op: 'free-keys'; readonly keys: readonly TaskKey[] }
   /** A client waits for the values of these runs: `task-finished` is to bring them along where they are small. */
   | { readonly op: 'attach-values'; readonly runs: readonly RunName[] }
+  /** These tasks were handed back by a paused worker a moment ago: a pause within `forMs` hands none of them back again. */
+  | { readonly op: 'hold-runs'; readonly runs: readonly RunName[]; readonly forMs: number }
   /** Give back those of these runs that were not started; each is answered in a `steal-response`, unless it ends first. */
   | { readonly op: 'steal-request'; readonly runs: readonly RunName[] }
   /** End a running task: a flag first, its executor's group after `worker.cancel-grace`, at once with `force`. */

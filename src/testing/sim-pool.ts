@@ -145,6 +145,10 @@ export class SimPool implements ExecutorPool {
     return true
   }
 
+  recycleHoarders(): number {
+    return 0
+  }
+
   recycleIdle(): number {
     return 0
   }

@@ -275,6 +275,8 @@ export class SimWorker {
         deadMapped: () => this.store.totals.deadMapped + this.store.totals.deadMappedDisk,
         collect: () => this.pool.collect(),
         relieve: () => this.pool.collect(),
+        recycleHoarders: () => {},
+        onUnmanagedHigh: () => {},
       },
       0,
     )

@@ -47,6 +47,7 @@ export interface WorkerSettings {
   readonly connectTimeoutMs: number
   readonly deathTimeoutMs: number | null
   readonly executorCap: boolean
+  readonly executorRecycle: number | false
   readonly logLength: number
   readonly validate: boolean
 }
@@ -80,6 +81,7 @@ export function resolveSettings(start: WorkerStartOptions): WorkerSettings {
     deathTimeoutMs: start.deathTimeoutMs ?? config.get('worker.death-timeout'),
     connectTimeoutMs: config.get('comm.timeouts.connect'),
     executorCap: config.get('worker.memory.executor-cap'),
+    executorRecycle: config.get('worker.memory.executor-recycle'),
     logLength: config.get('admin.low-level-log-length'),
     validate: config.get('scheduler.validate'),
   }

@@ -11,12 +11,13 @@ import { systemClock } from '../base/clock.ts'
 import { deferred } from '../base/deferred.ts'
 import type { TaskKey } from '../base/ids.ts'
 import { Prng } from '../base/prng.ts'
+import { formatBytes } from '../base/units.ts'
 import { connect, formatAddress, isLoopback, type Listener, listen, parseAddress } from '../comm/index.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { HttpServer } from '../http/index.ts'
 import { ProcessMemoryReader } from '../native/process-memory.ts'
 import type { WorkerStartOptions } from '../protocol/nanny.ts'
-import type { StoryEntry, WorkerStatus } from '../protocol/scheduler-client.ts'
+import type { MemoryMeasures, StoryEntry, WorkerStatus } from '../protocol/scheduler-client.ts'
 import type { RegisterWorkerAnswer } from '../protocol/scheduler-worker.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import { Connection, ConnectionPool } from '../rpc/index.ts'
@@ -52,6 +53,7 @@ export interface WorkerEnd {
 /** A dead peer refuses at once; a silent one is given this long. */
 const PEER_CONNECT_MS = 2000
 const PEAKS_EVERY_MS = 1000
+const WARN_OF_DISK_EVERY_MS = 10_000
 /** One queue of a pipelined executor holds at most this much of a worker's shutdown. */
 const CLOSE_STEP_MS = 10_000
 /** So many failures in a row of one executor are more than bad luck. */
@@ -76,6 +78,7 @@ export class Worker {
   /** Settles when the store was emptied for the last time it was ordered to. */
   #emptied: Promise<void> = Promise.resolve()
   #stopTellingPeaks = (): void => {}
+  #warnOfDiskAt = Number.NEGATIVE_INFINITY
   #pool: ExecutorPool | null = null
   #listener: Listener | null = null
   #http: HttpServer | null = null
@@ -236,13 +239,20 @@ export class Worker {
           this.#log.warn('the stored value of {key} is lost: {reason}', { key: value.key, reason })
           this.#driver.dispatch({ kind: 'ReplicasLost', values: [value], reason })
         },
-        onSpillFailing: (reason) => {
-          if (reason === null) this.#log.info('values can be moved to disk again')
-          else this.#log.warn('values cannot be moved to disk: {reason}', { reason })
-        },
+        onSpillFailing: (reason) => this.#onSpillFailing(reason),
         onDeadMappings: () => this.#pool?.collect(),
       },
     )
+  }
+
+  /** A disk around its limit fails and recovers with every value that comes and goes. */
+  #onSpillFailing(reason: string | null): void {
+    const now = systemClock.now()
+    if (reason === null) this.#log.info('values can be moved to disk again')
+    else if (now >= this.#warnOfDiskAt) {
+      this.#warnOfDiskAt = now + WARN_OF_DISK_EVERY_MS
+      this.#log.warn('values cannot be moved to disk: {reason}', { reason })
+    }
   }
 
   #createState(address: string): WorkerState {
@@ -263,6 +273,7 @@ export class Worker {
 
   #createPool(): ExecutorPool {
     const { start, inlineLimit, mapThreshold, statusPagePath, cancelGraceMs, executorStartTimeoutMs } = this.#settings
+    const { executorRecycle } = this.#settings
     const options = {
       nthreads: start.nthreads,
       memoryLimit: start.memoryLimit,
@@ -274,6 +285,7 @@ export class Worker {
       env: {},
       workerAddress: this.address,
       executorCap: this.#settings.executorCap,
+      ...(executorRecycle === false ? {} : { executorRecycle }),
       ioConcurrency: this.#settings.ioConcurrency,
     }
     const events: ExecutorPoolEvents = {
@@ -311,14 +323,16 @@ export class Worker {
           return { managed, spilled: disk, tierBytes: memoryTierFileBytes }
         },
         makeRoom: (managedBytes) => this.#store.makeRoom(managedBytes),
-        onPause: () => this.#pauseOrResume('MemoryPaused'),
-        onResume: () => this.#pauseOrResume('MemoryResumed'),
+        onPause: () => this.#onPause(),
+        onResume: () => this.#onResume(),
         onProbe: () => this.#probe(),
         killExecutor: (pid, advice) => this.#killExecutor(pid, advice),
         running: () => this.#state?.running ?? 0,
         deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,
         collect: () => pool?.collect(),
         relieve: () => this.#relieve(),
+        recycleHoarders: () => this.#recycleHoarders(),
+        onUnmanagedHigh: (measures) => this.#warnOfUnmanaged(measures),
       },
       start.processPeak,
     )
@@ -336,6 +350,18 @@ export class Worker {
     if (this.#pool?.killForMemory(pid, advice) !== true) return
     this.#log.warn('executor {pid} is killed for its memory. {advice}', { pid, advice })
     this.#link?.send({ op: 'log-event', topic: 'task-killed', fields: { pid, memory: this.#memory?.measures() } })
+  }
+
+  #onPause(): void {
+    const { process, limit } = (this.#memory as MemoryManager).measures()
+    const sizes = { process: formatBytes(process), limit: formatBytes(limit) }
+    this.#log.info('the worker is paused: {process} of {limit} are in use, above worker.memory.pause', sizes)
+    this.#pauseOrResume('MemoryPaused')
+  }
+
+  #onResume(): void {
+    this.#log.info('the worker takes tasks again')
+    this.#pauseOrResume('MemoryResumed')
   }
 
   /** The scheduler is told the measures that go with it, not only at the next heartbeat. */
@@ -357,6 +383,20 @@ export class Worker {
       { recycled },
     )
     this.#link?.send({ op: 'log-event', topic: 'worker-stuck', fields: { recycled, memory: this.#memory?.measures() } })
+  }
+
+  #recycleHoarders(): void {
+    const recycled = this.#pool?.recycleHoarders() ?? 0
+    if (recycled === 0) return
+    this.#log.info('{recycled} idle executors are replaced: they kept much of what their tasks had left', { recycled })
+  }
+
+  #warnOfUnmanaged({ process, limit, managed }: MemoryMeasures): void {
+    this.#log.warn(
+      'unmanaged memory is high: {process} of {limit} are in use above worker.memory.spill, and only {managed} of it are stored values. ' +
+        'The rest belongs to tasks, to what modules they loaded keep, and to processes they started',
+      { process: formatBytes(process), limit: formatBytes(limit), managed: formatBytes(managed) },
+    )
   }
 
   #createLink(): SchedulerLink {

@@ -297,6 +297,26 @@ describe('executor pool, failures', () => {
     await harness.until(() => !exists(child))
   })
 
+  it('replaces an idle executor that holds much even after a collection, and no other', async () => {
+    const harness = await start({ memoryLimit: 512 * MIB, executorRecycle: 0.1 })
+    const recycled = (): number => {
+      harness.pool.sample()
+      return harness.pool.recycleHoarders()
+    }
+    const [before] = harness.pids
+    expect(value(await harness.submit(add, [1, 2]))).toBe(3)
+    const waste = fromSource('function waste() { return new Uint8Array(100 * 2 ** 20).fill(1).length }')
+    expect(value(await harness.submit(waste))).toBe(100 * MIB)
+    expect([recycled(), recycled()]).toEqual([0, 0])
+    const hoard = fromSource('function hoard() { globalThis.kept = Buffer.alloc(100 * 2 ** 20, 1); return 1 }')
+    expect(value(await harness.submit(hoard))).toBe(1)
+    await harness.until(() => recycled() > 0)
+    await harness.until(() => harness.pids[0] !== undefined && harness.pids[0] !== before)
+    expect(value(await harness.submit(add, [1, 2]))).toBe(3)
+    const [sample] = harness.pool.sample()
+    expect(sample?.privateBytes).toBeLessThan(100 * MIB)
+  })
+
   it('kills for memory when it is told to', async () => {
     const harness = await start()
     const running = harness.submit(spin, [], { key: 'victim' })

@@ -88,6 +88,34 @@ describe('workers that should get nothing', () => {
     expect(sim.on('x')).toBe('a')
   })
 
+  it('what a paused worker handed back is handed back at most once in ten seconds', () => {
+    const sim = cluster({ a: {}, b: { status: 'paused' } })
+    sim.graph({ x: [] }, { options: { workers: ['a', 'b'] } })
+    const pauses = (from: string, to: string): object[] => {
+      sim.take()
+      sim.workerSays(to, { op: 'worker-status-change', status: 'running' })
+      sim.workerSays(from, { op: 'worker-status-change', status: 'paused' })
+      const run = { key: taskKey('x'), runId: sim.task('x').runId as RunId }
+      sim.workerSays(from, { op: 'reschedule', ...run, reason: 'the worker is paused' })
+      expect(sim.on('x')).toBe(to)
+      return sim.sent(to).filter(({ op }) => op === 'hold-runs')
+    }
+    expect(pauses('a', 'b')).toMatchObject([{ runs: [{ key: 'x' }], forMs: 10_000 }])
+    sim.advance(4000)
+    sim.workerSays('b', { op: 'worker-status-change', status: 'closing' })
+    sim.workerSays('a', { op: 'worker-status-change', status: 'running' })
+    // It comes back from a worker that does not pause: the time runs on.
+    sim.workerSays('b', {
+      op: 'reschedule',
+      key: taskKey('x'),
+      runId: sim.task('x').runId as RunId,
+      reason: 'the worker is closing',
+    })
+    expect(sim.sent('a').filter(({ op }) => op === 'hold-runs')).toMatchObject([{ forMs: 6000 }])
+    sim.advance(7000)
+    expect(pauses('a', 'b')).toMatchObject([{ forMs: 10_000 }])
+  })
+
   it('5.2-8 nearly full ones do only when there is no other, also when they hold the inputs', () => {
     const sim = cluster({ a: { memoryLimit: 1000 }, b: { memoryLimit: 1000 } })
     put(sim, 'x', 'a', 500)

@@ -52,6 +52,8 @@ export interface TaskTrouble {
   avoid: WorkerId | null
   /** Not placed before this time (`now` of events); 0 = at once. */
   heldUntilMs: number
+  /** When a paused worker handed it back last. */
+  handedBackMs: number
   /** Workers that were told to compute the value anew, under which run: they have dropped, or will drop, older ones. */
   reruns: Map<WorkerId, number> | null
 }

@@ -302,7 +302,16 @@ function dropUnusedPrefixes(state: SchedulerState): void {
 }
 
 export function troubleOf(task: TaskRecord): TaskTrouble {
-  task.trouble ??= { crashes: 0, outOfMemory: 0, storeFull: 0, workers: [], avoid: null, heldUntilMs: 0, reruns: null }
+  task.trouble ??= {
+    crashes: 0,
+    outOfMemory: 0,
+    storeFull: 0,
+    workers: [],
+    avoid: null,
+    heldUntilMs: 0,
+    handedBackMs: Number.NEGATIVE_INFINITY,
+    reruns: null,
+  }
   return task.trouble
 }
 

@@ -341,8 +341,8 @@ describe('an unstarted task handed back', () => {
     sim.take()
     sim.workerSays(first, { op: 'reschedule', key: taskKey('x'), runId: 1 as RunId, reason: 'paused' })
     const other = first === 'a' ? 'b' : 'a'
-    expect(sim.sent(other)).toMatchObject([{ op: 'compute-task', key: 'x', runId: 2, attempt: 1 }])
-    expect(sim.task('x').trouble).toBeNull()
+    expect(sim.sent(other)).toMatchObject([{ op: 'compute-task', key: 'x', runId: 2, attempt: 1 }, { op: 'hold-runs' }])
+    expect(sim.task('x').trouble).toMatchObject({ crashes: 0, workers: [], avoid: null })
   })
 })
 

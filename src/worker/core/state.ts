@@ -57,6 +57,8 @@ export interface Assignment {
   returns: number
   /** A client waits for the value: a small one goes along with the news of it. */
   attach: boolean
+  /** No pause hands it back before this time. */
+  heldUntil: number
 }
 
 export interface HeldValue {

@@ -604,6 +604,19 @@ describe('pausing', () => {
     expect(kinds(core.compute('late', 4))).toEqual(['SetTimer'])
   })
 
+  it('keeps what came from a worker that paused for as long as it is told, and hands it back after that', () => {
+    const core = new Core()
+    core.receive(computeTask('running', 1), computeTask('held', 2), computeTask('free', 3))
+    core.receive({ op: 'hold-runs', runs: [{ key: taskKey('held'), runId: runId(2) }], forMs: 900 })
+    core.send({ kind: 'MemoryPaused' })
+    core.now = 500
+    const effects = core.send({ kind: 'HandBackDue' })
+    expect(messagesOf(effects)).toMatchObject([{ op: 'reschedule', key: 'free' }])
+    expect(kinds(effects)).toContain('SetTimer')
+    core.now = 1000
+    expect(messagesOf(core.send({ kind: 'HandBackDue' }))).toMatchObject([{ op: 'reschedule', key: 'held' }])
+  })
+
   it('lets one task through alone when it is probed, and hands the others back', () => {
     const core = new Core({ nthreads: 2 })
     core.send({ kind: 'MemoryPaused' })

@@ -6,7 +6,15 @@ import type { WorkerEffect } from './effects.ts'
 import type { EventOf, WorkerEvent } from './events.ts'
 import { startExecutions } from './execute.ts'
 import { peerRetryDue, startFetches } from './gather.ts'
-import { attachValues, cancelTask, computeTask, freeFunctions, freeKeys, stealRequest } from './handlers/assignments.ts'
+import {
+  attachValues,
+  cancelTask,
+  computeTask,
+  freeFunctions,
+  freeKeys,
+  holdRuns,
+  stealRequest,
+} from './handlers/assignments.ts'
 import {
   acquireReplicas,
   missingDue,
@@ -60,6 +68,7 @@ const MESSAGE_HANDLERS: MessageHandlers = {
   'compute-task': computeTask,
   'free-keys': freeKeys,
   'attach-values': attachValues,
+  'hold-runs': holdRuns,
   'steal-request': stealRequest,
   'cancel-task': cancelTask,
   'free-functions': freeFunctions,

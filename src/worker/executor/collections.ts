@@ -5,18 +5,26 @@
 // G1. An executor that runs something is interrupted for many bytes only, and for 5 % of its time at most.
 // G2. One that is idle, or whose result waits for a place (for this very memory, maybe), may spend half of its time.
 // G3. What was asked for and could not be done at once is done when its time has come, if it is still worth it.
+// G4. An idle executor that holds much even after a collection is replaced when the worker needs the memory: modules that its
+//     tasks loaded hold it, and nothing but its end gives it back.
 
+import { growthOf } from './executor-pool.ts'
 import type { ExecutorProcess } from './executor-process.ts'
 
 const MIN_DEAD_BYTES = 64 * 2 ** 20
 const MIN_DEAD_FRACTION = 0.05
 const BUSY_TIME_FRACTION = 0.05
 const IDLE_TIME_FRACTION = 0.5
+/** G4: less than this is not worth the start of a process. */
+const MIN_HOARD_BYTES = 32 * 2 ** 20
 
 export interface CollectionsOptions {
   /** Bytes; 0 = no limit. */
   readonly memoryLimit: number
   readonly executors: () => Iterable<ExecutorProcess>
+  /** G4: growth since its start above which an idle executor hoards, bytes; Infinity = never. */
+  readonly hoardBytes: number
+  replace(executor: ExecutorProcess): void
 }
 
 export class Collections {
@@ -35,10 +43,7 @@ export class Collections {
       if (executor.state !== 'ready' || executor.collection.running || executor.deadMappedBytes === 0) continue
       const dueMs = this.#dueMs(executor)
       if (dueMs > now) next = Math.min(next, dueMs)
-      else {
-        executor.collection = { running: true, endedMs: now, tookMs: 0 }
-        executor.send({ op: 'collect' })
-      }
+      else this.#collect(executor, now)
     }
     if (next === Infinity) return
     const timer = setTimeout(() => this.request(), next - now)
@@ -46,13 +51,34 @@ export class Collections {
     this.#stopTimer = () => clearTimeout(timer)
   }
 
+  /** Goes by the last sample of each. Returns how many were replaced; others may be after their collection. */
+  recycleHoarders(): number {
+    const minimum = Math.max(MIN_HOARD_BYTES, this.#options.hoardBytes)
+    let replaced = 0
+    for (const executor of this.#options.executors()) {
+      if (executor.state !== 'ready' || executor.outstanding.size > 0 || executor.collection.running) continue
+      if (executor.lastSample === null || growthOf(executor.lastSample) <= minimum) continue
+      if (executor.collection.afterRuns < executor.handedOver) this.#collect(executor, performance.now())
+      else {
+        this.#options.replace(executor)
+        replaced++
+      }
+    }
+    return replaced
+  }
+
   ended(executor: ExecutorProcess, tookMs: number): void {
-    executor.collection = { running: false, endedMs: performance.now(), tookMs }
+    executor.collection = { ...executor.collection, running: false, endedMs: performance.now(), tookMs }
   }
 
   close(): void {
     this.#stopTimer?.()
     this.#stopTimer = null
+  }
+
+  #collect(executor: ExecutorProcess, now: number): void {
+    executor.collection = { running: true, endedMs: now, tookMs: 0, afterRuns: executor.handedOver }
+    executor.send({ op: 'collect' })
   }
 
   /** When it may collect, as things are now; looked at again then, since it may be idle by that time. */

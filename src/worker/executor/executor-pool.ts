@@ -120,6 +120,8 @@ export interface ExecutorPool {
   killForMemory(pid: number, advice: string): boolean
   /** Replaces executors that run nothing, to get their memory back. Returns how many. */
   recycleIdle(): number
+  /** Collects those that run nothing and hold much, and replaces them when they hold it even so. Returns how many it replaced. */
+  recycleHoarders(): number
   /** How many runs of this function one executor may be handed at a time. */
   depthFor(name: string): number
   forgetFunctions(ids: readonly FunctionId[]): void
@@ -149,6 +151,8 @@ export interface ExecutorPoolOptions {
   readonly workerAddress?: string
   /** RLIMIT_DATA per executor, where the platform has it (default true). */
   readonly executorCap?: boolean
+  /** Part of its share that an idle executor may hold before `recycleHoarders` replaces it; default: any. */
+  readonly executorRecycle?: number
   /** io tasks per io executor. */
   readonly ioConcurrency: number
 }

@@ -62,8 +62,8 @@ export class ExecutorProcess {
   placing = false
   /** Its first run takes so long that nothing is to wait behind it. */
   stalled: RunId | null = null
-  /** Its last collection. */
-  collection = { running: false, endedMs: -Infinity, tookMs: 0 }
+  /** Its last collection; `afterRuns`: how many runs it had been handed by then. */
+  collection = { running: false, endedMs: -Infinity, tookMs: 0, afterRuns: 0 }
   onPong: (() => void) | null = null
   lastSample: ExecutorSample | null = null
   idleMemory: ProcessMemory | null = null

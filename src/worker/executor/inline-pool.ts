@@ -108,6 +108,10 @@ class InlinePool implements ExecutorPool {
     return false
   }
 
+  recycleHoarders(): number {
+    return 0
+  }
+
   recycleIdle(): number {
     return 0
   }

@@ -53,7 +53,15 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     this.#events = events
     this.#seats = new Seats(options, this)
     this.#suspicion = new IoSuspicion(options.ioConcurrency)
-    this.#collections = new Collections({ memoryLimit: options.memoryLimit, executors: () => this.#seats.executors })
+    this.#collections = new Collections({
+      memoryLimit: options.memoryLimit,
+      executors: () => this.#seats.executors,
+      hoardBytes:
+        options.executorRecycle === undefined
+          ? Number.POSITIVE_INFINITY
+          : options.executorRecycle * this.#seats.shareBytes,
+      replace: (executor) => this.#seats.replace(executor),
+    })
     this.#dispatcher = new Dispatcher({
       seats: this.#seats,
       durations: this.#durations,
@@ -173,6 +181,10 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
       count++
     }
     return count
+  }
+
+  recycleHoarders(): number {
+    return this.#collections.recycleHoarders()
   }
 
   forgetFunctions(ids: readonly FunctionId[]): void {

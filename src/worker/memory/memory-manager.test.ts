@@ -8,6 +8,8 @@ import { MemoryManager } from './memory-manager.ts'
 /** A worker with a limit of 1000 bytes that a test fills by hand. */
 function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
   let looks = 0
+  let hoarders = 0
+  const warnings: number[] = []
   const clock = new VirtualClock()
   const events: string[] = []
   const orders: { below: number; done: Deferred<void> }[] = []
@@ -49,12 +51,14 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
       deadMapped: () => now.dead,
       collect: () => events.push('collect'),
       relieve: () => events.push('relieve'),
+      recycleHoarders: () => hoarders++,
+      onUnmanagedHigh: ({ unmanaged, unmanagedRecent }) => warnings.push(unmanaged + unmanagedRecent),
       onProbe: () => events.push('probe'),
     },
     50,
   )
   manager.start()
-  return { clock, events, orders, now, manager, looks: () => looks }
+  return { clock, events, orders, now, manager, warnings, looks: () => looks, hoarders: () => hoarders }
 }
 
 describe('freed values that are still mapped', () => {
@@ -84,8 +88,11 @@ describe('freed values that are still mapped', () => {
 })
 
 describe('the memory ladder', () => {
-  it('pauses above the rung and resumes only well below it', () => {
+  it('acceptance 20: pauses above the rung, not on it, and resumes only well below it', () => {
     const { clock, events, now } = start()
+    now.privateBytes = 800
+    clock.advance(300)
+    expect(events).toEqual([])
     now.privateBytes = 801
     clock.advance(100)
     expect(events).toEqual(['pause'])
@@ -109,6 +116,83 @@ describe('the memory ladder', () => {
     await Promise.resolve()
     clock.advance(100)
     expect(orders.map((order) => order.below)).toEqual([300, 250])
+  })
+
+  it('acceptance 16: above spill it spills until process memory is below target, and exactly on the rung nothing', async () => {
+    const { clock, orders, now } = start()
+    const settle = async (managed: number): Promise<void> => {
+      Object.assign(now, { tierBytes: managed, managed })
+      orders.at(-1)?.done.resolve()
+      await Promise.resolve()
+      await Promise.resolve()
+      clock.advance(100)
+    }
+    Object.assign(now, { privateBytes: 200, tierBytes: 500, managed: 500 })
+    clock.advance(300)
+    expect(orders).toEqual([])
+    now.privateBytes = 201
+    clock.advance(100)
+    expect(orders.map((order) => order.below)).toEqual([399])
+    // The task grew meanwhile: process memory is below spill, not below target.
+    now.privateBytes = 250
+    await settle(399)
+    expect(orders.map((order) => order.below)).toEqual([399, 350])
+    await settle(350)
+    now.privateBytes = 340
+    clock.advance(300)
+    expect(orders).toHaveLength(2)
+  })
+
+  it('acceptance 17: with target off it stops at spill', async () => {
+    const off = Number.POSITIVE_INFINITY
+    const { clock, orders, now } = start({
+      rungs: { target: off, spill: 700, pause: 800, resume: 750, killTask: 900 },
+    })
+    Object.assign(now, { privateBytes: 210, tierBytes: 500, managed: 500 })
+    clock.advance(100)
+    expect(orders.map((order) => order.below)).toEqual([490])
+    Object.assign(now, { tierBytes: 490, managed: 490 })
+    orders[0]?.done.resolve()
+    await Promise.resolve()
+    await Promise.resolve()
+    clock.advance(300)
+    expect(orders).toHaveLength(1)
+  })
+
+  it('acceptance 18: memory that the store knows nothing of is worth a warning once in 300 s, and no orders', () => {
+    const { clock, orders, now, warnings, hoarders, looks } = start()
+    Object.assign(now, { privateBytes: 710, running: 0 })
+    clock.advance(100)
+    expect([warnings, orders, hoarders()]).toEqual([[710], [], 1])
+    now.privateBytes = 720
+    const before = looks()
+    clock.advance(299_900)
+    expect(warnings).toEqual([710])
+    expect(looks() - before).toBeLessThanOrEqual(3000)
+    clock.advance(200)
+    expect(warnings).toEqual([710, 720])
+  })
+
+  it('acceptance 18: warns as well when what is stored cannot leave', async () => {
+    const { clock, orders, now, warnings } = start()
+    Object.assign(now, { privateBytes: 700, tierBytes: 50, managed: 50 })
+    clock.advance(100)
+    expect([orders.length, warnings]).toEqual([1, []])
+    orders[0]?.done.resolve()
+    await Promise.resolve()
+    await Promise.resolve()
+    expect(warnings).toEqual([700])
+  })
+
+  it('acceptance 32: rungs that are off do nothing, twice above the limit', () => {
+    const off = Number.POSITIVE_INFINITY
+    const { clock, events, orders, now } = start({
+      rungs: { target: 600, spill: 700, pause: off, resume: off, killTask: off },
+    })
+    Object.assign(now, { privateBytes: 1500, tierBytes: 500, managed: 500, executors: [] })
+    clock.advance(10_000)
+    expect(events).toEqual([])
+    expect(orders).toHaveLength(1)
   })
 
   it('does not repeat an order that freed nothing for a second', async () => {

@@ -1,8 +1,9 @@
 // Keeps a worker below its limit: samples process memory, reports the measures, and acts on three rungs of the ladder.
 // `target` is the store's own (it counts every blob); the state machine pauses, this says when.
 //
-// L1. spill: process memory above the rung makes the store give up room until process memory would be below `target`. One
-//     order at a time; one that freed nothing is not repeated for a second.
+// L1. spill: process memory above the rung makes the store give up room until process memory is below `target`. One order at
+//     a time; one that freed nothing is not repeated for a second, and is worth a warning now and then: what is high then is
+//     memory that the store knows nothing of.
 // L2. pause: above the rung the core is told to pause, below `resume` to go on. Between the two nothing changes.
 // L3. kill-task: above the rung one executor is killed, if one is to blame (victim.ts).
 // L4. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced. When
@@ -11,6 +12,8 @@
 //     not give back is held by something else. (A busy worker collects when the store needs the room.)
 // L6. Without a limit only L5 is done; the measures are taken all the same.
 // L7. The nearer `kill-task`, the more often it looks: a task can grow by gigabytes in a second.
+// L8. Above `spill`, idle executors that hold on to much of what their tasks left are replaced: that memory is of no use to
+//     anybody. Below it a module's cache may keep what it likes.
 
 import type { Clock } from '../../base/clock.ts'
 import type { MemoryMeasures } from '../../protocol/scheduler-client.ts'
@@ -49,11 +52,17 @@ export interface MemoryManagerParts {
   collect(): void
   /** Collect and replace executors that run nothing. */
   relieve(): void
+  /** Collect, then replace, executors that run nothing and hold much all the same (L8). */
+  recycleHoarders(): void
+  /** Process memory is above `spill`, and what the store could give up has left. */
+  onUnmanagedHigh(measures: MemoryMeasures): void
   /** One task may start in spite of the pause. */
   onProbe(): void
 }
 
 const FRUITLESS_REST_MS = 1000
+/** How often high unmanaged memory is worth a warning. */
+const WARN_EVERY_MS = 300_000
 /** How fast one task is taken to grow, bytes per second (L7). */
 const GROWTH_PER_SECOND = 2 * 2 ** 30
 const SHORTEST_INTERVAL_MS = 10
@@ -76,7 +85,10 @@ export class MemoryManager {
   /** What was dead when a collection was last asked for. */
   #collectedFor = 0
   #making = false
+  /** Process memory was above `spill` and is not below `target` yet. */
+  #spilling = false
   #restUntil = Number.NEGATIVE_INFINITY
+  #warnAgainAt = Number.NEGATIVE_INFINITY
   #peak: number
   #cancelTimer: (() => void) | null = null
 
@@ -122,7 +134,7 @@ export class MemoryManager {
     this.#peak = Math.max(this.#peak, process)
     this.#collectWhenIdle(now)
     if (limit === 0) return
-    if (process > rungs.spill) this.#spill(process, sample.managed, now)
+    this.#spillOrStop(process, sample.managed, now)
     this.#pauseOrResume(process, now)
     if (process > rungs.killTask) this.#kill(process, executors)
   }
@@ -144,16 +156,34 @@ export class MemoryManager {
     if (victim !== null) this.#parts.killExecutor(victim.pid, adviceFor(victim, shortage))
   }
 
-  #spill(process: number, managed: number, now: number): void {
-    if (this.#making || now < this.#restUntil || managed === 0) return
-    const goal = Math.min(this.#parts.rungs.target, this.#parts.rungs.spill)
+  #spillOrStop(process: number, managed: number, now: number): void {
+    const { target, spill } = this.#parts.rungs
+    const goal = Math.min(target, spill)
+    if (process > spill) this.#spilling = true
+    else if (process <= goal) this.#spilling = false
+    if (!this.#spilling) return
+    if (process > spill) this.#parts.recycleHoarders()
+    if (managed === 0) this.#warnOfUnmanaged(process, now)
+    else if (!this.#making && now >= this.#restUntil) this.#spill(process, managed, goal)
+  }
+
+  #spill(process: number, managed: number, goal: number): void {
     this.#making = true
     const settled = (): void => {
       this.#making = false
-      if (this.#parts.counted().managed >= managed) this.#restUntil = this.#parts.clock.now() + FRUITLESS_REST_MS
+      if (this.#parts.counted().managed < managed) return
+      const now = this.#parts.clock.now()
+      this.#restUntil = now + FRUITLESS_REST_MS
+      this.#warnOfUnmanaged(this.measures().process, now)
     }
     // The store reports by itself what it cannot move.
     this.#parts.makeRoom(Math.max(0, managed - (process - goal))).then(settled, settled)
+  }
+
+  #warnOfUnmanaged(process: number, now: number): void {
+    if (process <= this.#parts.rungs.spill || now < this.#warnAgainAt) return
+    this.#warnAgainAt = now + WARN_EVERY_MS
+    this.#parts.onUnmanagedHigh(this.measures())
   }
 
   #pauseOrResume(process: number, now: number): void {

@@ -7,7 +7,7 @@ import type { EventOf } from '../events.ts'
 import { afterError } from '../failures.ts'
 import { measure, noteRunning } from '../occupancy.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
-import { recommend, settleRunning, touch, type SchedulerState } from '../state.ts'
+import { recommend, settleRunning, touch, troubleOf, type SchedulerState } from '../state.ts'
 import { learnRate } from '../transfer-cost.ts'
 import { endSteal } from '../steals.ts'
 import { endRun } from '../transitions/processing.ts'
@@ -22,7 +22,7 @@ type Handlers = {
 const HANDLERS: Handlers = {
   'task-finished': taskFinished,
   'task-erred': taskErred,
-  reschedule: (state, worker, message) => givenBack(state, worker, message.key, message.runId, false),
+  reschedule: handedBack,
   'task-cancelled': (state, worker, message) => givenBack(state, worker, message.key, message.runId, true),
   'add-keys': (state, worker, { keys }) => addKeys(state, worker, keys),
   'release-worker-data': (state, worker, { keys }) => releaseWorkerData(state, worker, keys),
@@ -125,6 +125,12 @@ function taskErred(state: SchedulerState, worker: WorkerRecord, message: Message
     task.failure = failure
     transition(state, task, 'erred')
   }
+}
+
+function handedBack(state: SchedulerState, worker: WorkerRecord, { key, runId }: Message<'reschedule'>): void {
+  const task = currentRun(state, worker, key, runId)
+  if (task !== undefined && worker.status === 'paused') troubleOf(task).handedBackMs = state.now
+  givenBack(state, worker, key, runId, false)
 }
 
 /** The task is the scheduler's again, and nobody is to blame. */

@@ -1,5 +1,6 @@
 // From `waiting`, and the way from every runnable state to a worker.
 
+import type { RunId } from '../../../base/ids.ts'
 import { failedForInputs } from '../failures.ts'
 import { addLoad } from '../occupancy.ts'
 import { decide } from '../placement.ts'
@@ -70,7 +71,16 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
     worker.functions.add(fn.id)
     state.outbox.toWorker(worker, { ...message, fnBytes: fn.bytes })
   }
+  if (task.trouble !== null) holdIfHandedBack(state, task, worker, run)
   if (state.awaited.has(task)) state.outbox.attachValue(worker, task.key, run)
+}
+
+/** A task that wanders from one worker that pauses to the next gets nowhere: at most once in this time is it handed back. */
+const HAND_BACK_EVERY_MS = 10_000
+
+function holdIfHandedBack(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, runId: RunId): void {
+  const forMs = (task.trouble?.handedBackMs ?? Number.NEGATIVE_INFINITY) + HAND_BACK_EVERY_MS - state.now
+  if (forMs > 0) state.outbox.toWorker(worker, { op: 'hold-runs', runs: [{ key: task.key, runId }], forMs })
 }
 
 const NO_INPUTS: readonly InputWire[] = Object.freeze([])

@@ -57,6 +57,7 @@ function assign(turn: Turn, task: LocalTask, message: MessageOf<'compute-task'>)
     missingInputs,
     returns: 0,
     attach: false,
+    heldUntil: 0,
   }
   transition(turn, task, 'waiting')
   forgetHolders(state, task)
@@ -154,6 +155,13 @@ export function freeKeys(turn: Turn, message: MessageOf<'free-keys'>): void {
   for (const key of message.keys) {
     const task = tasks.get(key)
     if (task !== undefined && (task.dependents.size === 0 || task.state === 'memory')) turn.recommend(task, 'released')
+  }
+}
+
+export function holdRuns(turn: Turn, message: MessageOf<'hold-runs'>): void {
+  for (const { key, runId } of message.runs) {
+    const assignment = turn.state.tasks.get(key)?.assignment
+    if (assignment?.runId === runId) assignment.heldUntil = turn.now + message.forMs
   }
 }
 

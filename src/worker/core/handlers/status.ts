@@ -59,10 +59,17 @@ export function handBackDue(turn: Turn, _event: EventOf<'HandBackDue'>): void {
   const status = statusOf(state)
   if (status === 'running') return
   const reason = status === 'retiring' ? 'the worker is retiring' : 'the worker is paused'
+  let isHolding = false
   for (const task of [...state.ready, ...state.resources, ...state.waiting]) {
-    if (!hasOpenFetch(task)) handBack(turn, task, reason)
+    if (status === 'paused' && isHeld(turn, task)) isHolding = true
+    else if (!hasOpenFetch(task)) handBack(turn, task, reason)
   }
-  if (state.waiting.size > 0) armHandBack(turn)
+  if (isHolding || state.waiting.size > 0) armHandBack(turn)
+}
+
+/** It came from a worker that paused: workers that pause in turn do not pass it around. */
+function isHeld(turn: Turn, task: LocalTask): boolean {
+  return task.assignment !== null && task.assignment.heldUntil > turn.now
 }
 
 function hasOpenFetch(task: LocalTask): boolean {
