@@ -14,6 +14,7 @@ import type { ClientId, FunctionId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../protocol/scheduler-client.ts'
 import type { LargeArgument } from './argument-encoder.ts'
+import { type Collection, Collector, systemCollection } from './collector.ts'
 import { Fetcher, type FetchListener } from './fetcher.ts'
 import type { FutureOwner } from './future.ts'
 import { PENDING, type FutureState } from './future-state.ts'
@@ -37,6 +38,8 @@ export interface SessionSettings {
   readonly reconnectMs: number | null
   /** `client.gather-limit`: bytes, or a part of the free memory up to 1. */
   readonly gatherLimit: number
+  /** `client.gc`: collect garbage so that dropped futures are found. */
+  readonly collectsGarbage: boolean
 }
 
 /** What a session takes its time and chance from. */
@@ -46,6 +49,7 @@ export interface SessionHost {
   readonly defer: (callback: () => void) => void
   pause(ms: number): Promise<void>
   readonly seed: number
+  readonly collection: Collection
 }
 
 const log = partLogger('client')
@@ -55,6 +59,7 @@ const systemHost = (): SessionHost => ({
   defer: setImmediate,
   pause: (ms) => sleep(ms),
   seed: Math.random() * 2 ** 32,
+  collection: systemCollection(),
 })
 
 export class ClientSession implements FutureOwner {
@@ -67,6 +72,7 @@ export class ClientSession implements FutureOwner {
   readonly #graphs = new GraphBatch((message) => this.#link.send(message))
   readonly #fetcher: Fetcher
   readonly #uploader: Uploader
+  readonly #collector: Collector | null
   readonly #sentFunctions = new Set<FunctionId>()
   /** Keys whose release waits in the outbox. */
   readonly #lateReleases = new Set<TaskKey>()
@@ -88,6 +94,7 @@ export class ClientSession implements FutureOwner {
       {
         onMessages: (messages) => {
           for (const message of messages) this.registry.apply(message)
+          this.#collector?.look(messages)
         },
         onGeneration: (generation) => this.registry.restart(generation),
         // In its turn: how a key stands that is still to be asked for would be news of an older wish.
@@ -99,6 +106,13 @@ export class ClientSession implements FutureOwner {
       release: (keys) => this.#sendReleases(keys),
       schedule: host.defer,
     })
+    this.#collector = settings.collectsGarbage
+      ? new Collector({
+          clock: host.clock,
+          collection: host.collection,
+          held: () => ({ keys: this.registry.size, bytes: this.registry.heldBytes }),
+        })
+      : null
     this.#fetcher = new Fetcher({
       retain: (state) => this.retain(state),
       release: (state) => this.release(state),
@@ -150,6 +164,7 @@ export class ClientSession implements FutureOwner {
   }
 
   postInTurn(deliver: () => void): void {
+    this.#collector?.touch()
     this.#outbox.post(deliver)
   }
 
@@ -363,6 +378,7 @@ export class ClientSession implements FutureOwner {
       this.registry.close('its client was closed')
       this.#fetcher.close(this.#ended)
       this.#graphs.flush()
+      this.#collector?.close()
       closing = this.#link.close(this.#ended)
     }
     await this.keepAlive.during(Promise.all([closing, this.#peers.close()]))
@@ -372,6 +388,7 @@ export class ClientSession implements FutureOwner {
   #lost(error: PlimsollError): void {
     if (this.#ended !== null) return
     this.#ended = error
+    this.#collector?.close()
     this.registry.failPending(error)
     this.#fetcher.close(error)
     void this.#peers.close()

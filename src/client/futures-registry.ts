@@ -7,11 +7,13 @@
 // R3. What the scheduler cancels because of a cancel of ours counts only for keys that were not asked for again after it:
 //     while its answer is on its way, whoever asks for a held key has to submit it once more (`reclaim`).
 // R4. After a restart every state of an older generation is cancelled and out of the map.
+// R5. `heldBytes` is the sum over the finished states that somebody holds: what dropping all futures would free.
 
 import type { TaskKey } from '../base/ids.ts'
 import { invariant } from '../base/invariant.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { SchedulerToClient } from '../protocol/scheduler-client.ts'
+import { OVERHEAD_BYTES } from './core/collection-policy.ts'
 import { FutureState, type Outcome, PENDING } from './future-state.ts'
 import { GivenUp, RemoteFailure } from './bad-outcomes.ts'
 
@@ -24,6 +26,7 @@ export interface RegistryEffects {
 
 export class FuturesRegistry {
   generation = 0
+  #heldBytes = 0
   readonly #states = new Map<TaskKey, FutureState>()
   readonly #effects: RegistryEffects
   readonly #releases = new Set<TaskKey>()
@@ -38,6 +41,11 @@ export class FuturesRegistry {
 
   get size(): number {
     return this.#states.size
+  }
+
+  /** R5. */
+  get heldBytes(): number {
+    return this.#heldBytes
   }
 
   get(key: TaskKey): FutureState | undefined {
@@ -85,6 +93,7 @@ export class FuturesRegistry {
   release(state: FutureState): void {
     invariant(state.refs > 0, () => `released "${state.key}" more often than it was held`)
     if (--state.refs > 0) return
+    this.#heldBytes -= heldBytes(state.outcome)
     state.releaseInputs?.()
     state.releaseInputs = null
     const wasPending = state.outcome.status === 'pending'
@@ -124,6 +133,9 @@ export class FuturesRegistry {
       case 'restart':
         this.restart(message.generation)
         return
+      case 'cluster-memory':
+        // Of no key: the session's collector hears it.
+        return
       case 'scheduler-closing':
         this.failPending(
           new PlimsollError('COMM_CLOSED', `The scheduler is closing: ${message.reason}.`, { reason: message.reason }),
@@ -134,13 +146,13 @@ export class FuturesRegistry {
 
   /** What this client found out itself. Cancelled is the last word on a state: nothing changes it any more. */
   settle(state: FutureState, outcome: Outcome, attached: Uint8Array | null = null): void {
-    if (state.outcome.status !== 'cancelled') state.become(outcome, attached)
+    if (state.outcome.status !== 'cancelled') this.#turn(state, outcome, attached)
   }
 
   /** Marks states as cancelled before the scheduler knows. */
   cancel(states: Iterable<FutureState>, reason: string): void {
     for (const state of states) {
-      if (state.outcome.status !== 'cancelled') state.become(cancelled(state.key, reason))
+      if (state.outcome.status !== 'cancelled') this.#turn(state, cancelled(state.key, reason))
     }
   }
 
@@ -192,7 +204,12 @@ export class FuturesRegistry {
   #revive(key: TaskKey): void {
     const state = this.#states.get(key)
     if (state === undefined) return
-    if (state.outcome.status === 'finished' || state.outcome.status === 'error') state.become(PENDING)
+    if (state.outcome.status === 'finished' || state.outcome.status === 'error') this.#turn(state, PENDING)
+  }
+
+  #turn(state: FutureState, outcome: Outcome, attached: Uint8Array | null = null): void {
+    if (state.refs > 0) this.#heldBytes += heldBytes(outcome) - heldBytes(state.outcome)
+    state.become(outcome, attached)
   }
 
   #queueRelease(key: TaskKey): void {
@@ -204,6 +221,10 @@ export class FuturesRegistry {
       this.flushReleases()
     })
   }
+}
+
+function heldBytes(outcome: Outcome): number {
+  return outcome.status === 'finished' ? outcome.nbytes + OVERHEAD_BYTES : 0
 }
 
 function cancelled(key: TaskKey, reason: string): Outcome {

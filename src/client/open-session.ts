@@ -56,6 +56,7 @@ function settingsFrom(options: ClientOptions): SessionSettings {
     heartbeatMs: options.heartbeat === undefined ? config.get('client.heartbeat') : durationMs(options.heartbeat),
     reconnectMs: config.get('client.reconnect-timeout'),
     gatherLimit: config.get('client.gather-limit'),
+    collectsGarbage: config.get('client.gc') === 'auto',
   }
 }
 

@@ -234,6 +234,13 @@ export const CONFIG_KEYS = {
     about:
       'Largest sum of values one gather may fetch: bytes, or a part (up to 1.0) of the free memory of the client’s machine.',
   },
+  'client.gc': {
+    kind: 'enum',
+    values: ['auto', 'off'],
+    default: 'auto',
+    about:
+      'Whether a client collects garbage, in at most 5 % of its time, so that futures that the program dropped release their values.',
+  },
   'client.heartbeat': {
     kind: 'duration',
     default: '5s',

@@ -84,6 +84,8 @@ export type SchedulerToClient =
   | { readonly op: 'task-retried'; readonly keys: readonly TaskKey[] }
   /** All futures of older generations are cancelled. */
   | { readonly op: 'restart'; readonly generation: number }
+  /** At registration, after a reconnect and when it changes: the sum of the workers' memory limits (0: they have none), and whether memory is short. */
+  | { readonly op: 'cluster-memory'; readonly limitBytes: number; readonly isShort: boolean }
   | { readonly op: 'scheduler-closing'; readonly reason: string }
 
 /** The five memory measures, in bytes. managed + unmanaged + unmanagedRecent = process at every sample. */

@@ -20,6 +20,7 @@ export interface SchedulerOptions {
 
 export function coreOptions(config: Config): CoreOptions {
   const pause = config.get('worker.memory.pause')
+  const target = config.get('worker.memory.target')
   return {
     saturation: config.get('scheduler.worker-saturation'),
     allowedFailures: config.get('scheduler.allowed-failures'),
@@ -28,6 +29,7 @@ export function coreOptions(config: Config): CoreOptions {
     connectionGraceMs: config.get('scheduler.connection-grace'),
     clientGraceMs: config.get('scheduler.client-grace'),
     pauseFraction: pause === false ? Infinity : pause,
+    targetFraction: target === false ? Infinity : target,
     unknownDurationMs: config.get('scheduler.unknown-task-duration'),
     defaultDurationsMs: config.get('scheduler.default-task-durations'),
     unknownResultBytes: config.get('scheduler.default-data-size'),

@@ -33,6 +33,8 @@ export interface Held {
 const TIMEOUT_MS = 20_000
 const HEARTBEAT_MS = 1000
 const READ_AGAIN_MS = 500
+/** Futures are released by the script of the history. */
+const NO_COLLECTION = { run: () => {}, heapBytes: () => 0 }
 
 export class SimClient {
   readonly process: SimProcess
@@ -191,9 +193,16 @@ export class SimClient {
       heartbeatMs: HEARTBEAT_MS,
       reconnectMs: null,
       gatherLimit: 2 ** 40,
+      collectsGarbage: false,
     }
     const seed = process.prng.int(2 ** 31)
-    const host = { clock: process, defer: process.defer, pause: (ms: number) => process.pause(ms), seed }
+    const host = {
+      clock: process,
+      defer: process.defer,
+      pause: (ms: number) => process.pause(ms),
+      seed,
+      collection: NO_COLLECTION,
+    }
     const session = new ClientSession(await dial(), dial, this.#peers, settings, host)
     try {
       await session.register('0')

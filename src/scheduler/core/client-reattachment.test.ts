@@ -23,7 +23,7 @@ describe('a client that comes back', () => {
     core.finish('t-0')
     core.release('t-0')
     core.clientLost('c')
-    expect(reattach(core, 0)).toMatchObject({ kind: 'Answer', answer: { applied: 2, told: 1, generation: 1 } })
+    expect(reattach(core, 0)).toMatchObject({ kind: 'Answer', answer: { applied: 2, told: 2, generation: 1 } })
     expect(core.timers).not.toContain('client-grace c')
     core.says('c', { op: 'client-desires-keys', keys: [taskKey('t-1')] })
     expect(countOf(core)?.applied).toBe(3)

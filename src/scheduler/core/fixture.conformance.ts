@@ -55,6 +55,7 @@ export interface ResultSetup {
 export class CoreFixture {
   readonly state: SchedulerState
   now = 1000
+  readonly memoryTold: MessageOf<ClientMessage, 'cluster-memory'>[] = []
   #effects: Effect[] = []
   #connections = 0
   #requests = 0
@@ -119,7 +120,7 @@ export class CoreFixture {
     return taken
   }
 
-  /** Takes the messages sent to one client. */
+  /** Takes the messages sent to one client. What it heard of the cluster's memory goes to `memoryTold`. */
   told(client: string): ClientMessage[] {
     const taken: ClientMessage[] = []
     this.#effects = this.#effects.filter((effect) => {
@@ -127,7 +128,8 @@ export class CoreFixture {
       taken.push(...structuredClone(effect.messages))
       return false
     })
-    return taken
+    for (const message of taken) if (message.op === 'cluster-memory') this.memoryTold.push(message)
+    return taken.filter((message) => message.op !== 'cluster-memory')
   }
 
   answer(request: number): Effect | undefined {

@@ -5,6 +5,7 @@ import type { ClientId, FunctionId, RunId, WorkerId } from '../../base/ids.ts'
 import { HeapSet } from '../../base/heap-set.ts'
 import { runId } from '../../base/ids.ts'
 import type { Holder } from '../../protocol/tasks.ts'
+import type { ClusterMemory } from './cluster-memory.ts'
 import { Outbox } from './effects.ts'
 import type { RequestNumber } from './events.ts'
 import {
@@ -35,6 +36,8 @@ export interface CoreOptions {
   readonly clientGraceMs: number
   /** Fraction of the limit above which a worker counts as crowded; Infinity = never. */
   readonly pauseFraction: number
+  /** Fraction of the limit above which managed bytes are spilled; Infinity = never. */
+  readonly targetFraction: number
   /** Assumed for functions that never finished, and by name. */
   readonly unknownDurationMs: number
   readonly defaultDurationsMs: Readonly<Record<string, number>>
@@ -62,6 +65,7 @@ export const DEFAULT_CORE_OPTIONS: CoreOptions = {
   connectionGraceMs: 5000,
   clientGraceMs: 30_000,
   pauseFraction: 0.8,
+  targetFraction: 0.6,
   unknownDurationMs: 500,
   defaultDurationsMs: {},
   unknownResultBytes: 1024,
@@ -185,6 +189,7 @@ export interface SchedulerState {
   /** Live workers by address. */
   readonly byAddress: Map<string, WorkerRecord>
   readonly stealing: Stealing
+  readonly memory: ClusterMemory
 
   /** By restrictions (restrictions.ts). */
   readonly allowed: Map<string, AllowedWorkers>
@@ -250,6 +255,7 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
       asked: 0,
       moved: 0,
     },
+    memory: { short: new Set(), limitBytes: 0, told: { limitBytes: 0, isShort: false } },
     queue: new HeapSet((task) => task, comparePriority),
     noWorker: new Map(),
     workerlessSinceMs: 0,
@@ -331,6 +337,7 @@ export function settleRunning(state: SchedulerState, worker: WorkerRecord): void
     state.byLoad.delete(worker)
     state.byStart.delete(worker)
   }
+  if (worker.link !== 'live') state.memory.short.delete(worker)
   summarizeRunning(state)
   if (worker.isRunning) for (const task of inPriorityOrder(state.noWorker.keys())) recommend(state, task, 'processing')
 }
@@ -339,9 +346,12 @@ function summarizeRunning(state: SchedulerState): void {
   state.poolVersion++
   state.runningThreads = 0
   state.largestLimit = 0
+  state.memory.limitBytes = 0
   for (const worker of state.byLoad) state.runningThreads += worker.nthreads
-  for (const { info } of state.workers.values())
+  for (const { info } of state.workers.values()) {
     state.largestLimit = Math.max(state.largestLimit, info.memoryLimit === 0 ? Infinity : info.memoryLimit)
+    state.memory.limitBytes += info.memoryLimit
+  }
   if (state.workers.size === 0) state.largestLimit = Infinity
   if (state.byLoad.size > 0) state.workerlessSinceMs = null
   else state.workerlessSinceMs ??= state.now

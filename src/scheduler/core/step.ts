@@ -6,6 +6,7 @@
 // C2. A bug (InvariantError) while one peer's message is handled leaves the other recommendations and effects in place:
 //     the shell closes that peer's connection and calls `recover`.
 
+import { tellMemory } from './cluster-memory.ts'
 import type { Effect } from './effects.ts'
 import type { EventKind, EventOf, SchedulerEvent, Timer } from './events.ts'
 import {
@@ -80,6 +81,7 @@ export function recover(state: SchedulerState): Effect[] {
   settleAll(state)
   fillSlots(state)
   if (state.cause !== 'stealing') noticeIdle(state)
+  tellMemory(state)
   if (state.options.validate) checkInvariants(state)
   return state.outbox.take()
 }

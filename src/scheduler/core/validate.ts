@@ -16,6 +16,7 @@ export function checkInvariants(state: SchedulerState): void {
   checkCollections(state, found)
   checkSteals(state, found)
   checkCounts(state, found)
+  checkMemory(state, found)
   if (found.list.length === 0) return
   const story = found.task === null ? [] : state.story.of(found.task).map((entry) => entry.text)
   throw new InvariantError(
@@ -234,6 +235,25 @@ function checkSteals(state: SchedulerState, found: Violations): void {
     )
   }
   found.expect(destinations.size === 0, () => `${destinations.size} stolen tasks were not placed`)
+}
+
+/** P1, P2. */
+function checkMemory({ memory, workers, clients }: SchedulerState, found: Violations): void {
+  for (const worker of memory.short)
+    found.expect(
+      worker.link === 'live' && workers.get(worker.id) === worker,
+      () => `worker ${worker.id} counts as short of memory, and is not connected`,
+    )
+  let limitBytes = 0
+  for (const { info } of workers.values()) limitBytes += info.memoryLimit
+  found.expect(
+    memory.limitBytes === limitBytes,
+    () => `the limits add up to ${limitBytes} bytes, not ${memory.limitBytes}`,
+  )
+  found.expect(
+    clients.size === 0 || memory.told.isShort === memory.short.size > 0,
+    () => `clients were told that memory is ${memory.told.isShort ? '' : 'not '}short, and it is the other way round`,
+  )
 }
 
 function checkCounts(state: SchedulerState, found: Violations): void {

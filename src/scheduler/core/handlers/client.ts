@@ -7,6 +7,7 @@
 
 import type { ClientId, RunId, TaskKey } from '../../../base/ids.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../../../protocol/scheduler-client.ts'
+import { reportMemory } from '../cluster-memory.ts'
 import type { ClientMessage } from '../effects.ts'
 import type { EventOf } from '../events.ts'
 import { FIRE_AND_FORGET } from '../names.ts'
@@ -61,8 +62,9 @@ export function clientMessages(state: SchedulerState, event: EventOf<'ClientMess
 export function clientRegistered(state: SchedulerState, event: EventOf<'ClientRegistered'>): void {
   const known = state.clients.get(event.client)
   if (known === undefined) {
-    state.clients.set(event.client, newClient(event.client, event.name, event.connection))
-    return
+    const client = newClient(event.client, event.name, event.connection)
+    state.clients.set(event.client, client)
+    return reportMemory(state, client)
   }
   replaceConnection(state, known, event.connection)
 }
@@ -116,6 +118,7 @@ function replaceConnection(state: SchedulerState, client: ClientRecord, connecti
 
 /** Everything that a broken connection may have swallowed. */
 function reportKeys(state: SchedulerState, client: ClientRecord): void {
+  reportMemory(state, client)
   for (const [key, { number, words }] of client.farewells) {
     if (number !== Infinity) continue
     client.farewells.delete(key)

@@ -5,6 +5,7 @@ import type { RunId, TaskKey } from '../../../base/ids.ts'
 import type { WorkerToScheduler } from '../../../protocol/scheduler-worker.ts'
 import type { EventOf } from '../events.ts'
 import { afterError } from '../failures.ts'
+import { noteShortage } from '../cluster-memory.ts'
 import { measure, noteRunning } from '../occupancy.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import { recommend, settleRunning, touch, troubleOf, type SchedulerState } from '../state.ts'
@@ -69,6 +70,7 @@ export function workerBeat(state: SchedulerState, event: EventOf<'WorkerBeat'>):
   worker.spilledTotal = spilledTotal
   worker.executors = executors
   worker.crowded = worker.info.memoryLimit > 0 && memory.process > state.options.pauseFraction * worker.info.memoryLimit
+  noteShortage(state, worker)
   touch(state, worker)
   worker.started = new Set(executing.map((run) => run.runId))
   for (const { key, runId, runningMs } of executing) {

@@ -1,0 +1,104 @@
+// Collects garbage for the sake of dropped futures, when core/collection-policy.ts says so. Their finalizers release the keys
+// in the turns that follow.
+
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import type { Clock } from '../base/clock.ts'
+import type { SchedulerToClient } from '../protocol/scheduler-client.ts'
+import { CollectionPolicy, type Holdings } from './core/collection-policy.ts'
+
+/** A full collection, as the host of a session does it. */
+export interface Collection {
+  run(): void
+  /** Heap in use, bytes: what the first collection will have to look through. */
+  heapBytes(): number
+}
+
+export interface CollectorDeps {
+  readonly clock: Clock
+  readonly collection: Collection
+  held(): Holdings
+}
+
+const TICK_MS = 500
+/** Of a collection that was not measured yet: high, so that a first one in a large heap comes late rather than early. */
+const MS_PER_BYTE = 1 / 2 ** 20
+
+export class Collector {
+  readonly #deps: CollectorDeps
+  readonly #policy: CollectionPolicy
+  #costMs: number | null = null
+  #active = false
+  #stopTick: (() => void) | null = null
+
+  constructor(deps: CollectorDeps) {
+    this.#deps = deps
+    this.#policy = new CollectionPolicy(deps.clock.now())
+  }
+
+  /** Something was submitted. */
+  touch(): void {
+    this.#active = true
+    if (this.#stopTick === null) this.#tickLater()
+  }
+
+  /** News came: what is held may have grown, or memory be short. */
+  look(messages: readonly SchedulerToClient[]): void {
+    for (const message of messages) {
+      if (message.op === 'cluster-memory')
+        this.#policy.noteCluster(this.#deps.clock.now(), message.limitBytes, message.isShort)
+      else this.touch()
+    }
+    this.#collectIfDue()
+  }
+
+  close(): void {
+    this.#stopTick?.()
+    this.#stopTick = null
+  }
+
+  #tickLater(): void {
+    this.#stopTick = this.#deps.clock.after(TICK_MS, () => this.#tick())
+  }
+
+  #tick(): void {
+    this.#stopTick = null
+    const wasActive = this.#active
+    this.#active = false
+    if (wasActive) this.#policy.noteActivity(this.#deps.clock.now())
+    this.#collectIfDue()
+    if (wasActive || this.#deps.held().keys > 0) this.#tickLater()
+  }
+
+  #collectIfDue(): void {
+    const { clock, collection } = this.#deps
+    this.#costMs ??= collection.heapBytes() * MS_PER_BYTE
+    const start = clock.now()
+    if (!this.#policy.isDue(start, this.#deps.held(), this.#costMs)) return
+    collection.run()
+    const end = clock.now()
+    this.#costMs = end - start
+    this.#policy.noteCollection(end, this.#deps.held())
+  }
+}
+
+/** A full collection without `--expose-gc`: contexts made while the flag is set have `gc`, this one does not get it. */
+export function systemCollection(): Collection {
+  let gc: (() => void) | null = null
+  return {
+    run: () => {
+      gc ??= exposedGc()
+      gc()
+    },
+    heapBytes: () => process.memoryUsage().heapUsed,
+  }
+}
+
+function exposedGc(): () => void {
+  const given = (globalThis as { readonly gc?: () => void }).gc
+  if (given !== undefined) return given
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  setFlagsFromString('--no-expose-gc')
+  return gc
+}

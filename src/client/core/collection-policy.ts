@@ -1,0 +1,83 @@
+// When a client makes V8 look for futures that the program has dropped. V8 sees small objects and not the gigabytes that they
+// keep on workers: left to itself, a busy program that had dropped ten thousand futures released none of them in 25 s, and
+// an idle one never collects at all. Pure: told what is held and what happened, it answers whether to collect now; the
+// shell (collector.ts) keeps the clock and does it.
+//
+// G1. Collections take at most PART of the time, measured by what the last one cost.
+// G2. Growth: what is held grew by GROWTH of the cluster's memory since the least that it was after the last collection.
+// G3. Pressure: while the scheduler says that memory is short, at once and then every PRESSED_MS.first to PRESSED_MS.most,
+//     further apart while nothing comes of it; not for the sake of less than SMALL of the cluster's memory.
+// G4. Quiet: nothing was submitted or heard for IDLE_MS.first; then further and further apart, as long as anything is held.
+
+/** What the futures of a client keep on the cluster. */
+export interface Holdings {
+  readonly keys: number
+  /** Sizes of their values, and OVERHEAD_BYTES for each. */
+  readonly bytes: number
+}
+
+/** What a key costs the scheduler, whatever the size of its value. */
+export const OVERHEAD_BYTES = 1024
+
+const PART = 0.05
+const GROWTH = 0.1
+const SMALL = 0.01
+/** In place of the cluster's memory, when its workers have no limit. */
+const UNKNOWN_LIMIT_BYTES = 2 ** 31
+const PRESSED_MS = { first: 1000, most: 4000 } as const
+const IDLE_MS = { first: 1000, most: 30_000 } as const
+
+export class CollectionPolicy {
+  #limitBytes = UNKNOWN_LIMIT_BYTES
+  #pressed = false
+  #pressedPauseMs: number = PRESSED_MS.first
+  #pressedDueMs = 0
+  #idlePauseMs: number = IDLE_MS.first
+  #idleDueMs = 0
+  #lastMs: number
+  /** Least bytes held since the last collection, and keys held when it was over. */
+  #leastBytes = 0
+  #keysBefore = 0
+
+  constructor(nowMs: number) {
+    this.#lastMs = nowMs
+  }
+
+  /** `limitBytes`: sum over the workers; 0 when they have none. */
+  noteCluster(nowMs: number, limitBytes: number, pressed: boolean): void {
+    this.#limitBytes = limitBytes > 0 ? limitBytes : UNKNOWN_LIMIT_BYTES
+    if (pressed && !this.#pressed) {
+      this.#pressedDueMs = nowMs
+      this.#pressedPauseMs = PRESSED_MS.first
+    }
+    this.#pressed = pressed
+  }
+
+  /** Something was submitted or heard. */
+  noteActivity(nowMs: number): void {
+    this.#idlePauseMs = IDLE_MS.first
+    this.#idleDueMs = nowMs + IDLE_MS.first
+  }
+
+  /** `costMs`: what a collection takes, by the last one or by estimate. */
+  isDue(nowMs: number, held: Holdings, costMs: number): boolean {
+    this.#leastBytes = Math.min(this.#leastBytes, held.bytes)
+    if (held.keys === 0 || costMs > PART * (nowMs - this.#lastMs)) return false
+    if (held.bytes - this.#leastBytes >= GROWTH * this.#limitBytes) return true
+    if (this.#pressed && nowMs >= this.#pressedDueMs && held.bytes >= SMALL * this.#limitBytes) return true
+    return nowMs >= this.#idleDueMs
+  }
+
+  /** One is over; what it found is released in the turns that follow. */
+  noteCollection(nowMs: number, held: Holdings): void {
+    // Judged by what came of the one before: its finalizers have run by now.
+    const fruitless = held.keys >= this.#keysBefore
+    this.#pressedPauseMs = fruitless ? Math.min(PRESSED_MS.most, 2 * this.#pressedPauseMs) : PRESSED_MS.first
+    this.#pressedDueMs = nowMs + this.#pressedPauseMs
+    this.#idlePauseMs = Math.min(IDLE_MS.most, 2 * this.#idlePauseMs)
+    this.#idleDueMs = nowMs + this.#idlePauseMs
+    this.#lastMs = nowMs
+    this.#leastBytes = held.bytes
+    this.#keysBefore = held.keys
+  }
+}
