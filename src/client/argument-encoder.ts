@@ -5,7 +5,7 @@
 
 import { taskKey, type TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
-import { encodeArgs } from '../values/args.ts'
+import { encodeArgs, type EncodedArgs } from '../values/args.ts'
 import { encodeValue, type EncodedValue } from '../values/encode.ts'
 import { claimOf, Future, type FutureOwner } from './future.ts'
 import { contentKey } from './keys.ts'
@@ -60,7 +60,12 @@ export class ArgumentEncoder {
     }
   }
 
-  #encode(args: readonly unknown[]): ReturnType<typeof encodeArgs> {
+  /** A structure as it is, however large; futures in it are references. Throws as `encode` does. */
+  encodeStructure(structure: unknown): EncodedArgs {
+    return this.#encode([structure])
+  }
+
+  #encode(args: readonly unknown[]): EncodedArgs {
     this.#problem = null
     try {
       return encodeArgs(args, this.#refOf)

@@ -16,12 +16,13 @@ import type { ClientToScheduler, SchedulerRequests } from '../protocol/scheduler
 import type { LargeArgument } from './argument-encoder.ts'
 import { type Collection, Collector, systemCollection } from './collector.ts'
 import { Fetcher, type FetchListener } from './fetcher.ts'
-import type { FutureOwner } from './future.ts'
+import { Future, type FutureOwner } from './future.ts'
 import { PENDING, type FutureState } from './future-state.ts'
 import { FuturesRegistry } from './futures-registry.ts'
 import { gatherLimitBytes } from './gather-limit.ts'
 import { GraphBatch } from './graph-batch.ts'
 import { KeepAlive } from './keep-alive.ts'
+import { prefixOf } from './keys.ts'
 import { Outbox } from './outbox.ts'
 import type { Peers } from './peers.ts'
 import { Uploader, type PlaceOptions, type Upload, type UploadOutcome } from './uploads.ts'
@@ -253,6 +254,18 @@ export class ClientSession implements FutureOwner {
       },
     )
     return this.keepAlive.during(result)
+  }
+
+  /** Futures of keys that are on the cluster already; how they stand is told next. */
+  futuresOf(keys: readonly TaskKey[]): Map<TaskKey, Future> {
+    const futures = new Map<TaskKey, Future>()
+    for (const key of keys) {
+      const held = this.registry.reusable(key)
+      if (held !== undefined) this.registry.reclaim(held)
+      futures.set(key, new Future(this, held ?? this.registry.create(key, prefixOf(key))))
+    }
+    if (keys.length > 0) this.post({ op: 'client-desires-keys', keys })
+    return futures
   }
 
   cancel(states: readonly FutureState[], force: boolean): void {

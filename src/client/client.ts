@@ -3,6 +3,7 @@ import { taskKey, type TaskKey } from '../base/ids.ts'
 import type { ClientOptions, ClusterLike } from './client-options.ts'
 import { ClientRegistry } from './client-registry.ts'
 import type { ClientSession } from './client-session.ts'
+import { getDataset, publishDataset, type PublishOptions, unpublishDataset } from './datasets.ts'
 import type { Future } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { futuresIn, keysIn, statesIn, type Futures } from './futures-in.ts'
@@ -182,6 +183,30 @@ export class Client {
       key: taskKey(typeof key === 'string' ? key : key.key),
     })
     return [...entries]
+  }
+
+  /**
+   * Keeps a structure with futures in it (arrays, plain objects, Maps, Sets) on the cluster under a name, beyond the life of
+   * this client, until it is unpublished or the cluster is restarted. What it has beside futures goes along, up to 1 MiB.
+   * Throws `DATASET_EXISTS` unless `override` is set; `NOT_SERIALIZABLE`; `INVALID_ARGUMENT`.
+   */
+  async publishDataset(name: string, value: unknown, options: PublishOptions = {}): Promise<void> {
+    await publishDataset(this.#session, name, value, options)
+  }
+
+  /** The structure that was published under this name, by whatever client, with futures of this client. Throws `DATASET_UNKNOWN`. */
+  async getDataset<T = unknown>(name: string): Promise<T> {
+    return (await getDataset(this.#session, name)) as T
+  }
+
+  /** Names of the published datasets, in the order of their first publication. */
+  async listDatasets(): Promise<string[]> {
+    return [...(await this.#session.askInTurn('list-datasets', {})).names]
+  }
+
+  /** Ends a dataset: its values are freed unless somebody else wants them. Throws `DATASET_UNKNOWN`. */
+  async unpublishDataset(name: string): Promise<void> {
+    await unpublishDataset(this.#session, name)
   }
 
   /** Waits until at least `n` workers run. Throws `TIMEOUT`, which says how many there were. */

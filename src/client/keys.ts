@@ -30,6 +30,11 @@ export class PureKeys {
   }
 }
 
+/** The name in front of a key's hash or uuid; a key given by hand is its own name. */
+export function prefixOf(key: TaskKey): string {
+  return key.replace(/-([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/, '')
+}
+
 /** A key nobody else has. */
 export function freshKey(prefix: string): TaskKey {
   return taskKey(`${prefix}-${randomUUID()}`)

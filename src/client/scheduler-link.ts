@@ -76,7 +76,14 @@ interface Later {
 }
 
 /** Not carried out twice (K2). */
-const WITH_TICKET: ReadonlySet<Op> = new Set(['retry', 'restart', 'scatter-place', 'retire-workers'])
+const WITH_TICKET: ReadonlySet<Op> = new Set([
+  'retry',
+  'restart',
+  'scatter-place',
+  'retire-workers',
+  'publish-dataset',
+  'unpublish-dataset',
+])
 /** Its answer may have been lost with the cluster itself. */
 const ONCE: ReadonlySet<Op> = new Set(['terminate'])
 /** More than this unsent ends the client: it would only grow. */

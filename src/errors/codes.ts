@@ -49,6 +49,8 @@ export const ERROR_CODES = {
   },
   NO_WORKERS: { reaction: 'user', summary: 'No worker is connected, or none satisfies the task’s restrictions.' },
   KEY_CONFLICT: { reaction: 'user', summary: 'A key given by hand stands for another function or other arguments.' },
+  DATASET_EXISTS: { reaction: 'user', summary: 'A dataset of this name is published already.' },
+  DATASET_UNKNOWN: { reaction: 'user', summary: 'No dataset of this name is published.' },
   GRAPH_CYCLE: { reaction: 'user', summary: 'Tasks need one another in a circle: the message names their keys.' },
   CONFIG_INVALID: {
     reaction: 'user',

@@ -88,6 +88,9 @@ export type SchedulerToClient =
   | { readonly op: 'cluster-memory'; readonly limitBytes: number; readonly isShort: boolean }
   | { readonly op: 'scheduler-closing'; readonly reason: string }
 
+/** Largest structure of a dataset, without the values of its futures. */
+export const DATASET_BYTES_MAX = 2 ** 20
+
 /** The five memory measures, in bytes. managed + unmanaged + unmanagedRecent = process at every sample. */
 export interface MemoryMeasures {
   readonly limit: number
@@ -279,6 +282,19 @@ export interface SchedulerRequests {
     { readonly workers: readonly string[]; readonly closeWorkers: boolean } & Ticket,
     { readonly retired: readonly string[] },
   ]
+  /** Pins `keys` under a name, beyond the client's life. `value`: the structure that the futures of these keys are in. */
+  'publish-dataset': [
+    {
+      readonly name: string
+      readonly value: Uint8Array
+      readonly keys: readonly TaskKey[]
+      readonly override: boolean
+    } & Ticket,
+    Record<string, never>,
+  ]
+  'get-dataset': [{ readonly name: string }, { readonly value: Uint8Array; readonly keys: readonly TaskKey[] }]
+  'unpublish-dataset': [{ readonly name: string } & Ticket, Record<string, never>]
+  'list-datasets': [Record<string, never>, { readonly names: readonly string[] }]
   /** Closes the whole cluster; allowed to whoever holds the token. */
   terminate: [Record<string, never>, Record<string, never>]
 }

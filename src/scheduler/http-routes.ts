@@ -23,6 +23,7 @@ export function schedulerRoutes(state: SchedulerState, info: () => SchedulerInfo
     '/metrics': () => metricsReply(schedulerMetrics(state, info())),
     '/api/v1/workers': () => json(info().workers),
     '/api/v1/memory': () => json(view.memory(state)),
+    '/api/v1/datasets': () => json(view.datasets(state)),
     '/api/v1/tasks/': (key) => {
       const found = view.taskInfo(state, taskKey(key))
       return found === null ? notFound(`task ${key}`) : json(found)

@@ -1,7 +1,7 @@
 // The shapes of everything that peers send to the scheduler.
 
 import type { NannyRequests, NannyToScheduler } from '../protocol/nanny.ts'
-import type { ClientToScheduler, SchedulerRequests } from '../protocol/scheduler-client.ts'
+import { type ClientToScheduler, DATASET_BYTES_MAX, type SchedulerRequests } from '../protocol/scheduler-client.ts'
 import type { SchedulerWorkerRequests, WorkerToScheduler } from '../protocol/scheduler-worker.ts'
 import { ATTACHED_BYTES_MAX } from '../protocol/tasks.ts'
 import {
@@ -182,5 +182,15 @@ export const CLIENT_QUESTIONS: QuestionShapes<SchedulerRequests> = {
     ...TICKET,
   },
   'retire-workers': { workers: isStrings, closeWorkers: isBoolean, ...TICKET },
+  'publish-dataset': {
+    name: isString,
+    value: (value) => value instanceof Uint8Array && value.length <= DATASET_BYTES_MAX,
+    keys: isStrings,
+    override: isBoolean,
+    ...TICKET,
+  },
+  'get-dataset': { name: isString },
+  'unpublish-dataset': { name: isString, ...TICKET },
+  'list-datasets': {},
   terminate: {},
 }

@@ -99,6 +99,20 @@ const HANDLERS: Handlers = {
       const { workers, closeWorkers } = question
       host.dispatch({ kind: 'RetireRequested', request, workers, closeWorkers })
     }),
+  'publish-dataset': (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) =>
+      host.dispatch({ kind: 'PublishRequested', request, question }),
+    ),
+  'get-dataset': (host, { name }, { peer, context }) => {
+    const client = peer.id
+    if (client === null) throw new PlimsollError('PROTOCOL_ERROR', 'only a registered client can hold a dataset')
+    return host.answers.ask(context, (request) => host.dispatch({ kind: 'DatasetRequested', request, client, name }))
+  },
+  'unpublish-dataset': (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) =>
+      host.dispatch({ kind: 'UnpublishRequested', request, name: question.name }),
+    ),
+  'list-datasets': ({ state }) => ({ names: [...state.datasets.keys()] }),
   terminate: (host) => {
     host.closeSoon('a client asked for it')
     return {}

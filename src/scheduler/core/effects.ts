@@ -7,7 +7,6 @@ import type { SchedulerToNanny } from '../../protocol/nanny.ts'
 import type { SchedulerToClient } from '../../protocol/scheduler-client.ts'
 import type { RunName, SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
 import type { RequestNumber, Timer } from './events.ts'
-import { FIRE_AND_FORGET } from './names.ts'
 import type { ClientRecord, Farewell, TaskFailure, WorkerRecord } from './records.ts'
 
 /** As on the wire, but for errors: the core may hold ones that are not encoded yet. */
@@ -76,7 +75,7 @@ export class Outbox {
   toClient(client: ClientRecord, message: ClientMessage): void {
     const connected = client.connection !== null
     if (connected) client.told++
-    if (message.op === 'cancelled-keys' && client.id !== FIRE_AND_FORGET) {
+    if (message.op === 'cancelled-keys' && !client.isPseudo) {
       const { keys, reason, code, cancel } = message
       for (const key of keys) this.#remember(client, key, { reason, code, cancel })
     }

@@ -101,6 +101,18 @@ export type SchedulerEvent = Timed &
         readonly workers: readonly string[]
         readonly closeWorkers: boolean
       }
+    | {
+        readonly kind: 'PublishRequested'
+        readonly request: RequestNumber
+        readonly question: SchedulerRequests['publish-dataset'][0]
+      }
+    | {
+        readonly kind: 'DatasetRequested'
+        readonly request: RequestNumber
+        readonly client: ClientId
+        readonly name: string
+      }
+    | { readonly kind: 'UnpublishRequested'; readonly request: RequestNumber; readonly name: string }
     | { readonly kind: 'RequestAbandoned'; readonly request: RequestNumber }
     | { readonly kind: 'TimerFired'; readonly timer: Timer }
   )

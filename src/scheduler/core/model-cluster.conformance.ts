@@ -166,6 +166,8 @@ export class ModelCluster {
   /** Everybody lets go: nothing is left in the books. */
   forgetAll(): void {
     for (const client of ['c', 'd']) this.sim.says(client, { op: 'close-client' })
+    for (const name of this.sim.state.datasets.keys())
+      this.sim.request((request) => ({ kind: 'UnpublishRequested', request, name }))
     this.#deliver()
     const { tasks, functions, queue, noWorker, placements } = this.sim.state
     expect([tasks.size, functions.size, queue.size, noWorker.size, placements.size]).toEqual([0, 0, 0, 0, 0])
@@ -194,7 +196,8 @@ export class ModelCluster {
     else if (dice < 80) this.sim.says(client, { op: 'client-desires-keys', keys: this.#someKeys() })
     else if (dice < 82) this.sim.request((request) => ({ kind: 'RetryRequested', request, keys: this.#someKeys() }))
     else if (dice < 84) this.#scatter(client)
-    else if (dice < 86) this.sim.advance(this.#random.int(400))
+    else if (dice < 85) this.sim.advance(this.#random.int(400))
+    else if (dice < 86) this.#publish(client)
     else if (this.#faults) this.#fault(worker, dice)
   }
 
@@ -272,6 +275,21 @@ export class ModelCluster {
         ? { retries: 1, workers: ['w0', 'w1'], allowOtherWorkers: this.#random.int(2) === 0 }
         : {}
     this.sim.graph(graph, { client, wanted, fn: `f${this.#random.int(2)}`, options })
+  }
+
+  #publish(client: string): void {
+    const name = `set ${this.#random.int(3)}`
+    const keys = this.#someKeys()
+    const override = this.#random.int(2) === 0
+    const question = { name, value: new Uint8Array(1), keys, override }
+    const way = this.#random.int(3)
+    this.sim.request((request) => {
+      if (way === 0) return { kind: 'UnpublishRequested', request, name }
+      if (way === 1) return { kind: 'DatasetRequested', request, client: clientId(client), name }
+      return { kind: 'PublishRequested', request, question }
+    })
+    const wanted = way === 1 ? (this.sim.state.datasets.get(name)?.keys ?? []) : []
+    if (wanted.length > 0) this.sim.says(client, { op: 'client-desires-keys', keys: wanted })
   }
 
   #scatter(client: string): void {

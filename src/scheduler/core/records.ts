@@ -316,6 +316,16 @@ export class WorkerRecord {
   }
 }
 
+/** A structure with futures in it, published under a name (handlers/datasets.ts). */
+export interface DatasetRecord {
+  readonly name: string
+  /** The structure, encoded by the client that published it. */
+  readonly value: Uint8Array
+  readonly keys: readonly TaskKey[]
+  /** Wants those of the keys that are known. */
+  readonly pseudo: ClientRecord
+}
+
 /** The last word on a key, as told to a client: given up, or refused from the start. */
 export interface Farewell {
   /** Of the message (`told`) that says it; Infinity when none has reached the client's connection. */
@@ -328,7 +338,9 @@ export interface Farewell {
 export interface ClientRecord {
   readonly id: ClientId
   readonly name: string
-  /** null: its stream is lost, or it is the pseudo client. */
+  /** Nobody's connection: it wants tasks for a purpose of the scheduler's own, and hears nothing. */
+  readonly isPseudo: boolean
+  /** null: its stream is lost, or it is a pseudo client. */
   connection: number | null
   /** Stream messages of this client that were carried out, and those that were sent to it, in its life. */
   applied: number

@@ -13,6 +13,7 @@ import {
   TASK_STATES,
   type AllowedWorkers,
   type ClientRecord,
+  type DatasetRecord,
   type FunctionRecord,
   type HostRecord,
   type PrefixRecord,
@@ -205,6 +206,8 @@ export interface SchedulerState {
   idleTransitions: number
 
   readonly clients: Map<ClientId, ClientRecord>
+  /** Published, by name. */
+  readonly datasets: Map<string, DatasetRecord>
   readonly requests: Map<RequestNumber, PendingRequest>
   /** Workers told to restart that have not registered since. */
   readonly restarting: Set<WorkerId>
@@ -262,6 +265,7 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     idleSinceMs: 0,
     idleTransitions: 0,
     clients: new Map(),
+    datasets: new Map(),
     requests: new Map(),
     restarting: new Set(),
     retired: new Map(),

@@ -18,6 +18,7 @@ import {
   clientRegistered,
   retryRequested,
 } from './handlers/client.ts'
+import { datasetRequested, publishRequested, unpublishRequested } from './handlers/datasets.ts'
 import { housekeeping, startHousekeeping } from './handlers/housekeeping.ts'
 import { restartRequested, restartTimedOut } from './handlers/restart.ts'
 import { abandonRetirement, retirementTick, retireRequested } from './handlers/retire.ts'
@@ -58,6 +59,9 @@ const HANDLERS: Handlers = {
   RetryRequested: retryRequested,
   RestartRequested: restartRequested,
   RetireRequested: retireRequested,
+  PublishRequested: publishRequested,
+  DatasetRequested: datasetRequested,
+  UnpublishRequested: unpublishRequested,
   RequestAbandoned: (state, event) => abandonRequest(state, event.request),
   TimerFired: (state, event) => timerFired(state, event.timer),
 }

@@ -12,6 +12,7 @@ export function checkInvariants(state: SchedulerState): void {
   for (const task of state.tasks.values()) checkTask(state, task, found)
   for (const worker of state.workers.values()) checkWorker(state, worker, found)
   checkClients(state, found)
+  checkDatasets(state, found)
   checkTurns(state, found)
   checkCollections(state, found)
   checkSteals(state, found)
@@ -137,6 +138,19 @@ function checkWorker(state: SchedulerState, worker: WorkerRecord, found: Violati
     worker.host.workers.has(worker) && state.hosts.get(worker.host.name) === worker.host,
     'is not listed with its host',
   )
+}
+
+/** D1. */
+function checkDatasets(state: SchedulerState, found: Violations): void {
+  for (const [name, dataset] of state.datasets) {
+    const { pseudo, keys } = dataset
+    found.expect(
+      dataset.name === name && state.clients.get(pseudo.id) === pseudo && pseudo.isPseudo,
+      () => `the dataset ${name} has no pseudo client`,
+    )
+    for (const task of pseudo.wants)
+      found.expect(keys.includes(task.key), () => `the dataset ${name} keeps ${task.key}, which is not in it`, task)
+  }
 }
 
 function checkClients(state: SchedulerState, found: Violations): void {

@@ -153,6 +153,16 @@ export function memory(state: SchedulerState): SchedulerRequests['memory'][1] {
   return { cluster, workers }
 }
 
+/** Published datasets: how many keys each pins, and the bytes of those in memory. */
+export function datasets(state: SchedulerState): Record<string, { readonly keys: number; readonly nbytes: number }> {
+  const infos: Record<string, { readonly keys: number; readonly nbytes: number }> = {}
+  for (const { name, keys } of state.datasets.values()) {
+    const sizes = Object.values(nbytes(state, keys, 'key'))
+    infos[name] = { keys: keys.length, nbytes: sizes.reduce((sum, size) => sum + size, 0) }
+  }
+  return infos
+}
+
 /** One task as it is now; null when it is not known. */
 export function taskInfo(state: SchedulerState, key: TaskKey): TaskInfo | null {
   const task = state.tasks.get(key)

@@ -150,7 +150,7 @@ export function clientGraceOver(state: SchedulerState, id: ClientId): void {
   if (client !== undefined && client.connection === null) forgetClient(state, client)
 }
 
-function forgetClient(state: SchedulerState, client: ClientRecord): void {
+export function forgetClient(state: SchedulerState, client: ClientRecord): void {
   state.clients.delete(client.id)
   state.outbox.clearTimer({ kind: 'client-grace', client: client.id })
   state.outbox.push({ kind: 'ForgetClient', client: client.id })
@@ -190,7 +190,7 @@ function desireKeys(state: SchedulerState, client: ClientRecord, keys: readonly 
     })
 }
 
-function releaseKeys(state: SchedulerState, client: ClientRecord, keys: readonly TaskKey[]): void {
+export function releaseKeys(state: SchedulerState, client: ClientRecord, keys: readonly TaskKey[]): void {
   for (const key of keys) {
     const task = state.tasks.get(key)
     if (task === undefined) continue
@@ -304,10 +304,12 @@ export function retryRequested(state: SchedulerState, event: EventOf<'RetryReque
   state.outbox.answer(event.request, { retried: asked.map((task) => task.key) })
 }
 
-function newClient(id: ClientId, name: string, connection: number | null): ClientRecord {
+/** Without a connection: a pseudo client. */
+export function newClient(id: ClientId, name: string, connection: number | null): ClientRecord {
   return {
     id,
     name,
+    isPseudo: connection === null,
     connection,
     applied: 0,
     told: 0,

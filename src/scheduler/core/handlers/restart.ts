@@ -4,6 +4,7 @@
 import type { EventOf, RequestNumber } from '../events.ts'
 import type { WorkerRecord } from '../records.ts'
 import { settleRunning, type PendingRequest, type SchedulerState } from '../state.ts'
+import { forgetDatasets } from './datasets.ts'
 import { answerRestart } from './restart-answers.ts'
 import { removeWorker, tellToRestart } from './worker-loss.ts'
 
@@ -39,6 +40,7 @@ function forgetTasks(state: SchedulerState): void {
     state.outbox.clearTimer({ kind: 'request-timeout', request })
     state.outbox.refuse(request, 'TASK_CANCELLED', 'the cluster was restarted while a scatter waited for a worker')
   }
+  forgetDatasets(state)
   for (const client of state.clients.values()) {
     client.wants.clear()
     client.farewells.clear()
