@@ -347,6 +347,8 @@ export interface ClientRecord {
   told: number
   /** Keys that it lost by no word of its own, until it has heard of that: nothing else remembers them. */
   readonly farewells: Map<TaskKey, Farewell>
+  /** Wanted keys that it was refused, until it gives them up or gets them: what it means by them is not what others do. */
+  readonly refused: Map<TaskKey, TaskFailure>
   /** Number of the last cancel that it asked for. */
   cancels: number
   readonly wants: Set<TaskRecord>

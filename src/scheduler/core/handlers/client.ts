@@ -178,6 +178,7 @@ function desireKeys(state: SchedulerState, client: ClientRecord, keys: readonly 
   const unknown: TaskKey[] = []
   for (const key of keys) {
     const task = state.tasks.get(key)
+    client.refused.delete(key)
     if (task === undefined) unknown.push(key)
     else want(state, client, task)
   }
@@ -192,6 +193,7 @@ function desireKeys(state: SchedulerState, client: ClientRecord, keys: readonly 
 
 export function releaseKeys(state: SchedulerState, client: ClientRecord, keys: readonly TaskKey[]): void {
   for (const key of keys) {
+    client.refused.delete(key)
     const task = state.tasks.get(key)
     if (task === undefined) continue
     removeWant(client, task)
@@ -314,6 +316,7 @@ export function newClient(id: ClientId, name: string, connection: number | null)
     applied: 0,
     told: 0,
     farewells: new Map(),
+    refused: new Map(),
     cancels: 0,
     wants: new Set(),
     functions: new Set(),

@@ -53,6 +53,34 @@ export function cycleThrough(task: TaskRecord, inputs: readonly TaskRecord[]): T
   return null
 }
 
+/** What needs a refused key, however deep in these rows, is refused with it. */
+export function spreadRefusals(
+  refusals: Refusals,
+  earlier: ReadonlyMap<TaskKey, TaskFailure>,
+  rows: readonly TaskRow[],
+): void {
+  const own = new Set<TaskKey>()
+  const dependents = new Map<TaskKey, TaskKey[]>()
+  for (const [key, , inputs] of rows) {
+    own.add(key)
+    for (const input of inputs) {
+      const known = dependents.get(input)
+      if (known === undefined) dependents.set(input, [key])
+      else known.push(key)
+    }
+  }
+  const open = [...refusals]
+  for (const [key, failure] of earlier) if (!own.has(key)) open.push([key, failure])
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const [refused, failure] = next
+    for (const key of dependents.get(refused) ?? []) {
+      if (refusals.has(key)) continue
+      refusals.set(key, failure)
+      open.push([key, failure])
+    }
+  }
+}
+
 /** What this row needs that was refused. */
 export function refusedInput(refusals: Refusals, row: TaskRow): TaskFailure | undefined {
   for (const key of row[2]) {

@@ -1,7 +1,8 @@
 // Intake of a graph: `update-graph`.
 //
 // G1. A key that is known is not submitted again, whatever state it is in: its client just wants it. If it stands for
-//     another call (function or arguments differ), it is refused for this client, with what needs it here.
+//     another call (function or arguments differ), it is refused for this client, with what needs it, in this graph and in
+//     later ones as long as the client holds the refused key.
 // G2. Only what the wanted keys need is created, down to values that are there.
 // G3. A task with an unknown input is never created, nor is what depends on it: its clients are told `lost dependencies`.
 //     Tasks on a cycle, and what needs one, are refused with the keys of the cycle.
@@ -16,7 +17,15 @@ import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
 import type { TaskRow } from '../../../protocol/tasks.ts'
 import { joinTurns, nextTurn } from '../fairness.ts'
 import { addTask, dropIfEmpty, groupFor, learnFunction, link } from '../groups.ts'
-import { cycleThrough, failedForCycle, isSameCall, refusedInput, takenKey, type Refusals } from './graph-refusals.ts'
+import {
+  cycleThrough,
+  failedForCycle,
+  isSameCall,
+  refusedInput,
+  spreadRefusals,
+  takenKey,
+  type Refusals,
+} from './graph-refusals.ts'
 import { noteInputs } from '../queueing.ts'
 import { NO_TASKS, type ClientRecord, type TaskGroup, type TaskRecord } from '../records.ts'
 import { addWant, recommend, reportTo, type SchedulerState } from '../state.ts'
@@ -49,9 +58,14 @@ export function updateGraph(state: SchedulerState, client: ClientRecord, message
   for (const key of message.wanted) {
     const refusal = refusals.get(key)
     const task = state.tasks.get(key)
-    if (refusal !== undefined) state.outbox.refuseKey(client, key, refusal)
-    else if (task === undefined) unknown.push(key)
-    else want(state, client, task)
+    if (refusal !== undefined) {
+      client.refused.set(key, refusal)
+      state.outbox.refuseKey(client, key, refusal)
+    } else if (task === undefined) unknown.push(key)
+    else {
+      client.refused.delete(key)
+      want(state, client, task)
+    }
   }
   if (unknown.length > 0)
     state.outbox.toClient(client, {
@@ -100,7 +114,9 @@ function draftNeeded(
       } else drafts.push({ row, group: (group ??= groupFor(state, client, wire)) })
     }
   }
-  return { drafts, known }
+  if (refusals.size + client.refused.size === 0) return { drafts, known }
+  spreadRefusals(refusals, client.refused, [...known.map(([, row]) => row), ...drafts.map(({ row }) => row)])
+  return { drafts, known: known.filter(([task]) => !refusals.has(task.key)) }
 }
 
 /** Keys of the graph that are wanted, and what they need as long as no value is there or on its way. */
@@ -144,7 +160,7 @@ function create(
   for (const { row, group } of inStaticOrder(drafts, refusals)) {
     const [key, args, inputKeys] = row
     if (state.tasks.has(key)) continue
-    const refusal = refusals.size === 0 ? undefined : refusedInput(refusals, row)
+    const refusal = refusals.size === 0 ? undefined : (refusals.get(key) ?? refusedInput(refusals, row))
     if (refusal !== undefined) {
       refusals.set(key, refusal)
       dropIfEmpty(group)

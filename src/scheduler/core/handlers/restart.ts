@@ -44,6 +44,7 @@ function forgetTasks(state: SchedulerState): void {
   for (const client of state.clients.values()) {
     client.wants.clear()
     client.farewells.clear()
+    client.refused.clear()
     client.lastGroup = null
     client.graphGeneration = 0
     client.issuedMs = 0
