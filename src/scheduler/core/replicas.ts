@@ -1,14 +1,12 @@
 // Which worker holds which value. The only place that changes TaskRecord.holders and WorkerRecord.replicas.
 //
 // R1. A value is available when a live worker holds it: only then can dependents run. Held by workers that are not
-//     live, it stays in the books (state memory) and dependents wait for the worker's return or for its end.
+//     live, it stays in the books (state memory) and dependents wait for the worker's return or for its end, however
+//     quick it were to compute: whoever has seen it would see another one where results differ from run to run.
 // R2. Dependents in state waiting count, in `waitingOn`, exactly the inputs that are not available.
 
 import { isActive, type TaskRecord, type WorkerRecord } from './records.ts'
 import { recommend, touch, type SchedulerState } from './state.ts'
-
-/** A value that is recomputed faster than this is not waited for while its worker is away. */
-const CHEAP_RECOMPUTE_MS = 1000
 
 const NO_WORKERS: readonly WorkerRecord[] = Object.freeze([])
 
@@ -54,17 +52,6 @@ export function availabilityChanged(state: SchedulerState, task: TaskRecord, ava
     } else if (!available && (dependent.state === 'queued' || dependent.state === 'no-worker'))
       recommend(state, dependent, 'released')
   }
-  if (!available) recommend(state, task, 'settled')
-}
-
-/** Known to be quick, with all inputs at hand, and somebody waits: not worth waiting for the next process of the worker that
- * holds it. One whose connection alone is lost still has the value: nothing that exists is computed again. */
-export function isCheapToRecompute(task: TaskRecord): boolean {
-  const fn = task.group.fn
-  if (fn === null || !task.isNeeded || task.group.options.idempotent === false) return false
-  if (fn.measured.meanMs < 0 || fn.measured.meanMs >= CHEAP_RECOMPUTE_MS) return false
-  if (task.holders.some((worker) => worker.link !== 'away')) return false
-  return task.dependencies.every(isAvailable)
 }
 
 /** How many dependents still need the value. */

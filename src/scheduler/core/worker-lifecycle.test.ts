@@ -134,15 +134,19 @@ describe('a process that died', () => {
     expect(sim.on('file')).toBe('b')
   })
 
-  it('whose values are computed again in under a second is not waited for', () => {
+  it('is waited for however quick its values are computed: a value that exists is never replaced by another', () => {
     const sim = withValues({ quick: true }, 50)
     sim.worker('b')
     sim.exited('a')
-    expect(sim.on('quick')).toBe('b')
+    sim.graph({ use: ['quick'] }, { fn: 'use' })
+    expect([sim.stateOf('quick'), sim.stateOf('use')]).toEqual(['memory', 'waiting'])
+    sim.worker('a', { incarnation: 2, inventory: { keys: [held('quick', 1)], tasks: [] } })
+    expect(sim.on('use')).toBe('a')
   })
 
   it('brings back a value that is being recomputed: the other run is cancelled, its late result dropped', () => {
-    const sim = withValues({ quick: true }, 50)
+    // Of its copy on disk nobody had been told.
+    const sim = withValues({ quick: false })
     sim.worker('b')
     sim.exited('a')
     sim.take()
@@ -158,7 +162,7 @@ describe('a process that died', () => {
   })
 
   it('brings back a value too late when a newer run has finished', () => {
-    const sim = withValues({ quick: true }, 50)
+    const sim = withValues({ quick: false })
     sim.worker('b')
     sim.exited('a')
     sim.finish('quick')

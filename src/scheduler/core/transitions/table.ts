@@ -7,7 +7,6 @@
 
 import { InvariantError } from '../../../base/invariant.ts'
 import { isActive, type TaskRecord, type TaskState } from '../records.ts'
-import { isAvailable, isCheapToRecompute } from '../replicas.ts'
 import { recommend, type Arrival, type Goal, type SchedulerState } from '../state.ts'
 import { erredToReleased } from './erred.ts'
 import { memoryToReleased } from './memory.ts'
@@ -170,10 +169,8 @@ function restingGoal(task: TaskRecord): TaskState | null {
     case 'no-worker':
     case 'queued':
     case 'processing':
-      return task.isNeeded ? null : 'released'
     case 'memory':
-      if (!task.isNeeded) return 'released'
-      return !isAvailable(task) && isCheapToRecompute(task) ? 'released' : null
+      return task.isNeeded ? null : 'released'
     case 'erred':
       return task.isNeeded || task.hasDependents ? null : 'forgotten'
     case 'forgotten':
