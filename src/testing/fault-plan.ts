@@ -23,8 +23,13 @@ export const FAULT_KINDS = [
   'vanish-client',
   'cut-client',
   'restart',
+  'partition-client',
+  'pause-storm',
+  'pause-all',
+  'hoard',
 ] as const
-export type FaultKind = (typeof FAULT_KINDS)[number]
+/** `kill-scheduler` ends the run. */
+export type FaultKind = (typeof FAULT_KINDS)[number] | 'kill-scheduler'
 
 export interface PlannedFault {
   readonly atMs: number
@@ -36,16 +41,20 @@ export interface PlannedFault {
 }
 
 const FAULTS_MAX = 10
+const SCHEDULER_DIES_ONE_IN = 25
 
 /** The faults of one seed within this time, in order. A seed uses few kinds: what it does stays understandable. */
 export function faultPlan(seed: number, lengthMs: number): PlannedFault[] {
   const prng = new Prng(seed ^ 0x5eed)
   const kinds = Array.from({ length: 1 + prng.int(5) }, () => prng.pick(FAULT_KINDS) as FaultKind)
   const count = prng.int(FAULTS_MAX + 1)
-  return Array.from({ length: count }, () => ({
+  const plan = Array.from({ length: count }, () => ({
     atMs: prng.next() * lengthMs,
     kind: prng.pick(kinds) as FaultKind,
     target: prng.int(1000),
     forMs: (prng.pick([50, 400, 1500]) as number) * (0.5 + prng.next()),
-  })).sort((a, b) => a.atMs - b.atMs)
+  }))
+  if (prng.int(SCHEDULER_DIES_ONE_IN) === 0)
+    plan.push({ atMs: prng.next() * lengthMs, kind: 'kill-scheduler', target: 0, forMs: 0 })
+  return plan.sort((a, b) => a.atMs - b.atMs)
 }

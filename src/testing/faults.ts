@@ -5,11 +5,15 @@ import type { PlannedFault } from './fault-plan.ts'
 import type { SimCluster } from './sim-cluster.ts'
 import { DISK_MOUNT, MEMORY_MOUNT, type SimDisk } from './sim-disk.ts'
 import type { SimNanny } from './sim-nanny.ts'
+import type { SimWorker } from './sim-worker.ts'
 
 const SLOW_LINK = 30
 const SLOW_DISK = 60
 const FAILING = 0.5
 const KEEP_MS = 2000
+const STORM_STEPS = 10
+const HOARDED = 0.82
+const HOARD_FACTOR = 6
 
 export function applyFault(cluster: SimCluster, fault: PlannedFault): void {
   cluster.world.note(`fault: ${fault.kind} ${fault.target} for ${fault.forMs.toFixed(0)} ms`)
@@ -47,16 +51,27 @@ export function applyFault(cluster: SimCluster, fault: PlannedFault): void {
       return corrupt(diskOf(cluster, fault), fault)
     case 'pause':
     case 'resume':
-      return pick(cluster.workers, fault)?.driver.dispatch({
-        kind: 'MessagesReceived',
-        messages: [{ op: 'set-status', status: kind === 'pause' ? 'paused' : 'running' }],
+      return setStatus(pick(cluster.workers, fault), kind === 'pause' ? 'paused' : 'running')
+    case 'pause-storm':
+      return pauseStorm(cluster, pick(cluster.living, fault), forMs)
+    case 'pause-all':
+      for (const worker of cluster.workers) setStatus(worker, 'paused')
+      cluster.world.at(forMs, 'all go on', () => {
+        for (const worker of cluster.workers) setStatus(worker, 'running')
       })
+      return
+    case 'hoard':
+      return hoard(pick(cluster.workers, fault), fault)
+    case 'kill-scheduler':
+      return cluster.scheduler.process.kill()
+    case 'partition-client':
+      return partitionClient(cluster, fault)
     case 'retire':
       return retire(cluster, fault)
     case 'close-worker':
       return closeWorker(cluster, pick(cluster.living, fault))
     case 'new-worker':
-      return void cluster.startNanny(cluster.options.workers[0] as never)
+      return void cluster.startNanny(cluster.options.workers[fault.target % cluster.options.workers.length] as never)
     case 'vanish-client':
       return vanish(cluster, fault)
     case 'cut-client': {
@@ -86,17 +101,43 @@ export function heal(cluster: SimCluster): void {
   cluster.network.heal()
   for (const client of cluster.clients) client.calmDown()
   for (const disk of cluster.disks.values()) disk.heal()
-  for (const worker of cluster.workers) {
-    if (worker.state?.requested === 'paused')
-      worker.driver.dispatch({ kind: 'MessagesReceived', messages: [{ op: 'set-status', status: 'running' }] })
-  }
-  keepOneWorker(cluster)
+  for (const worker of cluster.workers) if (worker.state?.requested === 'paused') setStatus(worker, 'running')
+  keepWorkers(cluster)
 }
 
-/** Whoever closes now takes its time; somebody has to be there afterwards. */
-function keepOneWorker(cluster: SimCluster): void {
-  if (cluster.living.length === 0) cluster.startNanny(cluster.options.workers[0] as never)
-  cluster.world.at(KEEP_MS, 'keep a worker', () => keepOneWorker(cluster))
+/** Whoever closes now takes its time; somebody has to be there afterwards, and every worker that tasks ask for by name. */
+function keepWorkers(cluster: SimCluster): void {
+  if (!cluster.scheduler.process.alive) return
+  const [first, ...others] = cluster.options.workers
+  const isThere = (name: string): boolean => cluster.living.some((nanny) => nanny.parts.name === name)
+  if (cluster.living.length === 0 || !isThere('w0')) cluster.startNanny(first as never, 'w0')
+  for (const [n, profile] of others.entries())
+    if (cluster.book.namesAsked.has(`w${n + 1}`) && !isThere(`w${n + 1}`)) cluster.startNanny(profile, `w${n + 1}`)
+  cluster.world.at(KEEP_MS, 'keep workers', () => keepWorkers(cluster))
+}
+
+function setStatus(worker: SimWorker | undefined, status: 'paused' | 'running'): void {
+  worker?.driver.dispatch({ kind: 'MessagesReceived', messages: [{ op: 'set-status', status }] })
+}
+
+/** Paused and resumed again and again, the last time resumed. */
+function pauseStorm(cluster: SimCluster, nanny: SimNanny | undefined, forMs: number): void {
+  for (let n = 0; n < STORM_STEPS; n++) {
+    const status = n % 2 === 0 ? 'paused' : 'running'
+    cluster.world.at((n * forMs) / STORM_STEPS, `storm: ${status}`, () => setStatus(nanny?.worker ?? undefined, status))
+  }
+}
+
+/** Memory that tasks left behind keeps a worker above `pause`. */
+function hoard(worker: SimWorker | undefined, { forMs, target }: PlannedFault): void {
+  worker?.pool.hoard(HOARDED * worker.parts.profile.memoryLimit, HOARD_FACTOR * forMs, target % 2 === 0)
+}
+
+function partitionClient(cluster: SimCluster, fault: PlannedFault): void {
+  const client = pick(cluster.clients, fault)
+  const others = ['m-scheduler', ...cluster.disks.keys()]
+  const other = others[(fault.target >> 3) % others.length] as string
+  if (client !== undefined) cluster.network.partition(client.process.machine, other, fault.forMs)
 }
 
 function pick<T>(from: readonly T[], { target }: PlannedFault): T | undefined {

@@ -43,9 +43,14 @@ export async function checkEmpty(cluster: SimCluster): Promise<void> {
         known.map((task) => `${task.key} ${task.state}`),
       )
   }
+  checkFiles(cluster)
+}
+
+/** No file of a value is left. */
+export function checkFiles({ nannies, disks, world }: SimCluster): void {
   // What a nanny that was killed left behind is removed by the next one that starts on its machine.
-  const killed = cluster.nannies.filter((nanny) => !nanny.finished && !nanny.parts.process.alive)
-  for (const [machine, disk] of cluster.disks) {
+  const killed = nannies.filter((nanny) => !nanny.finished && !nanny.parts.process.alive)
+  for (const [machine, disk] of disks) {
     const files = disk.files
       .paths('/')
       .filter((path) => path.includes('/blobs/') || path.includes('/tmp/'))
@@ -135,15 +140,20 @@ function findReason(cluster: SimCluster, error: Error): string | null {
   const task = origin === undefined ? undefined : cluster.book.get(origin)
   if (task === undefined)
     return isErrorCode(error, 'TIMEOUT') || isErrorCode(error, 'TASK_CANCELLED') ? null : `failed with ${error.message}`
+  if (isErrorCode(error, 'KEY_CONFLICT') && cluster.book.isDisputed(task.key)) return null
+  if (isErrorCode(error, 'TASK_TIMEOUT')) return task.options.timeoutMs === undefined ? error.message : null
   const { kind, times } = task.trouble
+  // Its first failure of whatever kind is its last.
+  const once = task.options.idempotent === false
+  if (once && (isErrorCode(error, 'WORKER_LOST') || (error instanceof RangeError && kind === 'throws'))) return null
   const { allowedFailures, allowedOomFailures } = cluster.scheduler.state.options
   if (error instanceof RangeError) return kind === 'throws' && times === Infinity ? null : `${origin} threw for good`
   if (isErrorCode(error, 'TASK_CRASHED') || isErrorCode(error, 'WORKER_LOST'))
-    return cluster.book.deathsOf(task.key) > allowedFailures
+    return cluster.book.deathsOf(task.key) > (once ? 0 : allowedFailures)
       ? null
       : `${origin} was blamed for too few deaths: ${error.message}`
   if (isErrorCode(error, 'TASK_OUT_OF_MEMORY'))
-    return cluster.book.outOfMemoryOf(task.key) > allowedOomFailures ? null : error.message
+    return cluster.book.outOfMemoryOf(task.key) > (once ? 0 : allowedOomFailures) ? null : error.message
   if (isErrorCode(error, 'STORE_FULL') || isErrorCode(error, 'INPUTS_EXCEED_LIMIT'))
     return cluster.options.workers.some((worker) => worker.memoryLimit > 0) ? null : error.message
   return `failed with ${error.message}`

@@ -41,9 +41,10 @@ const TASKS_MAX = 120
 export function planScenario(prng: Prng): Scenario {
   const workers = 1 + prng.int(5)
   const limited = prng.int(2) === 0
+  const resources = prng.int(3) === 0
   const clients = 1 + prng.int(3)
   // Segments keep up to a mebibyte of dead space, which is nothing beside the smallest real limit, and everything here.
-  const planner = new ActPlanner(prng, workers, !limited)
+  const planner = new ActPlanner(prng, { workers, scatters: !limited, resources })
   const acts: PlannedAct[] = []
   const count = 4 + prng.int(16)
   for (let n = 0; n < count && planner.tasks < TASKS_MAX; n++) {
@@ -52,10 +53,16 @@ export function planScenario(prng: Prng): Scenario {
   }
   acts.sort((a, b) => a.atMs - b.atMs)
   const planned = acts.flatMap(({ atMs, client }) => planner.next(client).map((act) => ({ atMs, client, act })))
-  return { cluster: clusterOptions(prng, workers, limited), clients, acts: planned, endMs: LENGTH_MS }
+  const disputes = prng.int(4) === 0 ? planner.disputes(clients) : []
+  return {
+    cluster: clusterOptions(prng, workers, limited, resources),
+    clients: disputes.length > 0 ? clients + 1 : clients,
+    acts: [...planned, ...disputes],
+    endMs: LENGTH_MS,
+  }
 }
 
-function clusterOptions(prng: Prng, workers: number, limited: boolean): ClusterOptions {
+function clusterOptions(prng: Prng, workers: number, limited: boolean, resources: boolean): ClusterOptions {
   const profile: WorkerProfile = {
     nthreads: 1 + prng.int(3),
     memoryLimit: limited ? (24 + prng.int(80)) * KB : 0,
@@ -66,7 +73,9 @@ function clusterOptions(prng: Prng, workers: number, limited: boolean): ClusterO
     validate: true,
   }
   return {
-    workers: Array.from({ length: workers }, () => profile),
+    workers: Array.from({ length: workers }, (_, n) =>
+      resources ? { ...profile, resources: { r: 2 - (n % 3) } } : profile,
+    ),
     machines: 1 + prng.int(Math.min(3, workers)),
     network: {
       latencyMs: prng.pick([0.05, 0.5, 5]) as number,
@@ -96,15 +105,52 @@ class ActPlanner {
   readonly #prng: Prng
   readonly #workers: number
   readonly #scatters: boolean
+  readonly #resources: boolean
   /** Keys by client, and all of them with what they need. */
   readonly #held = new Map<number, TaskKey[]>()
   readonly #all: SimTask[] = []
   tasks = 0
 
-  constructor(prng: Prng, workers: number, scatters: boolean) {
+  constructor(
+    prng: Prng,
+    { workers, scatters, resources }: { workers: number; scatters: boolean; resources: boolean },
+  ) {
     this.#prng = prng
     this.#scatters = scatters
     this.#workers = workers
+    this.#resources = resources
+  }
+
+  /** One more client, which means other calls by keys that the others use, and builds on them in later graphs. */
+  disputes(client: number): PlannedAct[] {
+    const prng = this.#prng
+    const acts: PlannedAct[] = []
+    const claims = new Set<SimTask>()
+    const count = 1 + prng.int(4)
+    for (let n = 0; n < count; n++) {
+      const claimed = prng.pick(this.#all.filter((task) => task.name !== 'scattered' && !claims.has(task)))
+      if (claimed === undefined) return acts
+      claims.add(claimed)
+      const id = `${claimed.key}#${n}`
+      const own: SimTask = {
+        ...claimed,
+        id,
+        name: 'other',
+        inputs: [],
+        random: false,
+        trouble: NO_TROUBLE,
+        options: {},
+      }
+      const key = taskKey(`builds-${n}`)
+      const onIt: SimTask = { ...own, id: key, key, inputs: [own.key], inputIds: [id], durationMs: 1 }
+      const atMs = prng.next() * LENGTH_MS
+      const submit = (task: SimTask): ClientAct => ({ kind: 'submit', tasks: [task], wanted: [task.key] })
+      acts.push({ atMs, client, act: submit(own) })
+      acts.push({ atMs: atMs + prng.int(3) * 40, client, act: submit(onIt) })
+      if (prng.int(2) === 0)
+        acts.push({ atMs: atMs + 100 + prng.int(2000), client, act: { kind: 'release', keys: [key, own.key] } })
+    }
+    return acts
   }
 
   next(client: number): ClientAct[] {
@@ -175,8 +221,8 @@ class ActPlanner {
       inputs,
       bytes: this.#bytes(),
       durationMs: prng.pick([0.1, 1, 10, 10, 50, 300]) as number,
-      random: prng.int(5) === 0,
-      trouble: this.#trouble(options),
+      random: name !== 'scattered' && prng.int(5) === 0,
+      trouble: name === 'scattered' ? NO_TROUBLE : this.#trouble(options),
       options,
     }
     this.#all.push(task)
@@ -201,20 +247,21 @@ class ActPlanner {
 
   #options(): TaskOptionsWire {
     const prng = this.#prng
-    const dice = prng.int(10)
-    if (dice === 0) return { retries: 1 + prng.int(2) }
-    if (dice === 1) return { priority: prng.int(5) - 2 }
-    if (dice === 2) return { workers: [`w${prng.int(this.#workers)}`], allowOtherWorkers: true }
+    const dice = prng.int(20)
+    if (dice < 2) return { retries: 1 + prng.int(2) }
+    if (dice < 4) return { priority: prng.int(5) - 2 }
+    if (dice === 4) return { workers: [`w${prng.int(this.#workers)}`], allowOtherWorkers: true }
+    if (dice === 5) return { workers: [`w${prng.int(this.#workers)}`] }
+    if (dice === 6) return { timeoutMs: prng.pick([20, 100, 400]) as number, retries: prng.int(2) }
+    if (dice === 7) return { idempotent: false }
+    if (dice === 8) return { io: true }
+    if (dice < 12 && this.#resources) return { resources: { r: prng.pick([1, 1, 2, 0.5]) as number } }
     return {}
   }
 
   #scatter(held: TaskKey[]): ClientAct {
     const prng = this.#prng
-    const tasks = Array.from({ length: 1 + prng.int(4) }, () => ({
-      ...this.#task('scattered', [], {}),
-      random: false,
-      trouble: NO_TROUBLE,
-    }))
+    const tasks = Array.from({ length: 1 + prng.int(4) }, () => this.#task('scattered', [], {}))
     held.push(...tasks.map((task) => task.key))
     return { kind: 'scatter', tasks, broadcast: prng.pick([false, false, 2, true]) as boolean | number }
   }

@@ -18,11 +18,13 @@ import type { SimConnection } from './sim-connection.ts'
 import type { SimNetwork } from './sim-network.ts'
 import type { SimProcess } from './sim-process.ts'
 import { SCHEDULER_ADDRESS, type SimScheduler } from './sim-scheduler.ts'
-import { functionOf, type SimTask, type SimValue, type TaskBook } from './task-book.ts'
+import { functionOf, idOf, type SimTask, type SimValue, type TaskBook } from './task-book.ts'
 
 /** One future that the user holds. */
 export interface Held {
   readonly state: FutureState
+  /** The call that this client means by the key. */
+  readonly id: string
   /** What was read last, and checked. */
   value: SimValue | null
   /** Why reading it failed. */
@@ -73,6 +75,14 @@ export class SimClient {
     return this.#connection
   }
 
+  /** After the end of the scheduler: every future has heard of it, and nobody waits for an answer. */
+  get isToldTheEnd(): boolean {
+    if (this.#ended || this.#session === null) return true
+    if (!this.#session.closed || this.#asking > 0) return false
+    for (const held of this.held.values()) if (held.reading || !held.state.settled) return false
+    return true
+  }
+
   /** Everything the user waits for has come. */
   get isSatisfied(): boolean {
     if (this.#ended) return true
@@ -85,7 +95,7 @@ export class SimClient {
   start(): void {
     this.#open().catch((error: unknown) => {
       this.process.world.note(`${this.name} could not connect: ${String(error)}`)
-      if (!this.#ended) this.process.after(100, () => this.start())
+      if (!this.#ended && this.#scheduler.process.alive) this.process.after(100, () => this.start())
     })
   }
 
@@ -97,7 +107,9 @@ export class SimClient {
       for (const key of wanted) {
         const known = session.registry.reusable(key)
         if (known === undefined || session.registry.reclaim(known)) fresh.push(key)
-        this.#hold(session, known ?? session.registry.create(key, this.#book.get(key)?.name ?? ''), reads)
+        const task = tasks.find((each) => each.key === key)
+        const state = known ?? session.registry.create(key, task?.name ?? '')
+        this.#hold(session, state, task === undefined ? key : idOf(task), reads)
       }
       if (fresh.length > 0) session.postInTurn(() => this.#sendGraph(session, tasks, fresh))
     })
@@ -117,6 +129,7 @@ export class SimClient {
 
   retry(keys: readonly TaskKey[]): void {
     this.#do((session) => {
+      this.#book.forgetStarts()
       const states = this.#statesOf(keys).filter((state) => state.outcome.status === 'error')
       this.#during(session.retry(states))
       for (const state of states) this.#read(session, this.held.get(state.key) as Held)
@@ -131,7 +144,7 @@ export class SimClient {
         state: session.registry.create(task.key, task.name),
         value: encodeValue(this.#book.make(task, 0, [])),
       }))
-      for (const { state } of entries) this.#hold(session, state)
+      for (const { state } of entries) this.#hold(session, state, state.key)
       if (entries.length > 0) session.upload(entries, { broadcast, timeoutMs: TIMEOUT_MS })
     })
   }
@@ -221,8 +234,8 @@ export class SimClient {
     this.process.world.touchPromises()
     const session = this.#session
     if (session === null) this.#waiting.push(act)
-    else if (session.closed) this.process.world.fail(`${this.name} lost its scheduler for good`)
-    else act(session)
+    else if (!session.closed) act(session)
+    else if (this.#scheduler.process.alive) this.process.world.fail(`${this.name} lost its scheduler for good`)
   }
 
   #during(work: Promise<unknown>): void {
@@ -236,12 +249,12 @@ export class SimClient {
   }
 
   /** A key that was given up is held anew by another state. */
-  #hold(session: ClientSession, state: FutureState, reads = true): void {
+  #hold(session: ClientSession, state: FutureState, id: string, reads = true): void {
     const before = this.held.get(state.key)
     if (before?.state === state) return
     session.retain(state)
     if (before !== undefined) session.release(before.state)
-    const held: Held = { state, value: null, failure: null, reading: false }
+    const held: Held = { state, id, value: null, failure: null, reading: false }
     this.held.set(state.key, held)
     if (reads) this.#read(session, held)
   }
@@ -255,7 +268,7 @@ export class SimClient {
         held.reading = false
         held.failure = null
         held.value = value as SimValue
-        this.#check(state.key, held.value, before)
+        this.#check(held.id, state.key, held.value, before)
       },
       onFailure: (_, error) => {
         held.reading = false
@@ -276,9 +289,14 @@ export class SimClient {
   }
 
   /** U1, U2. */
-  #check(key: string, value: SimValue, before: { readonly task: TaskRecord; readonly run: number } | null): void {
+  #check(
+    id: string,
+    key: string,
+    value: SimValue,
+    before: { readonly task: TaskRecord; readonly run: number } | null,
+  ): void {
     if (this.#ended) return
-    const fault = this.#book.findFault(key, value)
+    const fault = this.#book.findFault(id, value)
     if (fault !== null) return this.process.world.fail(`${this.name} read a wrong value: ${fault}`)
     const after = this.#acceptedRun(key)
     if (before === null || after === null || before.task !== after.task || before.run !== after.run) return

@@ -2,6 +2,8 @@
 // elsewhere (scenario.ts, faults.ts); what must hold at the end is checked in final-checks.ts.
 
 import { workerId } from '../base/ids.ts'
+import type { RunRequest } from '../worker/executor/index.ts'
+import { storyLines } from './describe.ts'
 import { DEFAULT_CORE_OPTIONS, type CoreOptions } from '../scheduler/core/state.ts'
 import { SimClient } from './sim-client.ts'
 import { type DiskOptions, SimDisk } from './sim-disk.ts'
@@ -22,6 +24,8 @@ export interface ClusterOptions {
   readonly scheduler: Partial<CoreOptions>
   /** The scheduler's invariants are checked after every so many of its steps; 0 = never. */
   readonly checkEvery: number
+  /** Without their scheduler for so long, nannies end their workers; null = never. */
+  readonly deathTimeoutMs?: number
 }
 
 export class SimCluster {
@@ -48,6 +52,7 @@ export class SimCluster {
       const machine = `m${n}`
       this.disks.set(machine, new SimDisk(world, machine, options.disk))
     }
+    this.book.noteStarted = (run) => this.#noteStarted(run)
     for (const profile of options.workers) this.startNanny(profile)
   }
 
@@ -61,7 +66,8 @@ export class SimCluster {
     return this.living.flatMap(({ worker }) => (worker?.parts.process.alive === true ? [worker] : []))
   }
 
-  startNanny(profile: WorkerProfile): SimNanny {
+  /** `name`: of a worker that is gone, started anew by its operator. */
+  startNanny(profile: WorkerProfile, name?: string): SimNanny {
     const n = this.#nannies++
     const machineNumber = n % this.options.machines
     const machine = `m${machineNumber}`
@@ -73,7 +79,8 @@ export class SimCluster {
       book: this.book,
       profile,
       workerId: workerId(`w${n}`),
-      name: `w${n}`,
+      name: name ?? `w${n}`,
+      deathTimeoutMs: this.options.deathTimeoutMs ?? null,
       schedulerAddress: SCHEDULER_ADDRESS,
       nextAddress: () => `tcp://10.0.1.${machineNumber + 1}:${20_000 + this.#ports++}`,
     })
@@ -82,6 +89,14 @@ export class SimCluster {
     void SimNanny.purgeUnowned(nanny.parts.process, disk, owned)
     nanny.start()
     return nanny
+  }
+
+  /** What must not run twice is started once in the life of its key. */
+  #noteStarted({ key, runId, options }: RunRequest): void {
+    if (options.idempotent !== false) return
+    const life = this.scheduler.state.tasks.get(key)
+    if (life?.runId === runId && this.book.noteStart(life) > 1)
+      this.world.fail(`${key} must not run twice and was started again`, storyLines(this, key))
   }
 
   startClient(): SimClient {

@@ -23,13 +23,15 @@ export interface SimNannyParts extends Pick<
   'network' | 'disk' | 'book' | 'profile' | 'workerId' | 'name' | 'schedulerAddress'
 > {
   readonly process: SimProcess
+  /** null = never. */
+  readonly deathTimeoutMs: number | null
   /** A fresh address for each worker process. */
   nextAddress(): string
 }
 
 type Untimed<E> = E extends unknown ? Omit<E, 'now'> : never
 
-const LIMITS = { restartLimit: 20, restartWindowMs: 60_000, startTimeoutMs: 60_000, deathTimeoutMs: null }
+const LIMITS = { restartLimit: 20, restartWindowMs: 60_000, startTimeoutMs: 60_000 }
 const HEARTBEAT_MS = 2000
 const BACKOFF_MS = 100
 /** A process takes this long to start. */
@@ -51,7 +53,7 @@ export class SimNanny {
 
   constructor(parts: SimNannyParts) {
     this.parts = parts
-    this.state = createNannyState(parts.workerId, LIMITS)
+    this.state = createNannyState(parts.workerId, { ...LIMITS, deathTimeoutMs: parts.deathTimeoutMs })
     this.#fs = new ProcessFs(parts.process, parts.disk)
     parts.process.onKilled(() => this.worker?.parts.process.kill())
   }

@@ -17,6 +17,7 @@ import type {
   ResultPlace,
   RunRequest,
 } from '../worker/executor/index.ts'
+import { timeoutCertificate } from '../worker/executor/death-certificate.ts'
 import { newPoolRun, placeFailed, type PoolRun } from '../worker/executor/pool-run.ts'
 import { TaskDurations } from '../worker/executor/task-durations.ts'
 import type { ProcessFs } from './sim-disk.ts'
@@ -31,6 +32,7 @@ export interface SimPoolOptions {
 }
 
 interface SimRun extends PoolRun {
+  readonly io: boolean
   started: boolean
   /** Private memory it takes now. */
   grownBytes: number
@@ -45,6 +47,10 @@ const MAPPED_CHANCE = 0.3
 const GROWTH_MAX = 0.5
 /** Share of it that no task is blamed for. */
 const RESERVED = 0.1
+/** io tasks at a time. */
+const IO_MAX = 64
+/** A task that may take less than its timeout is not hit by it. */
+const SLACK_MS = 0.5
 
 export class SimPool implements ExecutorPool {
   readonly statusPage = null
@@ -59,6 +65,10 @@ export class SimPool implements ExecutorPool {
   readonly #runs = new Map<RunId, SimRun>()
   #queue: SimRun[] = []
   #running = 0
+  #runningIo = 0
+  /** What stays taken although nothing runs. */
+  #hoardedBytes = 0
+  #inExecutors = false
   #mapped: { readonly runId: RunId; readonly key: TaskKey }[] = []
 
   constructor(process: SimProcess, fs: ProcessFs, book: TaskBook, options: SimPoolOptions, events: ExecutorPoolEvents) {
@@ -85,13 +95,29 @@ export class SimPool implements ExecutorPool {
   }
 
   get privateBytes(): number {
-    let bytes = 0
+    let bytes = this.#hoardedBytes
     for (const run of this.#runs.values()) bytes += run.grownBytes
     return bytes
   }
 
+  /** Memory that is not given back before that time; in idle executors it comes back when they are replaced. */
+  hoard(bytes: number, forMs: number, inExecutors: boolean): void {
+    this.#hoardedBytes = bytes
+    this.#inExecutors = inExecutors
+    if (forMs !== Infinity)
+      this.#process.after(forMs, () => {
+        this.#hoardedBytes = 0
+      })
+  }
+
   run(request: RunRequest): void {
-    const run: SimRun = { ...newPoolRun(request), started: false, grownBytes: 0, stillMapped: [] }
+    const run: SimRun = {
+      ...newPoolRun(request),
+      io: request.options.io === true,
+      started: false,
+      grownBytes: 0,
+      stillMapped: [],
+    }
     this.#runs.set(request.runId, run)
     this.#queue.push(run)
     this.#process.defer(() => this.#startNext())
@@ -150,7 +176,9 @@ export class SimPool implements ExecutorPool {
   }
 
   recycleIdle(): number {
-    return 0
+    if (this.#running + this.#runningIo > 0 || this.#hoardedBytes === 0 || !this.#inExecutors) return 0
+    this.#hoardedBytes = 0
+    return this.#options.nthreads
   }
 
   depthFor(name: string): number {
@@ -179,14 +207,27 @@ export class SimPool implements ExecutorPool {
   }
 
   #startNext(): void {
-    while (this.#running < this.#options.nthreads) {
-      const run = this.#queue.shift()
-      if (run === undefined) return
+    const held: SimRun[] = []
+    for (let run = this.#queue.shift(); run !== undefined; run = this.#queue.shift()) {
       if (!this.#isLive(run)) continue
-      this.#running++
-      run.started = true
-      void this.#work(run)
+      if (run.io ? this.#runningIo >= IO_MAX : this.#running >= this.#options.nthreads) held.push(run)
+      else this.#start(run)
     }
+    this.#queue = held
+  }
+
+  #start(run: SimRun): void {
+    if (run.io) this.#runningIo++
+    else this.#running++
+    run.started = true
+    this.#book.noteStarted(run.request)
+    const { timeoutMs } = run.request.options
+    if (timeoutMs !== undefined && !run.cancelled)
+      run.stopTimer = this.#process.after(timeoutMs + SLACK_MS, () => {
+        const { kind, error } = timeoutCertificate(run)
+        this.#erred(run, kind as 'timeout', error, timeoutMs)
+      })
+    void this.#work(run)
   }
 
   #isLive(run: SimRun): boolean {
@@ -266,7 +307,7 @@ export class SimPool implements ExecutorPool {
 
   #erred(
     run: SimRun,
-    kind: 'user' | 'crashed' | 'out-of-memory' | 'system' | 'store-full',
+    kind: 'user' | 'crashed' | 'out-of-memory' | 'system' | 'store-full' | 'timeout',
     error: Error,
     durationMs: number,
   ): void {
@@ -363,7 +404,8 @@ export class SimPool implements ExecutorPool {
     this.#runs.delete(run.request.runId)
     this.#queue = this.#queue.filter((each) => each !== run)
     run.stopTimer?.()
-    if (run.started) this.#running--
+    if (run.started && run.io) this.#runningIo--
+    else if (run.started) this.#running--
     if (run.place !== null) this.#events.onPlaceUnused?.(run.place)
     tell()
     this.#process.defer(() => this.#startNext())

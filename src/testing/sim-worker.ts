@@ -274,7 +274,10 @@ export class SimWorker {
         running: () => this.state?.running ?? 0,
         deadMapped: () => this.store.totals.deadMapped + this.store.totals.deadMappedDisk,
         collect: () => this.pool.collect(),
-        relieve: () => this.pool.collect(),
+        relieve: () => {
+          this.pool.collect()
+          this.pool.recycleIdle()
+        },
         recycleHoarders: () => {},
         onUnmanagedHigh: () => {},
       },

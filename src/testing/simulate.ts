@@ -2,7 +2,7 @@
 // what clients wait for has to come; then everything is released, and nothing may be left.
 
 import { describeOutcome, describeStuck } from './describe.ts'
-import { checkQuiet, checkEmpty } from './final-checks.ts'
+import { checkEmpty, checkFiles, checkQuiet } from './final-checks.ts'
 import { applyFault, heal } from './faults.ts'
 import { faultPlan, type PlannedFault } from './fault-plan.ts'
 import { type PlannedAct, planScenario } from './scenario.ts'
@@ -36,7 +36,11 @@ export interface SimulationReport {
 
 /** Quiet has to come within this time after the last fault. */
 const QUIET_WITHIN_MS = 180_000
+/** Longer than one placement takes, with messages under way. */
+const IDLE_MS = 1000
 const EMPTY_WITHIN_MS = 60_000
+/** How long workers go on without a scheduler that has died. */
+const DEATH_TIMEOUT_MS = 8000
 /** Longer than messages, slow calls to a disk and mappings take. */
 const REST_MS = 1500
 
@@ -44,22 +48,54 @@ const REST_MS = 1500
 export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
   const world = new World({ seed: options.seed, trace: options.trace ?? false })
   const scenario = planScenario(world.prng('scenario'))
-  const cluster = new SimCluster(world, scenario.cluster)
+  const faults = options.faults === false ? [] : faultPlan(options.seed, scenario.endMs)
+  const isLast = faults.some(({ kind }) => kind === 'kill-scheduler')
+  const cluster = new SimCluster(
+    world,
+    isLast ? { ...scenario.cluster, deathTimeoutMs: DEATH_TIMEOUT_MS } : scenario.cluster,
+  )
   for (let n = 0; n < scenario.clients; n++) cluster.startClient()
   for (const planned of scenario.acts)
     world.at(planned.atMs, `act of client ${planned.client}`, () => act(cluster, planned))
-  const faults = options.faults === false ? [] : faultPlan(options.seed, scenario.endMs)
   for (const fault of faults) world.at(fault.atMs, `fault ${fault.kind}`, () => applyFault(cluster, fault))
   await world.run(() => world.now >= scenario.endMs, scenario.endMs)
   heal(cluster)
+  if (isLast) {
+    await endWithoutScheduler(cluster)
+    return report(world, cluster, faults, describeOutcome(cluster))
+  }
   await quieten(cluster)
   const outcome = describeOutcome(cluster)
   await empty(cluster)
   return report(world, cluster, faults, outcome)
 }
 
+/** Clients hear of it, workers end, and nothing is left. */
+async function endWithoutScheduler(cluster: SimCluster): Promise<void> {
+  const { world } = cluster
+  const isOver = (): boolean => cluster.living.length === 0 && cluster.clients.every((client) => client.isToldTheEnd)
+  if (await world.run(isOver, world.now + QUIET_WITHIN_MS)) return checkFiles(cluster)
+  if (world.failure !== null) return
+  const waiting = cluster.clients.filter((client) => !client.isToldTheEnd).map((client) => client.name)
+  world.fail(`the end of the scheduler is not heard of by ${waiting.join(', ') || 'workers'}`, describeStuck(cluster))
+}
+
+/** While nothing is broken no worker stands idle beside tasks that any worker may run. */
+function watchIdle(cluster: SimCluster, since = new Map<string, number>()): void {
+  const { world, scheduler } = cluster
+  const anywhere = [...scheduler.state.queue].some(({ group }) => group.allowed === null)
+  for (const { id, isRunning, crowded, processing } of scheduler.state.workers.values()) {
+    if (!anywhere || !isRunning || crowded || processing.size > 0) since.delete(id)
+    else if (world.now - (since.get(id) ?? world.now) > IDLE_MS)
+      world.fail(`${id} has been idle for ${IDLE_MS} ms while ${scheduler.state.queue.size} tasks are queued`)
+    else if (!since.has(id)) since.set(id, world.now)
+  }
+  world.at(IDLE_MS / 10, 'watch for idle workers', () => watchIdle(cluster, since))
+}
+
 async function quieten(cluster: SimCluster): Promise<void> {
   const { world } = cluster
+  watchIdle(cluster)
   const isQuiet = await world.run(
     restsFor(cluster, REST_MS, () => isAtRest(cluster)),
     world.now + QUIET_WITHIN_MS,

@@ -2,13 +2,18 @@
 // whose content follows from key and inputs, so whoever reads one can tell whether it is right.
 
 import { type FunctionId, functionId, type TaskKey } from '../base/ids.ts'
+import type { RunRequest } from '../worker/executor/index.ts'
 import type { TaskOptionsWire, TaskRow } from '../protocol/tasks.ts'
 
 export interface SimTask {
   readonly key: TaskKey
+  /** Names the call when it is not the one that its key stands for elsewhere; default: the key. */
+  readonly id?: string
   /** The function's name; tasks of one name behave alike. */
   readonly name: string
   readonly inputs: readonly TaskKey[]
+  /** The calls whose values the inputs have to be; default: their keys. */
+  readonly inputIds?: readonly string[]
   /** Extra bytes of its value. */
   readonly bytes: number
   readonly durationMs: number
@@ -47,9 +52,37 @@ export class TaskBook {
   /** Digests that runs of random tasks gave. */
   readonly #made = new Map<string, Set<number>>()
   readonly #digests = new Map<string, number | null>()
+  readonly #disputed = new Set<string>()
+  /** Workers that tasks insist on. */
+  readonly namesAsked = new Set<string>()
+  /** Starts of tasks that must not run twice, by life of their keys. */
+  #starts = new WeakMap<object, number>()
 
   add(task: SimTask): void {
-    this.#tasks.set(task.key, task)
+    this.#tasks.set(task.id ?? task.key, task)
+    if (task.id !== undefined) this.#disputed.add(task.key)
+    const { workers = [], allowOtherWorkers = false } = task.options
+    if (!allowOtherWorkers) for (const name of workers) this.namesAsked.add(name)
+  }
+
+  /** Two calls claim this key. */
+  isDisputed(key: string): boolean {
+    return this.#disputed.has(key)
+  }
+
+  /** Told of each run whose function begins. */
+  noteStarted: (run: RunRequest) => void = () => {}
+
+  /** Counts a start in this life of a key; how many there were. */
+  noteStart(life: object): number {
+    const count = (this.#starts.get(life) ?? 0) + 1
+    this.#starts.set(life, count)
+    return count
+  }
+
+  /** Somebody asked for another attempt. */
+  forgetStarts(): void {
+    this.#starts = new WeakMap()
   }
 
   get(key: string): SimTask | undefined {
@@ -87,76 +120,87 @@ export class TaskBook {
   /** The value of one run over these input values. */
   make(task: SimTask, run: number, inputs: readonly SimValue[]): SimValue {
     const digests = Object.fromEntries(inputs.map((input) => [input.key, input.digest]))
-    const digest = digestOf(task.key, task.random ? run : 0, digests)
+    const id = idOf(task)
+    const digest = digestOf(id, task.random ? run : 0, digests)
     if (task.random) {
-      const known = this.#made.get(task.key) ?? new Set()
-      this.#made.set(task.key, known.add(digest))
+      const known = this.#made.get(id) ?? new Set()
+      this.#made.set(id, known.add(digest))
     }
     return { key: task.key, run, digest, inputs: digests, padding: paddingOf(task.bytes, digest) }
   }
 
-  /** The digest that a key's value must have; null when it depends on runs. */
-  expected(key: string): number | null {
-    const known = this.#digests.get(key)
+  /** The digest that the value of a call must have; null when it depends on runs. */
+  expected(id: string): number | null {
+    const known = this.#digests.get(id)
     if (known !== undefined) return known
-    const task = this.#tasks.get(key)
+    const task = this.#tasks.get(id)
     if (task === undefined) return null
     let digest: number | null = null
     if (!task.random) {
-      const inputs = task.inputs.map((input) => [input, this.expected(input)] as const)
+      const inputs = task.inputs.map((input, n) => [input, this.expected(inputId(task, n))] as const)
       if (inputs.every(([, value]) => value !== null))
-        digest = digestOf(key, 0, Object.fromEntries(inputs) as Record<string, number>)
+        digest = digestOf(id, 0, Object.fromEntries(inputs) as Record<string, number>)
     }
-    this.#digests.set(key, digest)
+    this.#digests.set(id, digest)
     return digest
   }
 
-  /** What is wrong with a value, or null. */
-  findFault(key: string, value: unknown): string | null {
-    const task = this.#tasks.get(key)
-    if (task === undefined) return `nobody submitted ${key}`
+  /** What is wrong with the value of a call, or null. */
+  findFault(id: string, value: unknown): string | null {
+    const task = this.#tasks.get(id)
+    if (task === undefined) return `nobody submitted ${id}`
+    const { key } = task
     if (!isValue(value)) return `${key} has a value of another kind: ${JSON.stringify(value)}`
     if (value.key !== key) return `the value of ${key} is that of ${value.key}`
-    if (value.digest !== digestOf(key, task.random ? value.run : 0, value.inputs))
-      return `the value of ${key} does not follow from its inputs`
+    if (value.digest !== digestOf(id, task.random ? value.run : 0, value.inputs))
+      return `the value of ${id} does not follow from its inputs`
     if (value.padding.length !== task.bytes || !isPadding(value.padding, value.digest))
       return `the bytes of ${key} are damaged`
-    const expected = this.expected(key)
+    const expected = this.expected(id)
     if (expected !== null && value.digest !== expected)
       return `${key} has digest ${value.digest} instead of ${expected}`
-    if (task.random && this.#made.get(key)?.has(value.digest) !== true) return `no run made this value of ${key}`
+    if (task.random && this.#made.get(id)?.has(value.digest) !== true) return `no run made this value of ${key}`
     const inputs = Object.keys(value.inputs)
     if (inputs.length !== new Set(task.inputs).size || !task.inputs.every((input) => inputs.includes(input)))
       return `${key} was made from ${inputs.join(', ')} instead of ${task.inputs.join(', ')}`
-    for (const input of task.inputs) {
-      const wanted = this.expected(input)
+    for (const [n, input] of task.inputs.entries()) {
+      const call = inputId(task, n)
+      const wanted = this.expected(call)
       const used = value.inputs[input] as number
-      if (wanted !== null ? used !== wanted : this.#isMadeUp(input, used))
+      if (wanted !== null ? used !== wanted : this.#isMadeUp(call, used))
         return `${key} was made from a wrong value of ${input}`
     }
     return null
   }
 
-  #isMadeUp(key: string, digest: number): boolean {
-    return this.#tasks.get(key)?.random === true && this.#made.get(key)?.has(digest) !== true
+  #isMadeUp(id: string, digest: number): boolean {
+    return this.#tasks.get(id)?.random === true && this.#made.get(id)?.has(digest) !== true
   }
 
   /** How the task travels: its arguments name nothing but itself. */
   row(task: SimTask): TaskRow {
-    return [task.key, Buffer.from(task.key), task.inputs]
+    return [task.key, Buffer.from(idOf(task)), task.inputs]
   }
+}
+
+export function idOf(task: SimTask): string {
+  return task.id ?? task.key
+}
+
+function inputId(task: SimTask, n: number): string {
+  return task.inputIds?.[n] ?? (task.inputs[n] as string)
 }
 
 export function functionOf(task: SimTask): FunctionId {
   return functionId(`fn-${task.name}`)
 }
 
-function digestOf(key: string, run: number, inputs: Readonly<Record<string, number>>): number {
+function digestOf(id: string, run: number, inputs: Readonly<Record<string, number>>): number {
   let hash = 0x811c9dc5 ^ run
   const mix = (text: string): void => {
     for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
   }
-  mix(key)
+  mix(id)
   for (const input of Object.keys(inputs).toSorted()) mix(`${input}=${inputs[input]}`)
   return hash >>> 0
 }
