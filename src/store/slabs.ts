@@ -6,7 +6,9 @@
 
 import { Holding } from './holding.ts'
 
-const SLAB_BYTES = 512 * 1024
+/** A slab is as large as what is live when it is begun, within these bounds. */
+const SLAB_BYTES_MIN = 64 * 1024
+const SLAB_BYTES_MAX = 512 * 1024
 /** Larger blobs get a buffer of their own. */
 const OWN_BUFFER_BYTES = 32 * 1024
 const ALIGNMENT = 64
@@ -83,7 +85,8 @@ export class Slabs {
     let slab = this.#current
     if (slab === null || slab.used + span > slab.bytes.byteLength) {
       const full = slab
-      slab = { bytes: Buffer.allocUnsafeSlow(SLAB_BYTES), slots: new Set(), used: 0, live: 0 }
+      const size = Math.max(SLAB_BYTES_MIN, Math.min(SLAB_BYTES_MAX, this.#bytes))
+      slab = { bytes: Buffer.allocUnsafeSlow(size), slots: new Set(), used: 0, live: 0 }
       this.#current = slab
       // A full slab is judged when something leaves it; one that was sparse while it was current is judged now.
       if (full !== null && full.live > 0 && full.live * 2 < full.used) this.#empty(full)

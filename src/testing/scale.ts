@@ -39,10 +39,7 @@ export async function scaleRun({ workers, tasks }: ScaleOptions, say: (line: str
   })
   const client = cluster.startClient()
   const { state } = cluster.scheduler
-  await world.run(
-    () => cluster.workers.length === workers && cluster.workers.every((worker) => worker.link.up),
-    LIMIT_MS,
-  )
+  await world.run(() => state.byLoad.size === workers, LIMIT_MS)
   const heapBefore = heapBytes()
   const startedAt = performance.now()
   const [events, steps, spent] = [world.events, cluster.scheduler.steps, cluster.scheduler.spentMs]

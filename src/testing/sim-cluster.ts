@@ -37,6 +37,7 @@ export class SimCluster {
   readonly disks = new Map<string, SimDisk>()
   readonly nannies: SimNanny[] = []
   readonly clients: SimClient[] = []
+  readonly #byId = new Map<string, SimNanny>()
   #ports = 0
   #nannies = 0
   #clients = 0
@@ -85,8 +86,9 @@ export class SimCluster {
       nextAddress: () => `tcp://10.0.1.${machineNumber + 1}:${20_000 + this.#ports++}`,
     })
     this.nannies.push(nanny)
-    const owned = new Set(this.living.map((each) => each.workerId as string))
-    void SimNanny.purgeUnowned(nanny.parts.process, disk, owned)
+    this.#byId.set(nanny.workerId, nanny)
+    const isOwned = (id: string): boolean => this.#byId.get(id)?.parts.process.alive === true
+    void SimNanny.purgeUnowned(nanny.parts.process, disk, isOwned)
     nanny.start()
     return nanny
   }

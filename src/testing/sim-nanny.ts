@@ -194,10 +194,10 @@ export class SimNanny {
   }
 
   /** What a nanny that died left behind: its directories belong to nobody, and the next nanny of the machine removes them. */
-  static async purgeUnowned(process: SimProcess, disk: SimDisk, owned: ReadonlySet<string>): Promise<void> {
+  static async purgeUnowned(process: SimProcess, disk: SimDisk, isOwned: (workerId: string) => boolean): Promise<void> {
     const fs = new ProcessFs(process, disk)
     for (const mount of [MEMORY_MOUNT, DISK_MOUNT])
-      for (const name of await fs.list(mount)) if (!owned.has(name)) await fs.removeTree(`${mount}/${name}`)
+      for (const name of await fs.list(mount)) if (!isOwned(name)) await fs.removeTree(`${mount}/${name}`)
   }
 
   #tell(message: NannyToScheduler): void {

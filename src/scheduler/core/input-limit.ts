@@ -20,7 +20,7 @@ export function holds(worker: WorkerRecord, inputBytes: number): boolean {
 /** Largest memory limit of the workers that may run the group, running or not; Infinity when one has none, or when there is none. */
 export function largestLimitFor(state: SchedulerState, group: TaskGroup): number {
   const { allowed } = group
-  if (allowed === null) return state.largestLimit
+  if (allowed === null) return (state.largestLimit ??= limitOf([...state.workers.values()]))
   if (allowed.limitVersion !== state.poolVersion) {
     allowed.limitVersion = state.poolVersion
     allowed.largestLimit = limitOf(allowedOf(state, group))

@@ -183,12 +183,14 @@ export interface SchedulerState {
   runningThreads: number
   /** Grows whenever the set of running workers, or what they offer, changes. */
   poolVersion: number
-  /** Largest memory limit of a worker, running or not; Infinity when one has none or there is no worker. */
-  largestLimit: number
+  /** Largest memory limit of a worker, running or not; Infinity when one has none or there is no worker. null: to be found. */
+  largestLimit: number | null
   /** Bytes per second between hosts, as measured. */
   bandwidth: number
   /** Live workers by address. */
   readonly byAddress: Map<string, WorkerRecord>
+  /** Who registered last with a name; every live worker that has one is here. */
+  readonly byName: Map<string, WorkerRecord>
   readonly stealing: Stealing
   readonly memory: ClusterMemory
 
@@ -245,10 +247,11 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     processing: 0,
     runningThreads: 0,
     poolVersion: 0,
-    largestLimit: Infinity,
+    largestLimit: null,
     allowed: new Map(),
     bandwidth: options.bandwidth,
     byAddress: new Map(),
+    byName: new Map(),
     stealing: {
       steals: new Map(),
       destinations: new Map(),
@@ -337,28 +340,17 @@ export function settleRunning(state: SchedulerState, worker: WorkerRecord): void
   if (worker.isRunning && !was) {
     state.byLoad.add(worker)
     state.byStart.add(worker)
+    state.runningThreads += worker.nthreads
   } else if (!worker.isRunning && was) {
     state.byLoad.delete(worker)
     state.byStart.delete(worker)
+    state.runningThreads -= worker.nthreads
   }
   if (worker.link !== 'live') state.memory.short.delete(worker)
-  summarizeRunning(state)
-  if (worker.isRunning) for (const task of inPriorityOrder(state.noWorker.keys())) recommend(state, task, 'processing')
-}
-
-function summarizeRunning(state: SchedulerState): void {
   state.poolVersion++
-  state.runningThreads = 0
-  state.largestLimit = 0
-  state.memory.limitBytes = 0
-  for (const worker of state.byLoad) state.runningThreads += worker.nthreads
-  for (const { info } of state.workers.values()) {
-    state.largestLimit = Math.max(state.largestLimit, info.memoryLimit === 0 ? Infinity : info.memoryLimit)
-    state.memory.limitBytes += info.memoryLimit
-  }
-  if (state.workers.size === 0) state.largestLimit = Infinity
   if (state.byLoad.size > 0) state.workerlessSinceMs = null
   else state.workerlessSinceMs ??= state.now
+  if (worker.isRunning) for (const task of inPriorityOrder(state.noWorker.keys())) recommend(state, task, 'processing')
 }
 
 export function inPriorityOrder(tasks: Iterable<TaskRecord>): TaskRecord[] {

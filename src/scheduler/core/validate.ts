@@ -202,6 +202,20 @@ function checkCollections(state: SchedulerState, found: Violations): void {
   let processing = 0
   for (const worker of state.workers.values()) processing += worker.processing.size
   found.expect(processing === state.processing, () => `${processing} tasks are processing, not ${state.processing}`)
+  const limits = [...state.workers.values()].map(({ info }) => info.memoryLimit)
+  const largest = limits.length === 0 || limits.includes(0) ? Infinity : Math.max(...limits)
+  found.expect(
+    state.largestLimit === null || state.largestLimit === largest,
+    () => `the largest limit is ${largest}, not ${state.largestLimit}`,
+  )
+  for (const worker of state.workers.values()) {
+    const { address, name } = worker.info
+    found.expect(
+      worker.link !== 'live' ||
+        (state.byAddress.get(address) === worker && (name === '' || state.byName.get(name) === worker)),
+      () => `live worker ${worker.id} is not found by its address ${address} and name "${name}"`,
+    )
+  }
   let threads = 0
   for (const worker of state.byLoad) {
     threads += worker.nthreads

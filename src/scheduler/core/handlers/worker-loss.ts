@@ -85,12 +85,29 @@ export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason
   for (const task of worker.replicas.keys()) loseReplica(state, task, worker)
   state.workers.delete(worker.id)
   state.restarting.delete(worker.id)
-  if (state.byAddress.get(worker.info.address) === worker) state.byAddress.delete(worker.info.address)
+  forgetLabels(state, worker)
   worker.host.workers.delete(worker)
   if (worker.host.workers.size === 0) state.hosts.delete(worker.host.name)
   settleRunning(state, worker)
   tellPeers(state, worker)
   state.outbox.clearTimer({ kind: 'worker-grace', worker: worker.id })
+}
+
+/** It is found by address and name, and its limit counts. */
+export function noteLabels(state: SchedulerState, worker: WorkerRecord): void {
+  const { address, name, memoryLimit } = worker.info
+  state.byAddress.set(address, worker)
+  if (name !== '') state.byName.set(name, worker)
+  state.largestLimit = null
+  state.memory.limitBytes += memoryLimit
+}
+
+export function forgetLabels(state: SchedulerState, worker: WorkerRecord): void {
+  const { address, name, memoryLimit } = worker.info
+  if (state.byAddress.get(address) === worker) state.byAddress.delete(address)
+  if (state.byName.get(name) === worker) state.byName.delete(name)
+  state.largestLimit = null
+  state.memory.limitBytes -= memoryLimit
 }
 
 export function tellPeers(state: SchedulerState, gone: WorkerRecord): void {

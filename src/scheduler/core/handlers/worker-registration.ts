@@ -21,7 +21,7 @@ import { endSteal } from '../steals.ts'
 import { finishRestarts } from './restart-answers.ts'
 import { setStatus } from './retire.ts'
 import { resumeScatters } from './scatter.ts'
-import { endProcess, tellPeers } from './worker-loss.ts'
+import { endProcess, forgetLabels, noteLabels, tellPeers } from './worker-loss.ts'
 
 type Held = Inventory['keys'][number]
 
@@ -40,6 +40,7 @@ export function workerRegistered(state: SchedulerState, event: EventOf<'WorkerRe
   const worker = known ?? newWorker(state, registration, connection)
   if (known !== undefined) replaceConnection(state, known, registration, connection)
   dropMissing(state, worker, inventory)
+  if (known !== undefined) forgetLabels(state, known)
   describe(state, worker, registration)
   setLink(state, worker, 'live')
   settleRunning(state, worker)
@@ -79,15 +80,13 @@ function findObjection(
   if (state.retired.get(registration.workerId) === registration.incarnation) {
     return `worker ${registration.workerId} was retired: it is to close`
   }
-  for (const other of state.workers.values()) {
-    if (other.id === registration.workerId || other.link !== 'live') continue
-    if (other.info.address === registration.address)
-      return `worker ${other.id} is registered at ${registration.address} already`
-    if (registration.name !== '' && other.info.name === registration.name) {
-      return `there is a worker named "${registration.name}" at ${other.info.address} already: give this one another --name`
-    }
-  }
-  return null
+  const isOther = (worker: WorkerRecord | undefined): worker is WorkerRecord =>
+    worker !== undefined && worker.id !== registration.workerId && worker.link === 'live'
+  const neighbour = state.byAddress.get(registration.address)
+  if (isOther(neighbour)) return `worker ${neighbour.id} is registered at ${registration.address} already`
+  const namesake = state.byName.get(registration.name)
+  if (!isOther(namesake)) return null
+  return `there is a worker named "${registration.name}" at ${namesake.info.address} already: give this one another --name`
 }
 
 function newWorker(state: SchedulerState, registration: RegisterWorker, connection: number): WorkerRecord {
@@ -116,7 +115,6 @@ function replaceConnection(
 
 function describe(state: SchedulerState, worker: WorkerRecord, registration: RegisterWorker): void {
   const { inventory: _inventory, ...info } = registration
-  if (state.byAddress.get(worker.info.address) === worker) state.byAddress.delete(worker.info.address)
   worker.info = info
   worker.holder = { id: info.workerId, address: info.address }
   worker.labels = [info.name, info.address, info.host, info.workerId]
@@ -130,7 +128,7 @@ function describe(state: SchedulerState, worker: WorkerRecord, registration: Reg
   worker.nbytesTold = worker.nbytes
   worker.started = new Set()
   worker.functions.clear()
-  state.byAddress.set(info.address, worker)
+  noteLabels(state, worker)
   worker.host.workers.delete(worker)
   if (worker.host.workers.size === 0) state.hosts.delete(worker.host.name)
   worker.host = hostOf(state, info.host)
