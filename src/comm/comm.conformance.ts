@@ -10,6 +10,7 @@ export interface ConformanceSetup {
   readonly address: string
   readonly credentials: Credentials
   readonly security?: 'psk'
+  readonly transport?: 'tcp'
 }
 
 const MIB = 1024 * 1024
@@ -40,13 +41,14 @@ export function describeComm(name: string, setup: () => ConformanceSetup): void 
   })
 
   const connectOptions = (overrides: Partial<ConnectOptions> = {}): ConnectOptions => {
-    const { credentials, security } = setup()
+    const { credentials, security, transport } = setup()
     return {
       role: 'client',
       credentials,
       protocolVersion: 7,
       timeoutMs: 5000,
       ...(security && { security }),
+      ...(transport && { transport }),
       ...overrides,
     }
   }

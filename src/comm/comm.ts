@@ -103,4 +103,6 @@ export interface ConnectOptions {
   readonly unref?: boolean
   /** `psk` encrypts with the token also on loopback; default: as the address says. */
   readonly security?: 'auto' | 'psk'
+  /** `tcp`: no way past TCP, not even to a listener on this machine (local-socket.ts). */
+  readonly transport?: 'auto' | 'tcp'
 }

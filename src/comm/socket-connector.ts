@@ -1,9 +1,10 @@
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectSocket, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { type Address, formatAddress } from './address.ts'
 import type { ConnectOptions } from './comm.ts'
 import { greet, type HandshakeSide, wrongToken } from './handshake.ts'
+import { localSocketName, localSocketOf } from './local-socket.ts'
 import { type Protection, protectionFor } from './security.ts'
 import { SocketComm } from './socket-comm.ts'
 import { SocketInlet } from './socket-inlet.ts'
@@ -17,8 +18,30 @@ export async function connectOnSocket(
   timeoutMs: number,
 ): Promise<SocketComm> {
   const protection = protectionFor(address, options.credentials, options.security === 'psk')
+  const path =
+    protection.kind === 'plain' && options.transport !== 'tcp' ? localSocketOf(address, protection.token) : null
+  if (path === null) return attempt(address, null, protection, options, timeoutMs)
+  const start = performance.now()
+  try {
+    return await attempt(address, path, protection, options, timeoutMs / 2)
+  } catch {
+    options.signal?.throwIfAborted()
+    // Whatever is wrong there: TCP says what is wrong with the listener.
+    return attempt(address, null, protection, options, timeoutMs - (performance.now() - start))
+  }
+}
+
+/** `path`: of the listener's local socket; null: through TCP. */
+async function attempt(
+  address: Address,
+  path: string | null,
+  protection: Protection,
+  options: ConnectOptions,
+  timeoutMs: number,
+): Promise<SocketComm> {
   const inlet = new SocketInlet()
-  const socket = await openSocket(address, protection, inlet)
+  const { onread } = inlet
+  const socket = path === null ? await openSocket(address, protection, inlet) : connectSocket({ path, onread })
   const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs)
   if (options.unref === true) {
     socket.unref()
@@ -28,8 +51,9 @@ export async function connectOnSocket(
   options.signal?.addEventListener('abort', abort, { once: true })
   try {
     await connected(socket)
-    const side = sideOf(socket, protection, options)
-    const local = `${address.scheme}://${socket.localAddress}:${socket.localPort}`
+    const side = sideOf(socket, path, protection, options)
+    const host = path === null ? socket.localAddress : address.host
+    const local = `${address.scheme}://${host}:${socket.localPort ?? 0}`
     const comm = new SocketComm(socket, { scheme: address.scheme, local, peer: formatAddress(address) }, inlet)
     comm.authenticated(await greet(comm, side))
     if (options.unref === true) comm.unref()
@@ -46,7 +70,7 @@ export async function connectOnSocket(
 async function openSocket({ host, port }: Address, protection: Protection, inlet: SocketInlet): Promise<Socket> {
   const { onread } = inlet
   const tcp = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS, onread }
-  if (protection.kind === 'plain') return connectTcp(tcp)
+  if (protection.kind === 'plain') return connectSocket(tcp)
   const encryption =
     protection.kind === 'psk' ? pskClientOptions(protection.token) : await certificateOptions(protection.files)
   // Members of a cluster are told apart by their authority alone: their host names change too often for certificates.
@@ -66,7 +90,7 @@ function connected(socket: Socket): Promise<void> {
   })
 }
 
-function sideOf(socket: Socket, protection: Protection, options: ConnectOptions): HandshakeSide {
+function sideOf(socket: Socket, path: string | null, protection: Protection, options: ConnectOptions): HandshakeSide {
   const common = { role: options.role, protocolVersion: options.protocolVersion }
   if (isEncrypted(socket)) {
     const channel = channelBinding(socket)
@@ -74,7 +98,7 @@ function sideOf(socket: Socket, protection: Protection, options: ConnectOptions)
       return { ...common, auth: 'token', token: protection.token, listenerAddress: '', channel }
     return { ...common, auth: 'certificate', token: null, listenerAddress: '', channel }
   }
-  const local = isLocalConnection(socket)
+  const local = path !== null || isLocalConnection(socket)
   if (!local && !options.credentials.insecurePlaintext) {
     throw new PlimsollError(
       'AUTH_FAILED',
@@ -82,7 +106,8 @@ function sideOf(socket: Socket, protection: Protection, options: ConnectOptions)
     )
   }
   const { auth, token } = protection as Extract<Protection, { kind: 'plain' }>
-  return { ...common, auth, token, listenerAddress: local ? remoteAddressOf(socket) : '', channel: '' }
+  const listenerAddress = path === null ? remoteAddressOf(socket) : localSocketName(path)
+  return { ...common, auth, token, listenerAddress: local ? listenerAddress : '', channel: '' }
 }
 
 /** A failure of TLS in terms of tokens and certificates; everything else as it is. */

@@ -118,7 +118,7 @@ describe('a listener', () => {
     await once(oldest, 'connect')
     const others = Array.from({ length: PENDING_MAX - 1 }, () => rawSocket())
     await Promise.all(others.map((socket) => once(socket, 'connect')))
-    const good = await connect(listener.address, options)
+    const good = await connect(listener.address, { ...options, transport: 'tcp' })
     await untilClosed(oldest)
     expect(good.closed).toBe(false)
     expect(others.filter((socket) => socket.closed)).toHaveLength(0)

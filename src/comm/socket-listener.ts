@@ -1,15 +1,16 @@
-// Accepts connections on one TCP port. Covers the time until a peer is authenticated: first byte, TLS, handshake, their
+// Accepts connections on one TCP port, and on the local socket beside it (local-socket.ts). Covers the time until a peer is authenticated: first byte, TLS, handshake, their
 // bounds in bytes, time and number. Whatever goes wrong with one connection ends that connection with one log line.
 
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer as createTcpServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import type { Server as TlsServer, TLSSocket, TlsOptions } from 'node:tls'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { type Address, contactHost, formatAddress, isLoopback, plainHost } from './address.ts'
 import type { Listener, ListenOptions } from './comm.ts'
 import { answer, type HandshakeSide, refusal, wrongToken } from './handshake.ts'
 import { HANDSHAKE_MS_MAX, PENDING_MAX } from './limits.ts'
+import { localSocketName, localSocketOf } from './local-socket.ts'
 import { commLogger } from './logger.ts'
 import { requireCredentials } from './security.ts'
 import { SocketComm, UNKNOWN_ROLE } from './socket-comm.ts'
@@ -62,14 +63,17 @@ class SocketListener implements Listener {
   readonly #pending = new Map<string, Pending>()
   readonly #handshakeMs: number
   #address = ''
+  /** Null where there is none. */
+  #localServer: Server | null = null
+  #localCount = 0
 
   constructor(bind: Address, options: ListenOptions, tlsOptions: TlsOptions | null) {
     this.#bind = bind
     this.#options = options
     this.#tlsOptions = tlsOptions
     this.#handshakeMs = options.handshakeMs ?? HANDSHAKE_MS_MAX
-    this.#server = createTcpServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS })
-    this.#server.on('connection', (socket) => this.#onConnection(socket))
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS })
+    this.#server.on('connection', (socket) => this.#onTcpConnection(socket))
   }
 
   get address(): string {
@@ -93,17 +97,33 @@ class SocketListener implements Listener {
         { cause: error },
       )
     }
-    this.#server.on('error', (error) =>
-      commLogger.error('listener {address}: {reason}', { address: this.#address, reason: error.message }),
-    )
+    this.#server.on('error', (error) => this.#onServerError(error))
     const bound = this.#server.address()
-    const realPort = typeof bound === 'object' && bound !== null ? bound.port : port
-    this.#address = formatAddress({ scheme, host: contactHost(host), port: realPort })
+    const real = typeof bound === 'object' && bound !== null ? bound : { address: host, port }
+    this.#address = formatAddress({ scheme, host: contactHost(host), port: real.port })
+    const path = localSocketOf({ scheme, host: real.address, port: real.port }, this.#options.credentials.token)
+    if (path !== null) await this.#openLocal(path)
+  }
+
+  /** Best effort: without it everybody comes through TCP. */
+  async #openLocal(path: string): Promise<void> {
+    const server = createServer((socket) => this.#onLocalConnection(socket, localSocketName(path)))
+    try {
+      server.listen({ path, backlog: BACKLOG })
+      await once(server, 'listening')
+    } catch (error) {
+      const reason = toError(error).message
+      commLogger.debug('no local socket beside {address}: {reason}', { address: this.#address, reason })
+      return
+    }
+    server.on('error', (error) => this.#onServerError(error))
+    this.#localServer = server
   }
 
   async close(): Promise<void> {
     // The callback of close() waits for established connections as well, which are not ours any more.
     this.#server.close()
+    this.#localServer?.close()
     for (const [peer, pending] of this.#pending) {
       this.#forget(peer)
       pending.socket.destroy()
@@ -111,8 +131,25 @@ class SocketListener implements Listener {
     await new Promise<void>((resolve) => setImmediate(resolve))
   }
 
-  #onConnection(socket: Socket): void {
+  #onServerError(error: Error): void {
+    commLogger.error('listener {address}: {reason}', { address: this.#address, reason: error.message })
+  }
+
+  #onTcpConnection(socket: Socket): void {
     const peer = socketName(socket)
+    this.#admit(socket, peer)
+    if (this.#bind.scheme === 'tls') this.#startTls(socket, peer)
+    else socket.once('data', (chunk: Buffer) => this.#onFirstBytes(socket, peer, chunk))
+  }
+
+  #onLocalConnection(socket: Socket, listenerAddress: string): void {
+    const peer = `local-socket:${++this.#localCount}`
+    this.#admit(socket, peer)
+    void this.#authenticate(this.#commOf(socket, peer), peer, { auth: 'token', listenerAddress, channel: '' })
+  }
+
+  /** One more whose peer is not known yet. */
+  #admit(socket: Socket, peer: string): void {
     const timer = setTimeout(
       () => this.#end(peer, `not authenticated after ${this.#handshakeMs} ms`),
       this.#handshakeMs,
@@ -122,8 +159,6 @@ class SocketListener implements Listener {
     socket.on('close', () => setImmediate(() => this.#onGone(socket, peer)))
     const oldest = this.#pending.size > PENDING_MAX ? this.#pending.keys().next().value : undefined
     if (oldest !== undefined) this.#end(oldest, `more than ${PENDING_MAX} connections wait for authentication`)
-    if (this.#bind.scheme === 'tls') this.#startTls(socket, peer)
-    else socket.once('data', (chunk: Buffer) => this.#onFirstBytes(socket, peer, chunk))
   }
 
   #onFirstBytes(socket: Socket, peer: string, chunk: Buffer): void {
@@ -138,14 +173,14 @@ class SocketListener implements Listener {
     if (!local && !insecurePlaintext) {
       const remedy = 'give both sides the token, or both --insecure-plaintext'
       this.#refuse(
-        this.#commOf(socket),
+        this.#commOf(socket, peer),
         peer,
         `${this.#address} takes only encrypted connections from beyond its own host: ${remedy}`,
       )
       return
     }
     const listenerAddress = local ? endpoint(socket.localAddress, socket.localPort) : ''
-    void this.#authenticate(this.#commOf(socket), peer, {
+    void this.#authenticate(this.#commOf(socket, peer), peer, {
       auth: token === null ? 'none' : 'token',
       listenerAddress,
       channel: '',
@@ -181,7 +216,7 @@ class SocketListener implements Listener {
       this.#end(peer, 'its TLS session ended at once')
       return
     }
-    const comm = this.#commOf(socket)
+    const comm = this.#commOf(socket, peer)
     if (this.#bind.scheme === 'tcp') {
       void this.#authenticate(comm, peer, { auth: 'token', listenerAddress: '', channel })
     } else if (hasProvedItsCertificate(socket)) {
@@ -228,11 +263,11 @@ class SocketListener implements Listener {
     }
   }
 
-  #commOf(socket: Socket): SocketComm {
+  #commOf(socket: Socket, peer: string): SocketComm {
     return new SocketComm(socket, {
       scheme: this.#bind.scheme,
       local: this.#address,
-      peer: `${this.#bind.scheme}://${socketName(socket)}`,
+      peer: `${this.#bind.scheme}://${peer}`,
     })
   }
 

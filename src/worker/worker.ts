@@ -466,13 +466,14 @@ export class Worker {
   }
 
   async #connectToPeer(address: string): Promise<PeerConnection> {
-    const { credentials } = this.#settings
+    const { credentials, linksSameHost } = this.#settings
     const comm = await connect(address, {
       role: 'worker',
       credentials,
       protocolVersion: PROTOCOL_VERSION,
       timeoutMs: PEER_CONNECT_MS,
       retry: 'unless-refused',
+      transport: linksSameHost ? 'auto' : 'tcp',
     })
     return new Connection(comm)
   }
