@@ -1,13 +1,14 @@
 import { open, type FileHandle } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import { blobHeaderLength, BLOB_PREFIX_BYTES, parseBlobHeader } from '../values/blob.ts'
+import { type BlobMeta, blobHeaderLength, BLOB_PREFIX_BYTES, parseBlobHeader, unsealedBlob } from '../values/blob.ts'
+import type { EncodedValue } from '../values/encode.ts'
 import { emptyFrames, type ReceivedBlob } from './blob-assembler.ts'
 
 /** A thread reads one piece while this one sums the one before: 2 ms at a time. */
 const READ_BYTES_MAX = 8 << 20
-/** One thread of the pool is busy with a write: pieces let others in. */
-const WRITE_BYTES_MAX = 16 << 20
+/** One thread of the pool is busy with a write, and this one with its checksum: 2 ms at a time. */
+const WRITE_BYTES_MAX = 8 << 20
 /** Enough for prefix and header of nearly every blob: one read. */
 const HEAD_BYTES = 4096
 
@@ -41,20 +42,38 @@ export async function readBlobFile(path: string, offset: number, nbytes: number)
 
 /**
  * Writes a blob to a file that a worker of this host has granted. Sequentially and never sized in advance, so that it has no
- * holes: a hole is a SIGBUS for whoever maps it.
+ * holes: a hole is a SIGBUS for whoever maps it. A thread writes one piece while this one sums it, so the head, which was
+ * written without the checksums, is written once more at the end: until then the file is no blob.
  * @throws the system's error; the file may be there in part.
  */
-export async function writeBlobFile(path: string, parts: readonly Uint8Array[]): Promise<void> {
+export async function writeBlobFile(path: string, meta: BlobMeta, value: EncodedValue): Promise<void> {
+  const { head, pieces, seal } = unsealedBlob(meta, value)
+  const sums = value.frames.map(() => 0)
   const file = await open(path, 'wx', 0o400)
   try {
-    for (const part of parts) {
-      for (let at = 0; at < part.length;) {
-        const { bytesWritten } = await file.write(part, at, Math.min(WRITE_BYTES_MAX, part.length - at))
-        at += bytesWritten
+    await writeFully(file, head, 0)
+    let position = head.length
+    for (const { bytes, frame } of pieces) {
+      for (let at = 0; at < bytes.length; at += WRITE_BYTES_MAX) {
+        const piece = bytes.subarray(at, at + WRITE_BYTES_MAX)
+        const writing = writeFully(file, piece, position)
+        if (frame !== null) sums[frame] = crc32(piece, sums[frame])
+        await writing
+        position += piece.length
       }
     }
+    seal(sums)
+    await writeFully(file, head, 0)
   } finally {
     await file.close()
+  }
+}
+
+async function writeFully(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at)
+    if (bytesWritten === 0) throw Object.assign(new Error('a write wrote nothing'), { code: 'ENOSPC' })
+    at += bytesWritten
   }
 }
 

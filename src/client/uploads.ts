@@ -142,9 +142,9 @@ export class Uploader {
     meta: BlobMeta,
     value: EncodedValue,
   ): Promise<void> {
-    const { parts } = layoutBlob(meta, value)
     await this.#deps.peers.use(address, async (connection) => {
-      if (question.nbytes >= FILE_BYTES_MIN && (await putFile(connection, question, parts))) return
+      if (question.nbytes >= FILE_BYTES_MIN && (await putFile(connection, question, meta, value))) return
+      const { parts } = layoutBlob(meta, value)
       await connection.request('put-data', question, { body: chunksOf(parts), timeoutMs: STALLED_MS })
     })
   }
@@ -166,14 +166,15 @@ export class Uploader {
 async function putFile(
   connection: WorkerConnection,
   { key, runId, nbytes, type }: WorkerRequests['put-data'][0],
-  parts: readonly Uint8Array[],
+  meta: BlobMeta,
+  value: EncodedValue,
 ): Promise<boolean> {
   const token = hostToken()
   if (token === null) return false
   const { place } = await connection.request('grant-place', { nbytes, hostToken: token }, { timeoutMs: STALLED_MS })
   if (place === null) return false
   try {
-    await writeBlobFile(place.path, parts)
+    await writeBlobFile(place.path, meta, value)
   } catch {
     // No room after all, or a limit of this process: the worker finds out what is wrong, or another place.
     await connection.request('cancel-place', { place: place.id })

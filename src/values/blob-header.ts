@@ -7,7 +7,8 @@ import type { EncodedValue } from './encoded-value.ts'
 /** Longer strings are left to the native encoder. */
 const SHORT_TEXT = 64
 const UINT32 = 2 ** 32
-const SUM_BYTES = 4
+/** Of the checksum of a frame; they end the header. */
+export const SUM_BYTES = 4
 /** More than the markers of eight fields and of the two lists. */
 const MARKERS_BYTES = 96
 const LENGTH_BYTES = 9

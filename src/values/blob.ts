@@ -16,7 +16,7 @@ import type { Unpackr } from 'msgpackr'
 import { msgpackr } from '../base/msgpack.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { MAX_FRAME_BYTES } from './body-format.ts'
-import { type DraftHeader, draftHeader } from './blob-header.ts'
+import { type DraftHeader, draftHeader, SUM_BYTES } from './blob-header.ts'
 import { corrupt } from './body-reader.ts'
 import { checksum } from './checksum.ts'
 import type { EncodedValue } from './encoded-value.ts'
@@ -135,11 +135,23 @@ function writeHead(blob: Uint8Array, draft: DraftHeader, value: EncodedValue): n
   for (let at = 0; at < draft.length; at++) blob[BLOB_PREFIX_BYTES + at] = draft.bytes[at] as number
   let at = BLOB_PREFIX_BYTES + draft.sumsAt
   for (const frame of value.frames) at = writeUint32(blob, at, checksum(frame))
-  writeUint32(blob, 0, MAGIC)
-  writeUint32(blob, 4, VERSION)
-  writeUint32(blob, 8, draft.length)
+  writePrefix(blob, draft.length)
   writeUint32(blob, 12, checksum(blob.subarray(BLOB_PREFIX_BYTES, end)))
   return end
+}
+
+/** All of it but the checksum of the header. */
+function writePrefix(blob: Uint8Array, headerLength: number): void {
+  writeUint32(blob, 0, MAGIC)
+  writeUint32(blob, 4, VERSION)
+  writeUint32(blob, 8, headerLength)
+}
+
+/** The checksums of a head that was copied from a draft. */
+function sealHead(head: Uint8Array, sums: readonly number[]): void {
+  let at = head.length - SUM_BYTES * sums.length
+  for (const sum of sums) at = writeUint32(head, at, sum)
+  writeUint32(head, 12, checksum(head.subarray(BLOB_PREFIX_BYTES)))
 }
 
 /** Little-endian; returns the end. */
@@ -164,22 +176,41 @@ export function encodedBlobBytes(meta: BlobMeta, value: EncodedValue): number {
   return endOf(value, draftHeader(meta, value).length)
 }
 
+/** A blob that is written first and summed meanwhile. */
+export interface UnsealedBlob {
+  readonly totalBytes: number
+  /** Prefix and header; no blob before `seal`. */
+  readonly head: Uint8Array
+  /** What follows the head, without gaps; frames are not copied. `frame`: null for padding. */
+  readonly pieces: readonly { readonly bytes: Uint8Array; readonly frame: number | null }[]
+  /** Puts the checksums into the head, one for each frame of the value. */
+  readonly seal: (sums: readonly number[]) => void
+}
+
+export function unsealedBlob(meta: BlobMeta, value: EncodedValue): UnsealedBlob {
+  const draft = draftHeader(meta, value)
+  const head = Buffer.alloc(BLOB_PREFIX_BYTES + draft.length)
+  head.set(draft.bytes.subarray(0, draft.length), BLOB_PREFIX_BYTES)
+  writePrefix(head, draft.length)
+  const pieces: UnsealedBlob['pieces'][number][] = []
+  let at = head.length
+  for (const [index, bytes] of value.frames.entries()) {
+    const gap = index > 0 ? align(at) - at : 0
+    if (gap > 0) pieces.push({ bytes: PADDING.subarray(0, gap), frame: null })
+    if (bytes.byteLength > 0) pieces.push({ bytes, frame: index })
+    at += gap + bytes.byteLength
+  }
+  return { totalBytes: at, head, pieces, seal: (sums) => sealHead(head, sums) }
+}
+
 /** The blob in pieces, to be written one after the other; frames are not copied. */
 export function layoutBlob(
   meta: BlobMeta,
   value: EncodedValue,
 ): { readonly totalBytes: number; readonly parts: readonly Uint8Array[] } {
-  const draft = draftHeader(meta, value)
-  const head = Buffer.allocUnsafe(BLOB_PREFIX_BYTES + draft.length)
-  let at = writeHead(head, draft, value)
-  const parts: Uint8Array[] = [head]
-  for (const [index, frame] of value.frames.entries()) {
-    const gap = index > 0 ? align(at) - at : 0
-    if (gap > 0) parts.push(PADDING.subarray(0, gap))
-    if (frame.byteLength > 0) parts.push(frame)
-    at += gap + frame.byteLength
-  }
-  return { totalBytes: at, parts }
+  const { totalBytes, head, pieces, seal } = unsealedBlob(meta, value)
+  seal(value.frames.map(checksum))
+  return { totalBytes, parts: [head, ...pieces.map(({ bytes }) => bytes)] }
 }
 
 /** The blob as one buffer of its own. */

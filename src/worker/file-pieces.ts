@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises'
+import { pageStartBytes } from '../base/page-start.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 
 /** One piece is with the caller while the next is read. */
@@ -19,7 +20,7 @@ export async function* readInPieces(
   const buffers: Buffer[] = []
   const read = async (index: number): Promise<Uint8Array> => {
     const start = index * pieceBytes
-    buffers[index % BUFFERS] ??= Buffer.allocUnsafeSlow(Math.min(pieceBytes, length))
+    buffers[index % BUFFERS] ??= pageStartBytes(Math.min(pieceBytes, length))
     const piece = (buffers[index % BUFFERS] as Buffer).subarray(0, Math.min(pieceBytes, length - start))
     for (let filled = 0; filled < piece.length;) {
       const { bytesRead } = await file.read(piece, filled, piece.length - filled, offset + start + filled)
