@@ -48,7 +48,7 @@ export class ProcessMemoryReader {
   }
 }
 
-/** Looking for children costs much more than reading their memory. */
+/** Looking for all children, of all threads, costs much more than reading their memory; those of the main thread are cheap to see. */
 const DESCENDANTS_EVERY_MS = 500
 
 /** Reads the memory of one process and all its descendants, again and again. */
@@ -56,6 +56,8 @@ export class ProcessTreeReader {
   readonly #own: ProcessMemoryReader
   #children: readonly number[] = []
   #childrenAtMs = Number.NEGATIVE_INFINITY
+  /** Of the main thread, as last seen. */
+  #ownChildren = ''
 
   constructor(pid: number) {
     this.#own = new ProcessMemoryReader(pid)
@@ -69,7 +71,9 @@ export class ProcessTreeReader {
   read(nowMs: number): { readonly own: ProcessMemory; readonly privateBytes: number } | null {
     const own = this.#own.read()
     if (own === null) return null
-    if (nowMs - this.#childrenAtMs > DESCENDANTS_EVERY_MS) {
+    const ownChildren = childrenText(this.pid, String(this.pid))
+    if (ownChildren !== this.#ownChildren || nowMs - this.#childrenAtMs > DESCENDANTS_EVERY_MS) {
+      this.#ownChildren = ownChildren
       this.#children = descendants(this.pid)
       this.#childrenAtMs = nowMs
     }
@@ -103,13 +107,21 @@ function childrenOf(pid: number): number[] {
   const children: number[] = []
   try {
     for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      const text = readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1')
-      for (const child of text.split(' ')) if (child.trim() !== '') children.push(Number(child))
+      for (const child of childrenText(pid, thread).split(' ')) if (child.trim() !== '') children.push(Number(child))
     }
   } catch {
-    // The process, or one of its threads, ended while it was read.
+    // The process ended while it was read.
   }
   return children
+}
+
+/** Empty where /proc does not tell, and when the process or its thread has ended. */
+function childrenText(pid: number, thread: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1')
+  } catch {
+    return ''
+  }
 }
 
 function parseStatus(text: string): ProcessMemory | null {

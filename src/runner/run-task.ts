@@ -56,16 +56,26 @@ export function prepare(attempt: TaskAttempt, reader: InputReader, mapped: (key:
 /** What a call threw, or its promise was rejected with. */
 export function thrownBy(attempt: { readonly key: TaskKey }, thrown: unknown): Outcome {
   if (!isRefusedAllocation(thrown)) return erred('user', thrown)
-  const message = `Task ${attempt.key} asked for a buffer that its executor may not have: ${(thrown as Error).message}. Use smaller partitions, or give the worker a higher memory limit.`
+  const message = `Task ${attempt.key} asked for memory that its executor may not have: ${(thrown as Error).message}. Use smaller partitions, or give the worker a higher memory limit.`
   return erred(
     'out-of-memory',
     new PlimsollError('TASK_OUT_OF_MEMORY', message, { key: attempt.key }, { cause: thrown }),
   )
 }
 
-/** V8 says it by text only. It happens when the system refuses, as it does above the cap that the worker sets (RLIMIT_DATA). */
+/** V8 says it by text only. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'Array buffer allocation failed',
+  'WebAssembly.Memory.grow(): Unable to grow instance memory',
+  'WebAssembly.Memory(): could not allocate memory',
+])
+/** Of Node, and of the system where a process cannot be started. */
+const REFUSAL_CODES: ReadonlySet<unknown> = new Set(['ERR_MEMORY_ALLOCATION_FAILED', 'ENOMEM'])
+
+/** The system refused, as it does above the cap that the worker sets (RLIMIT_DATA). */
 function isRefusedAllocation(thrown: unknown): boolean {
-  return thrown instanceof RangeError && thrown.message === 'Array buffer allocation failed'
+  if (!(thrown instanceof Error)) return false
+  return REFUSALS.has(thrown.message) || REFUSAL_CODES.has((thrown as NodeJS.ErrnoException).code)
 }
 
 export function erred(failure: TaskFailureKind, thrown: unknown): Outcome {
@@ -87,6 +97,6 @@ export function produce(attempt: TaskAttempt, value: unknown, inlineLimit: numbe
     const { totalBytes, parts } = layoutBlob(meta, encoded)
     return { kind: 'large', type: encoded.type, nbytes: totalBytes, parts }
   } catch (thrown) {
-    return erred('user', thrown)
+    return thrownBy(attempt, thrown)
   }
 }

@@ -8,6 +8,8 @@ import type { ExecutorEnd, ExecutorProcess } from './executor-process.ts'
 import type { PoolRun } from './pool-run.ts'
 
 const STDERR_LINES = 20
+/** V8's last words are followed by a native stack, which can be long. */
+const STDERR_LINES_SEARCHED = 500
 /** Within this part of the cap on its private memory, a death is put down to it. */
 const NEAR_CAP = 0.9
 const ABORTED_EXIT_CODE = 134
@@ -42,7 +44,7 @@ export function deathCertificate(
     memoryCurve: [...executor.curve],
   }
   const how = end.signal === null ? `exit code ${end.code}` : end.signal
-  if (isOutOfMemory(executor, end, stderrTail)) {
+  if (isOutOfMemory(executor, end)) {
     const message = `Task ${key} (${name}) used more memory than it may: its executor ended with ${how}. ${memoryFacts(run, executor, memoryLimit)} ${adviceOf(executor, run)}`
     return { kind: 'out-of-memory', error: new PlimsollError('TASK_OUT_OF_MEMORY', message, fields) }
   }
@@ -66,7 +68,7 @@ export function lostCertificate(run: PoolRun): Certificate {
   return { kind: 'crashed', error: new PlimsollError('WORKER_LOST', message, { key, function: name, attempt }) }
 }
 
-function isOutOfMemory(executor: ExecutorProcess, end: ExecutorEnd, stderrTail: string): boolean {
+function isOutOfMemory(executor: ExecutorProcess, end: ExecutorEnd): boolean {
   if (executor.killCause?.kind === 'out-of-memory') return true
   const aborted =
     end.signal === 'SIGABRT' ||
@@ -76,7 +78,10 @@ function isOutOfMemory(executor: ExecutorProcess, end: ExecutorEnd, stderrTail: 
     end.code === ABORTED_EXIT_CODE
   if (!aborted) return false
   const vmData = executor.lastSample?.vmDataBytes ?? 0
-  return HEAP_MESSAGE.test(stderrTail) || (executor.dataCapBytes > 0 && vmData > NEAR_CAP * executor.dataCapBytes)
+  return (
+    HEAP_MESSAGE.test(executor.output.tail(STDERR_LINES_SEARCHED)) ||
+    (executor.dataCapBytes > 0 && vmData > NEAR_CAP * executor.dataCapBytes)
+  )
 }
 
 function memoryFacts(run: PoolRun, executor: ExecutorProcess, memoryLimit: number): string {
