@@ -18,6 +18,9 @@ export interface WorkerCliOptions extends SecurityOptions {
   readonly resources?: string
   readonly nanny: boolean
   readonly deathTimeout?: number
+  readonly lifetime?: number
+  readonly lifetimeStagger?: number
+  readonly lifetimeRestart?: boolean
   readonly preload: readonly string[]
   readonly host?: string
   readonly workerPort: number
@@ -47,6 +50,17 @@ export function addWorkerCommand(program: Command): void {
       'end when no scheduler was reached for this long, such as 60s',
       duration('--death-timeout'),
     )
+    .option(
+      '--lifetime <duration>',
+      'hand values over and end after this long, such as "12 hours"',
+      duration('--lifetime'),
+    )
+    .option(
+      '--lifetime-stagger <duration>',
+      'up to this much sooner or later, at random',
+      duration('--lifetime-stagger'),
+    )
+    .option('--lifetime-restart', 'start again at the end of the lifetime')
     .option('--host <host>', 'interface to listen on (default: the one that reaches the scheduler)')
     .option('--worker-port <port>', 'port to listen on, 0 for any', portNumber('--worker-port'), 0)
     .option(

@@ -96,6 +96,21 @@ export const CONFIG_KEYS = {
     default: null,
     about: 'A worker that reached no scheduler for this long gives up; null means never.',
   },
+  'worker.lifetime.duration': {
+    kind: 'duration-or-null',
+    default: null,
+    about: 'A worker process retires and closes when it has run for this long; null means never. Needs its nanny.',
+  },
+  'worker.lifetime.stagger': {
+    kind: 'duration',
+    default: '0s',
+    about: 'The lifetime is longer or shorter by up to this, at random, so that workers do not all end at once.',
+  },
+  'worker.lifetime.restart': {
+    kind: 'boolean',
+    default: false,
+    about: 'Start the worker again at the end of its lifetime.',
+  },
   'worker.resources': {
     kind: 'amounts',
     default: {},

@@ -14,7 +14,14 @@ import {
   type TimerName,
 } from './core.ts'
 
-const LIMITS: NannyLimits = { restartLimit: 3, restartWindowMs: 60_000, startTimeoutMs: 60_000, deathTimeoutMs: null }
+const LIMITS: NannyLimits = {
+  restartLimit: 3,
+  restartWindowMs: 60_000,
+  startTimeoutMs: 60_000,
+  deathTimeoutMs: null,
+  lifetimeMs: null,
+  lifetimeRestart: false,
+}
 type Kind = NannyEvent['kind']
 type Fields<K extends Kind> = Omit<Extract<NannyEvent, { kind: K }>, 'now' | 'kind'>
 
@@ -195,6 +202,7 @@ const EVENTS: Readonly<Record<string, (h: Harness) => NannyEffect[]>> = {
   WorkerClosing: (h) => h.step('WorkerClosing', { reason: 'retired' }),
   WorkerExited: (h) => h.exited(),
   MemoryExceeded: (h) => h.step('MemoryExceeded', { privateBytes: 96, terminateBytes: 95 }),
+  WorkerRetired: (h) => h.step('WorkerRetired', { retired: true }),
   GroupsGone: (h) => h.step('GroupsGone', {}),
   DirectoriesPurged: (h) => h.step('DirectoriesPurged', {}),
   CloseAsked: (h) => h.step('CloseAsked', { reason: 'done', force: false }),
@@ -235,6 +243,7 @@ starting/failed | TimerDue -> stopping/killed/end: SIGKILL +escalate
 running | WorkerClosing -> closing: +escalate
 running | WorkerExited -> reaping/restart: ReapGroups
 running | MemoryExceeded -> stopping/killed/restart: log-event SIGKILL +escalate
+running | WorkerRetired -> stopping/asked/end: AskWorkerToClose +escalate
 running | CloseAsked -> stopping/asked/end: AskWorkerToClose +escalate
 running | CloseAsked(force) -> stopping/killed/end: SIGKILL +escalate
 running | RestartAsked -> stopping/killed/wipe: SIGKILL +escalate
@@ -383,6 +392,46 @@ describe('a worker above terminate', () => {
     const finish = terminate(h).at(-1)
     expect(finish).toMatchObject({ kind: 'Finish', failed: true })
     expect(h.state.phase).toMatchObject({ reason: expect.stringMatching(/3 times .*96\.00 MiB.*95\.00 MiB/) as string })
+  })
+})
+
+describe('a lifetime', () => {
+  const HOUR = 3_600_000
+
+  it('is over: the worker is retired, then closed, and the nanny goes with it', () => {
+    const h = new Harness({ lifetimeMs: HOUR }).starting()
+    expect(h.step('WorkerStarted', { address: 'tcp://a' })).toContainEqual(
+      expect.objectContaining({ kind: 'SetTimer', name: 'lifetime', delayMs: HOUR }),
+    )
+    expect(h.due('lifetime')).toEqual([{ kind: 'RetireWorker', timeoutMs: 60_000 }])
+    expect(short(h.step('WorkerRetired', { retired: true }))).toBe('AskWorkerToClose +escalate')
+    h.exited({ code: 0, signal: null })
+    expect(short(h.step('GroupsGone', {}))).toBe('worker-exited worker-gone Finish')
+    expect(h.state.deaths).toEqual([])
+  })
+
+  it('with restart begins anew with empty directories, or, when nobody took its values, with what is in them', () => {
+    const h = new Harness({ lifetimeMs: HOUR, lifetimeRestart: true }).running()
+    h.due('lifetime')
+    h.step('WorkerRetired', { retired: true })
+    h.exited({ code: 0, signal: null })
+    expect(short(h.step('GroupsGone', {}))).toBe('worker-exited PurgeDirectories')
+    h.step('DirectoriesPurged', {})
+    expect(short(h.step('WorkerStarted', { address: 'tcp://a' }))).toBe('-start +lifetime ReportStarted')
+    h.due('lifetime')
+    expect(short(h.step('WorkerRetired', { retired: false }))).toBe('SIGKILL +escalate')
+    h.exited()
+    expect(short(h.step('GroupsGone', {}))).toBe('worker-exited +backoff')
+    expect([h.state.deaths, h.state.restarts]).toEqual([[], 0])
+  })
+
+  it('ends with the process: a worker that died is given a whole one', () => {
+    const h = new Harness({ lifetimeMs: HOUR }).running()
+    expect(short(h.exited())).toBe('-lifetime ReapGroups')
+    expect(short(h.step('WorkerRetired', { retired: true }))).toBe('')
+    h.step('GroupsGone', {})
+    h.due('backoff')
+    expect(short(h.step('WorkerStarted', { address: 'tcp://a' }))).toBe('-start +lifetime ReportStarted')
   })
 })
 
@@ -563,6 +612,7 @@ const worldStep = fc.oneof(
   fc.constant((w: World) => w.settle()),
   fc.constant((w: World) => w.send('RestartAsked', { generation: 1 })),
   fc.constant((w: World) => w.send('KillAsked', { reason: 'silent' })),
+  fc.boolean().map((retired) => (w: World) => w.send('WorkerRetired', { retired })),
   fc.constant((w: World) => w.send('MemoryExceeded', { privateBytes: 96, terminateBytes: 95 })),
   fc.nat().map((pick) => (w: World) => w.fire(pick)),
   fc.integer({ min: 0, max: 90_000 }).map((ms) => (w: World) => void (w.h.now += ms)),
@@ -574,8 +624,9 @@ describe('in any order of events', () => {
       fc.array(worldStep, { maxLength: 120 }),
       fc.boolean(),
       fc.option(fc.constant(5000)),
-      (steps, force, deathTimeoutMs) => {
-        const w = new World({ deathTimeoutMs })
+      fc.record({ lifetimeMs: fc.option(fc.constant(5000)), lifetimeRestart: fc.boolean() }),
+      (steps, force, deathTimeoutMs, lifetime) => {
+        const w = new World({ deathTimeoutMs, ...lifetime })
         w.send('StartAsked', {})
         for (const step of steps) step(w)
         w.send('CloseAsked', { reason: 'done', force })

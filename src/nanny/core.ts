@@ -9,7 +9,9 @@
 // N5. A timer counts only if its serial is the one that was set last under its name.
 // N6. A worker that is ended for its memory (`terminate`) is started again, but not for ever: the third time within
 //     a minute it is given up.
-// N7. Directories are kept over a restart (stored values are adopted), except when the scheduler asked for a wipe.
+// N7. A worker whose lifetime is over is retired first, for a minute at most; then it is closed, or started again. It is no
+//     death: nothing is counted.
+// N8. Directories are kept over a restart (stored values are adopted), except when the scheduler asked for a wipe.
 
 import type { RunId, WorkerId } from '../base/ids.ts'
 import { invariant } from '../base/invariant.ts'
@@ -23,9 +25,13 @@ export interface NannyLimits {
   readonly startTimeoutMs: number
   /** Give up when no scheduler was reached for this long. */
   readonly deathTimeoutMs: number | null
+  /** How long a worker process works; null = for ever. */
+  readonly lifetimeMs: number | null
+  /** Whether another one follows then. */
+  readonly lifetimeRestart: boolean
 }
 
-export type TimerName = 'start' | 'escalate' | 'backoff' | 'death'
+export type TimerName = 'start' | 'escalate' | 'backoff' | 'death' | 'lifetime'
 
 export type NannyEvent = { readonly now: number } & (
   | { readonly kind: 'StartAsked' }
@@ -46,6 +52,8 @@ export type NannyEvent = { readonly now: number } & (
     }
   /** Private memory of the worker's processes stayed above `terminate`; both in bytes. */
   | { readonly kind: 'MemoryExceeded'; readonly privateBytes: number; readonly terminateBytes: number }
+  /** What the scheduler made of `RetireWorker`. False: values that only the worker has are still there. */
+  | { readonly kind: 'WorkerRetired'; readonly retired: boolean }
   | { readonly kind: 'GroupsGone' }
   | { readonly kind: 'DirectoriesPurged' }
   /** `force`: kill at once instead of asking. */
@@ -68,6 +76,8 @@ export type NannyEffect =
   | { readonly kind: 'ClearTimer'; readonly name: TimerName }
   | { readonly kind: 'TellScheduler'; readonly message: NannyToScheduler }
   | { readonly kind: 'ReportStarted'; readonly address: string }
+  /** No more tasks for it, and its values to others. Answered by `WorkerRetired`. */
+  | { readonly kind: 'RetireWorker'; readonly timeoutMs: number }
   | { readonly kind: 'Finish'; readonly reason: string; readonly failed: boolean }
 
 /** What follows when the worker process is gone. */
@@ -123,6 +133,8 @@ export const TERMINATE_GRACE_MS = 1_000
 export const KILL_GRACE_MS = 10_000
 /** How long a worker that closes by itself may take. */
 export const CLOSING_GRACE_MS = 30_000
+/** N7. A task that takes longer is run again elsewhere. */
+export const RETIRE_GRACE_MS = 60_000
 /** N6. */
 export const TERMINATIONS_MAX = 3
 export const TERMINATIONS_WINDOW_MS = 60_000
@@ -186,7 +198,9 @@ const handlers: Handlers = {
     state.phase = { kind: 'running', address }
     state.failedStarts = 0
     state.hasStartedOnce = true
-    return [...clearTimer(state, 'start'), { kind: 'ReportStarted', address }]
+    const { lifetimeMs } = state.limits
+    const lifetime = lifetimeMs === null ? [] : setTimer(state, 'lifetime', lifetimeMs)
+    return [...clearTimer(state, 'start'), ...lifetime, { kind: 'ReportStarted', address }]
   },
 
   WorkerStartFailed(state, { message }) {
@@ -198,7 +212,11 @@ const handlers: Handlers = {
   WorkerClosing(state, { reason }) {
     if (state.phase.kind !== 'starting' && state.phase.kind !== 'running') return []
     state.phase = { kind: 'closing', reason }
-    return [...clearTimer(state, 'start'), ...setTimer(state, 'escalate', CLOSING_GRACE_MS)]
+    return [
+      ...clearTimer(state, 'start'),
+      ...clearTimer(state, 'lifetime'),
+      ...setTimer(state, 'escalate', CLOSING_GRACE_MS),
+    ]
   },
 
   WorkerExited(state, event) {
@@ -227,6 +245,14 @@ const handlers: Handlers = {
       message: { op: 'log-event', workerId, topic: 'worker-restart-memory', fields },
     }
     return [told, ...stop(state, 'killed', nextAfterTermination(state, privateBytes, terminateBytes))]
+  },
+
+  WorkerRetired(state, { retired }) {
+    if (state.phase.kind !== 'running') return []
+    if (!state.limits.lifetimeRestart)
+      return stop(state, 'asked', { kind: 'end', reason: 'its lifetime is over', failed: false })
+    // What is in its files is served again when nobody else could take it.
+    return retired ? stop(state, 'asked', { kind: 'wipe' }) : stop(state, 'killed', { kind: 'restart' })
   },
 
   GroupsGone(state) {
@@ -282,6 +308,8 @@ const handlers: Handlers = {
       case 'backoff':
         state.restarts++
         return spawn(state)
+      case 'lifetime':
+        return state.phase.kind === 'running' ? [{ kind: 'RetireWorker', timeoutMs: RETIRE_GRACE_MS }] : []
       case 'death': {
         const reason = `no scheduler was reached for ${String((state.limits.deathTimeoutMs ?? 0) / 1000)} s (death timeout)`
         return end(state, { kind: 'end', reason, failed: true }, false)
@@ -300,15 +328,20 @@ function spawn(state: NannyState): NannyEffect[] {
 /** Ends the worker by whatever it takes, in turn: asking, SIGTERM, SIGKILL. */
 function stop(state: NannyState, rung: 'asked' | 'terminated' | 'killed', next: Next): NannyEffect[] {
   state.phase = { kind: 'stopping', rung, next }
+  const cleared = clearTimer(state, 'lifetime')
   switch (rung) {
     case 'asked': {
       const reason = next.kind === 'end' ? next.reason : 'the worker is restarted'
-      return [{ kind: 'AskWorkerToClose', reason }, ...setTimer(state, 'escalate', CLOSE_GRACE_MS)]
+      return [...cleared, { kind: 'AskWorkerToClose', reason }, ...setTimer(state, 'escalate', CLOSE_GRACE_MS)]
     }
     case 'terminated':
-      return [{ kind: 'SignalWorker', signal: 'SIGTERM' }, ...setTimer(state, 'escalate', TERMINATE_GRACE_MS)]
+      return [
+        ...cleared,
+        { kind: 'SignalWorker', signal: 'SIGTERM' },
+        ...setTimer(state, 'escalate', TERMINATE_GRACE_MS),
+      ]
     case 'killed':
-      return [{ kind: 'SignalWorker', signal: 'SIGKILL' }, ...setTimer(state, 'escalate', KILL_GRACE_MS)]
+      return [...cleared, { kind: 'SignalWorker', signal: 'SIGKILL' }, ...setTimer(state, 'escalate', KILL_GRACE_MS)]
   }
 }
 
@@ -361,7 +394,8 @@ function end(state: NannyState, next: Extract<Next, { kind: 'end' }>, force: boo
 
 function reap(state: NannyState, exit: Exit, next: Next): NannyEffect[] {
   state.phase = { kind: 'reaping', exit, next }
-  return [...clearTimer(state, 'start'), ...clearTimer(state, 'escalate'), { kind: 'ReapGroups' }]
+  const cleared = (['start', 'escalate', 'lifetime'] as const).flatMap((name) => clearTimer(state, name))
+  return [...cleared, { kind: 'ReapGroups' }]
 }
 
 function purge(state: NannyState): NannyEffect[] {
@@ -463,6 +497,7 @@ export function checkNannyInvariants(state: NannyState): string[] {
   }
   const wantsDeath =
     limits.deathTimeoutMs !== null && !state.connected && phase.kind !== 'idle' && phase.kind !== 'gone'
+  if (timers.has('lifetime') && phase.kind !== 'running') broken.push(`timer lifetime is armed in phase ${phase.kind}`)
   if (timers.has('death') && !wantsDeath) broken.push(`timer death is armed in phase ${phase.kind} (N2)`)
   if ([...timers.values()].some((serial) => serial > state.lastSerial))
     broken.push('a timer has a serial from the future (N5)')

@@ -176,9 +176,7 @@ describe('a nanny', () => {
     const nanny = nannyFor('')
     await nanny.start()
     const { options, env, execArgv } = lastStart()
-    expect(scheduler.registered).toEqual([
-      { workerId: nanny.workerId, pid: process.pid, host: '127.0.0.1', restarts: 0 },
-    ])
+    expect(scheduler.registered).toEqual([{ workerId: nanny.workerId, pid: process.pid, host: '127.0.0.1' }])
     expect(options).toMatchObject({
       workerId: nanny.workerId,
       incarnation: 1,

@@ -102,6 +102,8 @@ export class Nanny {
       restartWindowMs: this.#config.get('nanny.restart-window'),
       startTimeoutMs: this.#config.get('nanny.start-timeout'),
       deathTimeoutMs: options.deathTimeoutMs,
+      lifetimeMs: drawLifetime(this.#config),
+      lifetimeRestart: this.#config.get('worker.lifetime.restart'),
     })
     const { schedulerAddress, token, tls, insecurePlaintext, host } = options
     this.#link = new SchedulerLink(
@@ -111,7 +113,6 @@ export class Nanny {
         workerId: this.workerId,
         host,
         connectTimeoutMs: this.#config.get('comm.timeouts.connect'),
-        restarts: () => this.#state.restarts,
       },
       {
         onConnected: (localHost) => {
@@ -254,6 +255,8 @@ export class Nanny {
           address: effect.address,
         })
         return this.#started.resolve(effect.address)
+      case 'RetireWorker':
+        return void this.#retire(effect.timeoutMs)
       case 'Finish':
         return void this.#finish(effect.reason, effect.failed)
       default:
@@ -374,6 +377,13 @@ export class Nanny {
     return slots.flatMap(({ runId, phase }) => (runId === null || phase === 'idle' ? [] : [runId]))
   }
 
+  async #retire(timeoutMs: number): Promise<void> {
+    this.#log.info('the lifetime of worker {name} is over: its values are moved to others', { name: this.name })
+    const retired = await this.#link.retire(timeoutMs)
+    if (!retired) this.#log.warn('worker {name} ends with values that nobody else has', { name: this.name })
+    this.#put({ kind: 'WorkerRetired', retired })
+  }
+
   async #reapGroups(): Promise<void> {
     const left = await endGroups(this.#groups)
     if (left.length > 0) this.#log.error('executors {left} of worker {name} cannot be ended', { left, name: this.name })
@@ -433,4 +443,15 @@ export class Nanny {
     if (this.#directories === null) throw new PlimsollError('INTERNAL', 'the nanny has no directories')
     return this.#directories
   }
+}
+
+/** Node's longest timer. */
+const LONGEST_MS = 2 ** 31 - 1
+
+/** Workers that start together do not end together. */
+function drawLifetime(config: Config): number | null {
+  const duration = config.get('worker.lifetime.duration')
+  if (duration === null) return null
+  const stagger = config.get('worker.lifetime.stagger')
+  return Math.min(LONGEST_MS, Math.max(0, duration + stagger * (2 * Math.random() - 1)))
 }

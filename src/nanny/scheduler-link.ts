@@ -17,7 +17,6 @@ export interface LinkOptions {
   /** The interface given by the user; empty: the one that reaches the scheduler. */
   readonly host: string
   readonly connectTimeoutMs: number
-  readonly restarts: () => number
 }
 
 export interface LinkEvents {
@@ -68,6 +67,17 @@ export class SchedulerLink {
     if (this.#pending.length > PENDING_MAX) this.#pending.shift()
   }
 
+  /** Whether the scheduler has retired the worker within this time: no tasks are left on it, and its values are elsewhere. */
+  async retire(timeoutMs: number): Promise<boolean> {
+    try {
+      const answer = await this.#connection?.request('retire-worker', {}, { timeoutMs })
+      return (answer?.retired.length ?? 0) > 0
+    } catch (error) {
+      this.#log.warn('the worker was not retired: {error}', { error })
+      return false
+    }
+  }
+
   /** What was told before is sent, then the connection is closed. At most a second. */
   async close(): Promise<void> {
     this.#abort.abort(new Error('the nanny closes'))
@@ -105,7 +115,7 @@ export class SchedulerLink {
 
   /** Connects, registers, and returns when the connection is over. */
   async #connectOnce(): Promise<void> {
-    const { address, credentials, connectTimeoutMs, workerId, restarts } = this.#options
+    const { address, credentials, connectTimeoutMs, workerId } = this.#options
     const { signal } = this.#abort
     const comm = await connect(address, {
       role: 'nanny',
@@ -120,7 +130,7 @@ export class SchedulerLink {
     const localHost = parseAddress(comm.localAddress).host
     try {
       const host = this.#options.host || localHost
-      await connection.request('register-nanny', { workerId, pid: process.pid, host, restarts: restarts() }, { signal })
+      await connection.request('register-nanny', { workerId, pid: process.pid, host }, { signal })
     } catch (error) {
       connection.abort(toError(error))
       throw error
@@ -139,7 +149,7 @@ export class SchedulerLink {
   #heartbeat(connection: NannyConnection): () => void {
     const timer = setInterval(() => {
       const sent = new Set(this.#unconfirmed)
-      connection.request('heartbeat-nanny', { restarts: this.#options.restarts() }).then(
+      connection.request('heartbeat-nanny', {}).then(
         () => {
           if (connection === this.#connection) this.#unconfirmed = this.#unconfirmed.filter((each) => !sent.has(each))
         },

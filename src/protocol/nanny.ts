@@ -41,10 +41,19 @@ export type SchedulerToNanny =
 
 export interface NannyRequests {
   'register-nanny': [
-    { readonly workerId: WorkerId; readonly pid: number; readonly host: string; readonly restarts: number },
+    { readonly workerId: WorkerId; readonly pid: number; readonly host: string },
     { readonly schedulerId: string },
   ]
-  'heartbeat-nanny': [{ readonly restarts: number }, Record<string, never>]
+  /** Its answer shows that what was said before has arrived. */
+  'heartbeat-nanny': [Record<string, never>, Record<string, never>]
+  /** The worker's lifetime is over: gives it no more work and copies what only it has to others. Answered when both are done. */
+  'retire-worker': [
+    Record<string, never>,
+    {
+      /** Its address; empty when nobody could take its values, and it works on. */
+      readonly retired: readonly string[]
+    },
+  ]
 }
 
 /** Worker process to nanny. */

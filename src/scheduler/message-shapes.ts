@@ -153,8 +153,9 @@ export const WORKER_QUESTIONS: QuestionShapes<SchedulerWorkerRequests> = {
 }
 
 export const NANNY_QUESTIONS: QuestionShapes<NannyRequests> = {
-  'register-nanny': { workerId: isString, pid: isCount, host: isString, restarts: isCount },
-  'heartbeat-nanny': { restarts: isCount },
+  'register-nanny': { workerId: isString, pid: isCount, host: isString },
+  'heartbeat-nanny': {},
+  'retire-worker': {},
 }
 
 const TICKET = { ticket: isOptional(isCount), settled: isOptional(isCount) }

@@ -72,17 +72,20 @@ function addNanny(host: EventHost, connection: NannyConnection): void {
     checkFields(connection.peerAddress, 'register-nanny', NANNY_QUESTIONS['register-nanny'], question)
     peer.id = question.workerId
     host.peers.register(peer)
-    host.dispatch(
-      { kind: 'NannyRegistered', worker: question.workerId, connection: number, restarts: question.restarts },
-      number,
-    )
+    host.dispatch({ kind: 'NannyRegistered', worker: question.workerId, connection: number }, number)
     return { schedulerId: host.state.id }
   })
   connection.handle('heartbeat-nanny', (question) => {
     checkFields(connection.peerAddress, 'heartbeat-nanny', NANNY_QUESTIONS['heartbeat-nanny'], question)
-    if (peer.id !== null)
-      host.dispatch({ kind: 'NannyBeat', worker: peer.id, connection: number, restarts: question.restarts }, number)
     return {}
+  })
+  connection.handle('retire-worker', async (_, context) => {
+    const worker = peer.id
+    if (worker === null)
+      throw new PlimsollError('PROTOCOL_ERROR', `${connection.peerAddress} retired a worker before it registered`)
+    return await host.answers.ask(context, (request) =>
+      host.dispatch({ kind: 'RetireRequested', request, workers: [worker], closeWorkers: false }, number),
+    )
   })
   connection.onMessages((messages) => {
     checkMessages(connection.peerAddress, NANNY_SHAPES, messages)

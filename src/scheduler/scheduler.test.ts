@@ -235,7 +235,7 @@ describe('a scheduler', () => {
     const scheduler = await start()
     const [c, w] = [await client(scheduler), await worker(scheduler, 'w')]
     const nanny: Nanny = await End.open(scheduler, 'nanny')
-    await nanny.connection.request('register-nanny', { workerId: workerId('w'), pid: 1, host: 'h', restarts: 0 })
+    await nanny.connection.request('register-nanny', { workerId: workerId('w'), pid: 1, host: 'h' })
     const restarted = c.connection.request('restart', { timeoutMs: 5000, waitForWorkers: true })
     expect(await nanny.next('restart-worker')).toEqual({ op: 'restart-worker', generation: 2 })
     expect(await c.next('restart')).toEqual({ op: 'restart', generation: 2 })
@@ -358,7 +358,7 @@ describe('closing', () => {
     const scheduler = await start()
     const [c, w] = [await client(scheduler), await worker(scheduler, 'w')]
     const nanny: Nanny = await End.open(scheduler, 'nanny')
-    await nanny.connection.request('register-nanny', { workerId: workerId('w'), pid: 1, host: 'h', restarts: 0 })
+    await nanny.connection.request('register-nanny', { workerId: workerId('w'), pid: 1, host: 'h' })
     const closing = scheduler.close('enough')
     expect(await c.next('scheduler-closing')).toEqual({ op: 'scheduler-closing', reason: 'enough' })
     expect(await w.next('close')).toEqual({ op: 'close', reason: 'enough' })

@@ -31,7 +31,13 @@ export interface SimNannyParts extends Pick<
 
 type Untimed<E> = E extends unknown ? Omit<E, 'now'> : never
 
-const LIMITS = { restartLimit: 20, restartWindowMs: 60_000, startTimeoutMs: 60_000 }
+const LIMITS = {
+  restartLimit: 20,
+  restartWindowMs: 60_000,
+  startTimeoutMs: 60_000,
+  lifetimeMs: null,
+  lifetimeRestart: false,
+}
 const HEARTBEAT_MS = 2000
 const BACKOFF_MS = 100
 /** A process takes this long to start. */
@@ -148,6 +154,8 @@ export class SimNanny {
         return this.#tell(effect.message)
       case 'ReportStarted':
         return
+      case 'RetireWorker':
+        return void this.#retire()
       case 'Finish':
         return void this.#finish()
     }
@@ -179,6 +187,12 @@ export class SimNanny {
   #signal(signal: 'SIGTERM' | 'SIGKILL'): void {
     if (signal === 'SIGKILL') this.killWorker()
     else this.worker?.close('SIGTERM')
+  }
+
+  async #retire(): Promise<void> {
+    const answer = await this.#connection?.request('retire-worker', {}).catch(() => null)
+    const retired = (answer as { retired?: readonly string[] } | null | undefined)?.retired ?? []
+    this.#put({ kind: 'WorkerRetired', retired: retired.length > 0 })
   }
 
   async #purge(): Promise<void> {
@@ -217,8 +231,7 @@ export class SimNanny {
     const { process, schedulerAddress } = this.parts
     const connection = await this.#network.connect(process, schedulerAddress, 'nanny')
     connection.onMessages<SchedulerToNanny>((messages) => messages.forEach((message) => this.#hear(message)))
-    const restarts = this.state.restarts
-    await connection.request('register-nanny', { workerId: this.workerId, pid: 1, host: process.machine, restarts })
+    await connection.request('register-nanny', { workerId: this.workerId, pid: 1, host: process.machine })
     this.#connection = connection
     for (const message of this.#pending.splice(0)) connection.send(message)
     connection.onClose(() => {
@@ -233,7 +246,7 @@ export class SimNanny {
   #beat(connection: SimConnection): void {
     this.parts.process.after(HEARTBEAT_MS, () => {
       if (connection.closed) return
-      connection.request('heartbeat-nanny', { restarts: this.state.restarts }).catch(() => {})
+      connection.request('heartbeat-nanny', {}).catch(() => {})
       this.#beat(connection)
     })
   }

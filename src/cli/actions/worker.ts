@@ -28,7 +28,13 @@ export async function runWorkers(
   else await runBareWorker(shared)
 }
 
-function refuseContradictions({ nanny, nworkers, workerPort }: WorkerCliOptions): void {
+function refuseContradictions({ nanny, nworkers, workerPort, lifetime }: WorkerCliOptions): void {
+  if (!nanny && lifetime !== undefined) {
+    throw new PlimsollError(
+      'INVALID_ARGUMENT',
+      '--lifetime needs the nanny, which ends the worker: leave out --no-nanny',
+    )
+  }
   if (nworkers === 1) return
   if (!nanny) {
     throw new PlimsollError(
@@ -131,9 +137,18 @@ async function sharedOptions(
     resources,
     executor: 'process',
     deathTimeoutMs,
-    config: config.overrides(),
+    config: { ...config.overrides(), ...lifetimeOf(options) },
     ...(localBase === null ? {} : { localBase }),
     ...(memoryBase === null ? {} : { memoryBase }),
+  }
+}
+
+/** As configuration, in milliseconds. */
+function lifetimeOf({ lifetime, lifetimeStagger, lifetimeRestart }: WorkerCliOptions): Record<string, unknown> {
+  return {
+    ...(lifetime === undefined ? {} : { 'worker.lifetime.duration': lifetime }),
+    ...(lifetimeStagger === undefined ? {} : { 'worker.lifetime.stagger': lifetimeStagger }),
+    ...(lifetimeRestart === undefined ? {} : { 'worker.lifetime.restart': lifetimeRestart }),
   }
 }
 

@@ -68,19 +68,13 @@ export type SchedulerEvent = Timed &
         readonly heartbeat: WorkerHeartbeat
       }
     | { readonly kind: 'WorkerLost'; readonly worker: WorkerId; readonly connection: number }
-    | {
-        readonly kind: 'NannyRegistered'
-        readonly worker: WorkerId
-        readonly connection: number
-        readonly restarts: number
-      }
+    | { readonly kind: 'NannyRegistered'; readonly worker: WorkerId; readonly connection: number }
     | {
         readonly kind: 'NannyMessages'
         readonly worker: WorkerId
         readonly connection: number
         readonly messages: readonly NannyToScheduler[]
       }
-    | { readonly kind: 'NannyBeat'; readonly worker: WorkerId; readonly connection: number; readonly restarts: number }
     | { readonly kind: 'NannyLost'; readonly worker: WorkerId; readonly connection: number }
     | {
         readonly kind: 'ScatterRequested'

@@ -186,7 +186,7 @@ export class CoreFixture {
 
   nanny(id: string): void {
     this.#nannies.set(id, ++this.#connections)
-    this.event({ kind: 'NannyRegistered', worker: workerId(id), connection: this.#connections, restarts: 0 })
+    this.event({ kind: 'NannyRegistered', worker: workerId(id), connection: this.#connections })
   }
 
   nannyLost(id: string): void {

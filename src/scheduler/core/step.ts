@@ -23,14 +23,7 @@ import { housekeeping, startHousekeeping } from './handlers/housekeeping.ts'
 import { restartRequested, restartTimedOut } from './handlers/restart.ts'
 import { abandonRetirement, retirementTick, retireRequested } from './handlers/retire.ts'
 import { scatterRequested, scatterTimedOut } from './handlers/scatter.ts'
-import {
-  nannyBeat,
-  nannyLost,
-  nannyMessages,
-  nannyRegistered,
-  workerGraceOver,
-  workerLost,
-} from './handlers/worker-loss.ts'
+import { nannyLost, nannyMessages, nannyRegistered, workerGraceOver, workerLost } from './handlers/worker-loss.ts'
 import { workerBeat, workerMessages } from './handlers/worker-messages.ts'
 import { workerRegistered } from './handlers/worker-registration.ts'
 import { recommend, type SchedulerState } from './state.ts'
@@ -53,7 +46,6 @@ const HANDLERS: Handlers = {
   WorkerLost: workerLost,
   NannyRegistered: nannyRegistered,
   NannyMessages: nannyMessages,
-  NannyBeat: nannyBeat,
   NannyLost: nannyLost,
   ScatterRequested: scatterRequested,
   RetryRequested: retryRequested,

@@ -33,7 +33,6 @@ export function nannyRegistered(state: SchedulerState, event: EventOf<'NannyRegi
     state.outbox.push({ kind: 'CloseConnection', connection: before, reason: 'the nanny registered again' })
   }
   state.nannies.set(event.worker, event.connection)
-  noteRestarts(state, event.worker, event.restarts)
   // The order may have been lost with its connection.
   if (state.restarting.has(event.worker)) tellToRestart(state, event.worker)
 }
@@ -41,10 +40,6 @@ export function nannyRegistered(state: SchedulerState, event: EventOf<'NannyRegi
 export function tellToRestart(state: SchedulerState, worker: WorkerId): void {
   const message = { op: 'restart-worker', generation: state.generation } as const
   state.outbox.push({ kind: 'SendToNanny', worker, message })
-}
-
-export function nannyBeat(state: SchedulerState, event: EventOf<'NannyBeat'>): void {
-  if (state.nannies.get(event.worker) === event.connection) noteRestarts(state, event.worker, event.restarts)
 }
 
 export function nannyLost(state: SchedulerState, event: EventOf<'NannyLost'>): void {
@@ -197,9 +192,4 @@ function endRuns(state: SchedulerState, worker: WorkerRecord, running: ReadonlyS
       transition(state, task, 'erred')
     }
   }
-}
-
-function noteRestarts(state: SchedulerState, id: WorkerId, restarts: number): void {
-  const worker = state.workers.get(id)
-  if (worker !== undefined) worker.restarts = restarts
 }
