@@ -14,6 +14,10 @@ const EXPECTED: Readonly<Record<string, (outcome: Outcome) => void>> = {
     expect(stdout).toMatch(
       /^RangeError out of range \{ asked: 11, limit: 10 \} \S+\nTASK_CRASHED 3\ntrue\nstill here\n$/,
     ),
+  'runaway.ts': ({ stdout }) =>
+    expect(stdout).toMatch(
+      /^true Task runaway-\S+ \(runaway\) used more memory than it may[^\n]*\n40 other tasks finished in the same worker process: true\nits memory at the highest: \d+\.\d+ MiB of 320\.00 MiB\n$/,
+    ),
   'as-completed.js': ({ stdout }) =>
     expect(stdout.trim().split('\n').toSorted()).toEqual([
       'done after 100 ms',

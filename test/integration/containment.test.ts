@@ -51,10 +51,10 @@ const HOGS: Readonly<Record<string, { readonly sync: Hog; readonly async: Hog }>
     },
   },
   'new Array(1e8)': {
-    sync: () => new Array(1e8).fill(0.5).length,
+    sync: () => Array(1e8).fill(0.5).length,
     async: async () => {
-      await null
-      return new Array(1e8).fill(0.5).length
+      await Promise.resolve()
+      return Array(1e8).fill(0.5).length
     },
   },
   strings: {
@@ -140,7 +140,7 @@ const DEATHS: Readonly<Record<string, Death>> = {
   SIGKILL: {
     sync: () => process.kill(process.pid, 'SIGKILL'),
     async: async () => {
-      await null
+      await Promise.resolve()
       process.kill(process.pid, 'SIGKILL')
       await new Promise(() => {})
     },
@@ -150,7 +150,7 @@ const DEATHS: Readonly<Record<string, Death>> = {
   SIGSEGV: {
     sync: () => process.kill(process.pid, 'SIGSEGV'),
     async: async () => {
-      await null
+      await Promise.resolve()
       process.kill(process.pid, 'SIGSEGV')
       await new Promise(() => {})
     },
@@ -160,7 +160,7 @@ const DEATHS: Readonly<Record<string, Death>> = {
   'process.exit(3)': {
     sync: () => process.exit(3),
     async: async () => {
-      await null
+      await Promise.resolve()
       process.exit(3)
     },
     code: 'TASK_CRASHED',
@@ -172,7 +172,7 @@ const DEATHS: Readonly<Record<string, Death>> = {
       return 1
     },
     async: async () => {
-      await null
+      await Promise.resolve()
       void Promise.reject(new Error('nobody listens'))
       return 1
     },
@@ -184,7 +184,7 @@ const DEATHS: Readonly<Record<string, Death>> = {
       for (;;);
     },
     async: async () => {
-      await null
+      await Promise.resolve()
       for (;;);
     },
     options: { timeout: 300 },
