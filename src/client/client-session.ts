@@ -68,7 +68,8 @@ export class ClientSession implements FutureOwner {
   readonly keepAlive = new KeepAlive()
   readonly registry: FuturesRegistry
   readonly #link: SchedulerLink
-  readonly #peers: Peers
+  /** Connections to workers. */
+  readonly peers: Peers
   readonly #outbox = new Outbox()
   readonly #graphs = new GraphBatch((message) => this.#link.send(message))
   readonly #fetcher: Fetcher
@@ -87,7 +88,7 @@ export class ClientSession implements FutureOwner {
     host: SessionHost = systemHost(),
   ) {
     this.settings = settings
-    this.#peers = peers
+    this.peers = peers
     this.#link = new SchedulerLink(
       connection,
       dial,
@@ -394,7 +395,7 @@ export class ClientSession implements FutureOwner {
       this.#collector?.close()
       closing = this.#link.close(this.#ended)
     }
-    await this.keepAlive.during(Promise.all([closing, this.#peers.close()]))
+    await this.keepAlive.during(Promise.all([closing, this.peers.close()]))
     this.keepAlive.close()
   }
 
@@ -404,7 +405,7 @@ export class ClientSession implements FutureOwner {
     this.#collector?.close()
     this.registry.failPending(error)
     this.#fetcher.close(error)
-    void this.#peers.close()
+    void this.peers.close()
   }
 
   #sendReleases(keys: readonly TaskKey[]): void {

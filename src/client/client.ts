@@ -12,6 +12,7 @@ import { openSession } from './open-session.ts'
 import { scatterValues, type ScatterOptions } from './scatter.ts'
 import { submitCalls } from './submit.ts'
 import type { Gathered, GatheredSome, SubmittableArgs, SubmittableIterables } from './submittable.ts'
+import { trimMemory } from './trim-memory.ts'
 import { durationMs } from './wait-limits.ts'
 import { waitForWorkers } from './wait-for-workers.ts'
 import { zip } from './zip.ts'
@@ -170,6 +171,15 @@ export class Client {
     readonly workers: Readonly<Record<string, MemoryMeasures>>
   }> {
     return await this.#session.ask('memory', {})
+  }
+
+  /**
+   * Has every worker and its executors collect garbage and give freed memory back to the system; tasks that run now finish
+   * first and are not waited for. The bytes that each worker's processes gave back, by its address.
+   */
+  async trimMemory(): Promise<Record<string, number>> {
+    const session = this.#session
+    return await session.keepAlive.during(trimMemory(await this.nthreads(), session.peers))
   }
 
   /** Tasks by state, and how often they ran, by function name. */

@@ -53,5 +53,14 @@ export interface WorkerRequests {
   ]
   /** The granted file could not be written. */
   'cancel-place': [{ readonly place: number }, Record<string, never>]
+  /** Collect garbage and give freed memory back to the system, in the worker and in executors that run nothing. */
+  'trim-memory': [
+    Record<string, never>,
+    {
+      /** Private memory of the worker's processes before and after, bytes. */
+      readonly beforeBytes: number
+      readonly afterBytes: number
+    },
+  ]
   ping: [Record<string, never>, Record<string, never>]
 }

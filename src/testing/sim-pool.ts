@@ -171,6 +171,10 @@ export class SimPool implements ExecutorPool {
     return true
   }
 
+  trim(): Promise<void> {
+    return Promise.resolve()
+  }
+
   recycleHoarders(): number {
     return 0
   }

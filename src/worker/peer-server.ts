@@ -30,6 +30,7 @@ export interface PeerServerParts {
   readonly inlineLimit: number
   isPaused(): boolean
   onScattered(value: StoredValue): void
+  trimMemory(): Promise<WorkerRequests['trim-memory'][1]>
 }
 
 type PeerConnection = Connection<never, never, WorkerRequests, object>
@@ -80,6 +81,7 @@ export class PeerServer {
     const connection: PeerConnection = new Connection(comm)
     this.#connections.add(connection)
     connection.handle('ping', () => ({}))
+    connection.handle('trim-memory', () => this.#parts.trimMemory())
     connection.handle('get-data', (question, context) => this.#getData(connection, question, context))
     connection.handle('release-pins', ({ pins }) => {
       for (const pin of pins) this.#releaseNamed(pin, connection)

@@ -15,6 +15,7 @@ import { formatBytes } from '../base/units.ts'
 import { connect, formatAddress, isLoopback, type Listener, listen, parseAddress } from '../comm/index.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { HttpServer } from '../http/index.ts'
+import { loadLibc } from '../native/libc.ts'
 import { ProcessMemoryReader } from '../native/process-memory.ts'
 import type { WorkerStartOptions } from '../protocol/nanny.ts'
 import type { MemoryMeasures, StoryEntry, WorkerStatus } from '../protocol/scheduler-client.ts'
@@ -117,6 +118,7 @@ export class Worker {
       inlineLimit: settings.inlineLimit,
       isPaused: () => this.status !== 'running',
       onScattered: (value) => dispatch({ kind: 'ValueScattered', value }),
+      trimMemory: () => this.#trimMemory(),
     })
     this.#performer = new Performer({
       store: this.#store,
@@ -344,6 +346,13 @@ export class Worker {
     let privateBytes = own === null ? 0 : own.rssAnonBytes + own.swapBytes
     for (const sample of executors) privateBytes += sample.privateBytes
     return { privateBytes, executors }
+  }
+
+  async #trimMemory(): Promise<{ readonly beforeBytes: number; readonly afterBytes: number }> {
+    const beforeBytes = this.#readProcesses().privateBytes
+    await this.#pool?.trim()
+    loadLibc()?.mallocTrim()
+    return { beforeBytes, afterBytes: this.#readProcesses().privateBytes }
   }
 
   #killExecutor(pid: number, advice: string): void {

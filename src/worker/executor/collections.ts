@@ -15,6 +15,8 @@ const MIN_DEAD_BYTES = 64 * 2 ** 20
 const MIN_DEAD_FRACTION = 0.05
 const BUSY_TIME_FRACTION = 0.05
 const IDLE_TIME_FRACTION = 0.5
+/** Longer than any collection takes that somebody waits for. */
+const TRIM_MS = 5000
 /** G4: less than this is not worth the start of a process. */
 const MIN_HOARD_BYTES = 32 * 2 ** 20
 
@@ -30,6 +32,8 @@ export interface CollectionsOptions {
 export class Collections {
   readonly #options: CollectionsOptions
   #stopTimer: (() => void) | null = null
+  /** Who waits for these executors to have collected. */
+  readonly #trims = new Set<{ readonly left: Set<ExecutorProcess>; readonly done: () => void }>()
 
   constructor(options: CollectionsOptions) {
     this.#options = options
@@ -69,6 +73,29 @@ export class Collections {
 
   ended(executor: ExecutorProcess, tookMs: number): void {
     executor.collection = { ...executor.collection, running: false, endedMs: performance.now(), tookMs }
+    for (const trim of this.#trims) if (trim.left.delete(executor) && trim.left.size === 0) trim.done()
+  }
+
+  /** All of them at once, whatever it costs; the promise is for those that run nothing now. */
+  trim(): Promise<void> {
+    const left = new Set<ExecutorProcess>()
+    for (const executor of this.#options.executors()) {
+      if (executor.state !== 'ready') continue
+      if (executor.outstanding.size === 0) left.add(executor)
+      if (!executor.collection.running) this.#collect(executor, performance.now())
+    }
+    if (left.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      const trim = { left, done: (): void => done() }
+      // One that died meanwhile has given back everything.
+      const timer = setTimeout(() => done(), TRIM_MS)
+      const done = (): void => {
+        clearTimeout(timer)
+        this.#trims.delete(trim)
+        resolve()
+      }
+      this.#trims.add(trim)
+    })
   }
 
   close(): void {

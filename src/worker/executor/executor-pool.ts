@@ -116,6 +116,8 @@ export interface ExecutorPool {
   hasStarted(runId: RunId): boolean
   /** Asks executors that hold many bytes of dead mappings for a collection, within 5 % of their time. */
   collect(): void
+  /** Has executors collect and give memory back, busy ones after their task. Resolves when those that run nothing have. */
+  trim(): Promise<void>
   /** Ends the executor with this pid because of its memory: its task fails as out of memory. False when there is none. */
   killForMemory(pid: number, advice: string): boolean
   /** Replaces executors that run nothing, to get their memory back. Returns how many. */

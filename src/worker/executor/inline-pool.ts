@@ -108,6 +108,10 @@ class InlinePool implements ExecutorPool {
     return false
   }
 
+  trim(): Promise<void> {
+    return Promise.resolve()
+  }
+
   recycleHoarders(): number {
     return 0
   }

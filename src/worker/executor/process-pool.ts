@@ -183,6 +183,10 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     return count
   }
 
+  trim(): Promise<void> {
+    return this.#collections.trim()
+  }
+
   recycleHoarders(): number {
     return this.#collections.recycleHoarders()
   }
