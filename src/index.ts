@@ -15,6 +15,15 @@ export type { Futures } from './client/futures-in.ts'
 export type { WaitOptions } from './client/wait-limits.ts'
 export type { GatherOptions } from './client/gather.ts'
 export type { ScatterOptions } from './client/scatter.ts'
+export type {
+  Rebalanced,
+  RebalanceOptions,
+  Replicated,
+  ReplicateOptions,
+  RestartOutcome,
+  RetireOptions,
+} from './client/data-placement.ts'
+export type { MemoryMeasure } from './base/memory-measure.ts'
 export type { Gathered, Submittable } from './client/submittable.ts'
 
 export { task, type TaskOptions } from './client/task-options.ts'

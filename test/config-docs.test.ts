@@ -34,6 +34,7 @@ describe('docs/config.md', () => {
 
 function written(value: unknown): string {
   if (typeof value !== 'object' || value === null) return String(value)
+  if (Array.isArray(value)) return `[${value.join(', ')}]`
   const members = Object.entries(value).map(([name, member]) => `${name}: ${String(member)}`)
   return `{${members.join(', ')}}`
 }

@@ -4,6 +4,19 @@ import type { ClientOptions, ClusterLike } from './client-options.ts'
 import { ClientRegistry } from './client-registry.ts'
 import type { ClientSession } from './client-session.ts'
 import { getDataset, publishDataset, type PublishOptions, unpublishDataset } from './datasets.ts'
+import {
+  MemoryManager,
+  rebalance,
+  type Rebalanced,
+  type RebalanceOptions,
+  replicate,
+  type Replicated,
+  type ReplicateOptions,
+  type RestartOutcome,
+  restartWorkers,
+  type RetireOptions,
+  retireWorkers,
+} from './data-placement.ts'
 import type { Future } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { futuresIn, keysIn, statesIn, type Futures } from './futures-in.ts'
@@ -34,6 +47,8 @@ export function getClient(): Client {
 export class Client {
   readonly #session: ClientSession
   readonly #afterClose: () => Promise<void>
+  /** The active memory manager. */
+  readonly amm: MemoryManager
   #closing: Promise<void> | null = null
 
   /** Clients are made by `Client.connect` and `Client.local`. */
@@ -42,6 +57,7 @@ export class Client {
     options: { readonly setAsDefault?: boolean; readonly afterClose?: () => Promise<void> } = {},
   ) {
     this.#session = session
+    this.amm = new MemoryManager(session)
     this.#afterClose = options.afterClose ?? (() => Promise.resolve())
     if (options.setAsDefault ?? true) clients.add(this)
   }
@@ -238,6 +254,46 @@ export class Client {
     session.registry.restart(session.registry.generation + 1)
     const { generation } = await asked
     session.registry.restart(generation)
+  }
+
+  /**
+   * Has each value on `n` workers (default: on all), copied from worker to worker; waits for the futures and for the copies.
+   * Copies keep to the memory that their workers have free. While the active memory manager runs, it removes what no
+   * task needs at its next pass.
+   * @throws PlimsollError INVALID_ARGUMENT, TIMEOUT; the error of a future that failed.
+   */
+  replicate(futures: Futures, options: ReplicateOptions = {}): Promise<Replicated> {
+    return replicate(this.#session, futures, options)
+  }
+
+  /**
+   * Moves values (default: any) from workers that hold much to ones that hold little, as `worker.memory.rebalance.*` says.
+   * There is never less than one copy; nothing goes to a paused worker, or to one that would be nearly full.
+   * @throws PlimsollError INVALID_ARGUMENT, TIMEOUT; the error of a future that failed.
+   */
+  rebalance(futures?: Futures, options: RebalanceOptions = {}): Promise<Rebalanced> {
+    return rebalance(this.#session, futures, options)
+  }
+
+  /**
+   * Workers leave the cluster: they get no new task, finish what they run, and what only they hold is copied to others. Returns
+   * the addresses of those that did; one whose values nobody can take goes back to work, with a warning in the scheduler's log.
+   * @throws PlimsollError INVALID_ARGUMENT, TIMEOUT.
+   */
+  retireWorkers(options: RetireOptions = {}): Promise<string[]> {
+    return retireWorkers(this.#session, options)
+  }
+
+  /**
+   * New processes for some workers (names, hosts, addresses or ids), by their nannies. Futures live on: values in files are
+   * adopted, what was running runs again. Returns by name what became of each. Default timeout: four times the client's.
+   * @throws PlimsollError INVALID_ARGUMENT when a worker is not known or has no nanny.
+   */
+  restartWorkers(
+    workers: string | readonly string[],
+    options: { readonly timeout?: number | string } = {},
+  ): Promise<Record<string, RestartOutcome>> {
+    return restartWorkers(this.#session, workers, options)
   }
 
   /** Within `fn`, and everything it starts, `getClient()` is this client. */

@@ -83,6 +83,10 @@ const WITH_TICKET: ReadonlySet<Op> = new Set([
   'retire-workers',
   'publish-dataset',
   'unpublish-dataset',
+  'restart-workers',
+  'replicate',
+  'rebalance',
+  'memory-manager',
 ])
 /** Its answer may have been lost with the cluster itself. */
 const ONCE: ReadonlySet<Op> = new Set(['terminate'])

@@ -4,6 +4,7 @@
 //
 // Defaults are written as a person would write them in a file; they pass through the same parsers.
 
+import { MEMORY_MEASURES } from '../base/memory-measure.ts'
 import type { KeyEntry, KindValue } from './kinds.ts'
 
 export const CONFIG_KEYS = {
@@ -67,6 +68,27 @@ export const CONFIG_KEYS = {
     kind: 'bytes-or-null',
     default: null,
     about: 'Smallest memory limit a worker accepts; null means 96 MiB + 64 MiB for each thread.',
+  },
+  'worker.memory.rebalance.measure': {
+    kind: 'enum',
+    values: MEMORY_MEASURES,
+    default: 'optimistic',
+    about: 'What of a worker’s memory `rebalance` compares.',
+  },
+  'worker.memory.rebalance.sender-min': {
+    kind: 'fraction',
+    default: 0.3,
+    about: 'A worker with less than this part of its limit gives nothing to others.',
+  },
+  'worker.memory.rebalance.recipient-max': {
+    kind: 'fraction',
+    default: 0.6,
+    about: 'A worker with more than this part of its limit gets nothing from others.',
+  },
+  'worker.memory.rebalance.sender-recipient-gap': {
+    kind: 'fraction',
+    default: 0.1,
+    about: 'Difference between two workers, as a part of the limit, below which nothing is moved.',
   },
   'worker.memory.executor-cap': {
     kind: 'boolean',
@@ -231,6 +253,28 @@ export const CONFIG_KEYS = {
     kind: 'bytes',
     default: '1 KiB',
     about: 'Size assumed for results that are not known yet.',
+  },
+  'scheduler.active-memory-manager.start': {
+    kind: 'boolean',
+    default: true,
+    about: 'The active memory manager runs from the start; `client.amm` starts and stops it.',
+  },
+  'scheduler.active-memory-manager.interval': {
+    kind: 'duration',
+    default: '2s',
+    about: 'Time between two passes of the active memory manager.',
+  },
+  'scheduler.active-memory-manager.measure': {
+    kind: 'enum',
+    values: MEMORY_MEASURES,
+    default: 'optimistic',
+    about: 'What of a worker’s memory is compared when a worker is chosen for a copy, or for a copy less.',
+  },
+  'scheduler.active-memory-manager.policies': {
+    kind: 'texts',
+    default: ['ReduceReplicas'],
+    about:
+      'What the active memory manager does in a pass: `ReduceReplicas`, or `MODULE#EXPORT` for policies of your own, loaded by the scheduler at its start.',
   },
   'scheduler.story-length': {
     kind: 'count-from-1',

@@ -49,6 +49,7 @@ function readVariable(name: string, text: string, source: ConfigSource): Setting
 
 function readText(text: string, kind: Kind): unknown {
   if (MAP_KINDS.has(kind)) return readMapping(text, kind)
+  if (kind === 'texts' && !text.trimStart().startsWith('[')) return text.split(',').map((each) => each.trim())
   if (kind === 'string-or-null' || kind === 'enum') return /^(null|none)$/i.test(text) ? null : text
   return readScalar(text)
 }

@@ -4,6 +4,7 @@ import { LOG_LEVELS, type LogLevel } from '../base/part-logger.ts'
 
 /** What `config.get` returns for a key of each kind. */
 export interface KindValues {
+  readonly fraction: number
   readonly 'fraction-or-false': number | false
   /** Up to 1 a part of something the reader knows, above it bytes. */
   readonly 'fraction-or-bytes': number
@@ -19,6 +20,7 @@ export interface KindValues {
   readonly boolean: boolean
   readonly enum: string
   readonly 'string-or-null': string | null
+  readonly texts: readonly string[]
   /** Names with amounts. */
   readonly amounts: Readonly<Record<string, number>>
   /** Names with milliseconds. */
@@ -48,6 +50,7 @@ export interface KeyEntry {
 
 /** What a key of each kind accepts, for error messages and docs. */
 export const ACCEPTED: Readonly<Record<Kind, string>> = {
+  fraction: 'a number from 0 to 1',
   'fraction-or-false': 'a number above 0 and up to 1, or false to switch it off',
   'fraction-or-bytes': 'a part such as 0.25 (up to 1.0), or a size such as "4 GiB"',
   bytes: 'a size such as "64 KiB" or 65536',
@@ -61,6 +64,7 @@ export const ACCEPTED: Readonly<Record<Kind, string>> = {
   boolean: 'true or false',
   enum: 'one of a list',
   'string-or-null': 'a text, or null',
+  texts: 'a list of texts',
   amounts: 'names with numbers, such as {GPU: 1}',
   durations: 'names with durations, such as {parse: 20ms}',
   environment: 'names with texts (null takes one out), such as {TZ: UTC}',

@@ -29,6 +29,7 @@ const environmentText: Reader = (raw) => {
 }
 
 const READERS: Readonly<Record<Exclude<Kind, 'enum'>, Reader>> = {
+  fraction: numberIf((value) => value >= 0 && value <= 1),
   'fraction-or-false': either(off, fraction),
   'fraction-or-bytes': either(fraction, bytes),
   bytes,
@@ -44,6 +45,7 @@ const READERS: Readonly<Record<Exclude<Kind, 'enum'>, Reader>> = {
   ),
   boolean: (raw) => (typeof raw === 'boolean' ? raw : REFUSED),
   'string-or-null': (raw) => (raw === null || (typeof raw === 'string' && raw !== '') ? raw : REFUSED),
+  texts: (raw) => (Array.isArray(raw) && raw.every((each) => typeof each === 'string' && each !== '') ? raw : REFUSED),
   amounts: mappingOf(numberIf((value) => Number.isFinite(value) && value >= 0)),
   durations: mappingOf(duration),
   environment: mappingOf(environmentText),

@@ -61,7 +61,8 @@ export type NannyEvent = { readonly now: number } & (
   /** End the worker and start it again with empty directories. */
   | { readonly kind: 'RestartAsked'; readonly generation: number }
   /** End the worker, which does not answer any more, and start it again with what is in its directories. */
-  | { readonly kind: 'KillAsked'; readonly reason: string }
+  /** `blameless`: a user wants a new process; nothing is wrong with this one. */
+  | { readonly kind: 'KillAsked'; readonly reason: string; readonly blameless?: boolean }
   | { readonly kind: 'TimerDue'; readonly name: TimerName; readonly serial: number }
 )
 
@@ -292,9 +293,10 @@ const handlers: Handlers = {
     }
   },
 
-  KillAsked(state, { now, reason }) {
+  KillAsked(state, { now, reason, blameless = false }) {
     // In every other phase its process is on its way out, or young.
-    return state.phase.kind === 'running' ? stop(state, 'killed', nextAfterDeath(state, now, reason)) : []
+    if (state.phase.kind !== 'running') return []
+    return stop(state, 'killed', blameless ? { kind: 'restart' } : nextAfterDeath(state, now, reason))
   },
 
   TimerDue(state, { now, name, serial }) {

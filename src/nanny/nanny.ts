@@ -348,7 +348,7 @@ export class Nanny {
       case 'restart-worker':
         return this.#put({ kind: 'RestartAsked', generation: message.generation })
       case 'kill-worker':
-        return this.#put({ kind: 'KillAsked', reason: message.reason })
+        return this.#put({ kind: 'KillAsked', reason: message.reason, blameless: message.asked === true })
       default:
         return this.#ignore(message)
     }

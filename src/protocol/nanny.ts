@@ -36,8 +36,11 @@ export type SchedulerToNanny =
   | { readonly op: 'close'; readonly reason: string }
   /** Kill the worker and start it again with empty directories. */
   | { readonly op: 'restart-worker'; readonly generation: number }
-  /** The worker is silent: kill it and start it again; what is in its directories stays. */
-  | { readonly op: 'kill-worker'; readonly reason: string }
+  /**
+   * Kill the worker and start it again; what is in its directories stays. Counted as a death like others (it is silent),
+   * unless somebody asked for it.
+   */
+  | { readonly op: 'kill-worker'; readonly reason: string; readonly asked?: true }
 
 export interface NannyRequests {
   'register-nanny': [

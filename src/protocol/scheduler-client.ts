@@ -1,6 +1,7 @@
 // The wire between a client (or a probe) and the scheduler: one stream each way, and requests with answers.
 
 import type { ClientId, FunctionId, RunId, TaskKey, WorkerId } from '../base/ids.ts'
+import type { MemoryMeasure } from '../base/memory-measure.ts'
 import type { Holder, TaskGroupWire } from './tasks.ts'
 
 /** Stream messages, client to scheduler. */
@@ -278,8 +279,9 @@ export interface SchedulerRequests {
       readonly generation: number
     },
   ]
+  /** Without `workers` the scheduler chooses: `n` of them, or as many as it can do without. Answers with addresses. */
   'retire-workers': [
-    { readonly workers: readonly string[]; readonly closeWorkers: boolean } & Ticket,
+    { readonly workers?: readonly string[]; readonly n?: number; readonly closeWorkers: boolean } & Ticket,
     { readonly retired: readonly string[] },
   ]
   /** Pins `keys` under a name, beyond the client's life. `value`: the structure that the futures of these keys are in. */
@@ -295,6 +297,44 @@ export interface SchedulerRequests {
   'get-dataset': [{ readonly name: string }, { readonly value: Uint8Array; readonly keys: readonly TaskKey[] }]
   'unpublish-dataset': [{ readonly name: string } & Ticket, Record<string, never>]
   'list-datasets': [Record<string, never>, { readonly names: readonly string[] }]
+  /** By name, host, address or id. Processes are killed and started again; what is in their directories stays. */
+  'restart-workers': [
+    { readonly workers: readonly string[]; readonly timeoutMs: number } & Ticket,
+    { readonly outcomes: Readonly<Record<string, 'ok' | 'removed' | 'timed-out'>> },
+  ]
+  /** So many copies of each value (left out: one on every worker), among the workers named. Ends when nothing moves any more. */
+  replicate: [
+    {
+      readonly keys: readonly TaskKey[]
+      readonly n?: number
+      readonly workers?: readonly string[]
+      readonly branchingFactor: number
+    } & Ticket,
+    {
+      /** Copies that were made or are kept from now on. */
+      readonly copies: number
+      /** Values for which no worker had room. */
+      readonly incomplete: readonly { readonly key: TaskKey; readonly copies: number; readonly wanted: number }[]
+    },
+  ]
+  rebalance: [
+    {
+      readonly keys?: readonly TaskKey[]
+      readonly workers?: readonly string[]
+      readonly measure?: MemoryMeasure
+    } & Ticket,
+    { readonly moved: number; readonly movedBytes: number; readonly notMoved: readonly TaskKey[] },
+  ]
+  /** `run-once` says what was ordered; the others whether it runs by itself. */
+  'memory-manager': [
+    { readonly action: 'start' | 'stop' | 'run-once' | 'ask' } & Ticket,
+    { readonly running: boolean; readonly copies: number; readonly removals: number },
+  ]
+  /** How many workers there should be, and which of them (ids) are of least use if there are more than that. */
+  'adaptive-target': [
+    { readonly targetDurationMs: number; readonly minimum: number; readonly maximum: number },
+    { readonly target: number; readonly close: readonly WorkerId[] },
+  ]
   /** Closes the whole cluster; allowed to whoever holds the token. */
   terminate: [Record<string, never>, Record<string, never>]
 }

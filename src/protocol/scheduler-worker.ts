@@ -54,9 +54,9 @@ export type SchedulerToWorker =
     }
   /** A peer is gone: forget it as a holder. */
   | { readonly op: 'remove-worker'; readonly id: WorkerId; readonly address: string }
-  /** Copy these keys from their holders, behind all inputs of tasks. */
+  /** Copy these keys from their holders, behind all inputs of tasks, and keep them: each is answered in `add-keys`. */
   | { readonly op: 'acquire-replicas'; readonly inputs: readonly InputWire[] }
-  /** Drop these replicas unless a task here needs them now. */
+  /** Drop these replicas unless a task here needs them now; each is answered in `release-worker-data` or `add-keys`. */
   | { readonly op: 'remove-replicas'; readonly keys: readonly TaskKey[] }
   | { readonly op: 'set-status'; readonly status: 'running' | 'paused' | 'retiring' }
   /** A new generation: everything stored and running is dropped. */
@@ -92,12 +92,21 @@ export type WorkerToScheduler =
   | { readonly op: 'reschedule'; readonly key: TaskKey; readonly runId: RunId; readonly reason: string }
   /** A running task was ended because the scheduler asked for it. */
   | { readonly op: 'task-cancelled'; readonly key: TaskKey; readonly runId: RunId }
-  /** Replicas fetched from peers are here now. */
+  /** Replicas are here: fetched from peers, or kept although they were to be removed. */
   | {
       readonly op: 'add-keys'
-      readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId; readonly durable: boolean }[]
+      readonly keys: readonly {
+        readonly key: TaskKey
+        readonly runId: RunId
+        readonly durable: boolean
+        /**
+         * The answer to `acquire-replicas`: it stays until the scheduler says otherwise, while others may be dropped for room.
+         * The number is the last run that the worker was assigned by then.
+         */
+        readonly kept?: RunId
+      }[]
     }
-  /** Replicas are gone from here (corrupt, evicted, never there). */
+  /** Replicas are gone from here (corrupt, evicted, removed, never there or never to come). Run 0: of none at all. */
   | { readonly op: 'release-worker-data'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
   /** Values that were only in the process are in a file now. */
   | { readonly op: 'keys-durable'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
@@ -115,6 +124,8 @@ export interface Inventory {
     readonly nbytes: number
     readonly type: string
     readonly durable: boolean
+    /** A copy that the worker may drop for room at any time. */
+    readonly loose?: boolean
   }[]
   /**
    * The last run that was assigned to this process. Assignments come in the order of their runs: those behind it never

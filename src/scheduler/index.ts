@@ -2,3 +2,4 @@
 
 export { Scheduler } from './scheduler.ts'
 export type { SchedulerOptions } from './options.ts'
+export type { MemoryPolicy, MemorySuggestion, PolicyValue, PolicyView, PolicyWorker } from './core/memory-policy.ts'

@@ -1,5 +1,6 @@
 // The shapes of everything that peers send to the scheduler.
 
+import { MEMORY_MEASURES } from '../base/memory-measure.ts'
 import type { NannyRequests, NannyToScheduler } from '../protocol/nanny.ts'
 import { type ClientToScheduler, DATASET_BYTES_MAX, type SchedulerRequests } from '../protocol/scheduler-client.ts'
 import type { SchedulerWorkerRequests, WorkerToScheduler } from '../protocol/scheduler-worker.ts'
@@ -22,6 +23,8 @@ import {
 } from './shapes.ts'
 
 const isStrings = isListOf(isString)
+const isCountFrom1: Check = (value) => isCount(value) && value !== 0
+const isNumberOrInfinity: Check = (value) => isNumber(value) || value === Infinity
 const isStatus = isOneOf('running', 'paused', 'retiring', 'closing')
 const isAttached: Check = (value) => value instanceof Uint8Array && value.length <= ATTACHED_BYTES_MAX
 const isKeyAndRun = isShape({ key: isString, runId: isCount })
@@ -83,7 +86,9 @@ export const WORKER_SHAPES: Shapes<WorkerToScheduler> = {
   },
   reschedule: { key: isString, runId: isCount, reason: isString },
   'task-cancelled': { key: isString, runId: isCount },
-  'add-keys': { keys: isListOf(isShape({ key: isString, runId: isCount, durable: isBoolean })) },
+  'add-keys': {
+    keys: isListOf(isShape({ key: isString, runId: isCount, durable: isBoolean, kept: isOptional(isCount) })),
+  },
   'release-worker-data': { keys: isListOf(isKeyAndRun) },
   'keys-durable': { keys: isListOf(isKeyAndRun) },
   'request-refresh-who-has': { keys: isStrings },
@@ -125,7 +130,7 @@ export const WORKER_QUESTIONS: QuestionShapes<SchedulerWorkerRequests> = {
     pid: isCount,
     nannyPid: isOrNull(isCount),
     host: isString,
-    nthreads: (value) => isCount(value) && value !== 0,
+    nthreads: isCountFrom1,
     memoryLimit: isCount,
     resources: isMapOf(isNumber),
     dashboard: isOrNull(isString),
@@ -137,7 +142,16 @@ export const WORKER_QUESTIONS: QuestionShapes<SchedulerWorkerRequests> = {
     clusterId: isOrNull(isString),
     generation: isCount,
     inventory: isShape({
-      keys: isListOf(isShape({ key: isString, runId: isCount, nbytes: isCount, type: isString, durable: isBoolean })),
+      keys: isListOf(
+        isShape({
+          key: isString,
+          runId: isCount,
+          nbytes: isCount,
+          type: isString,
+          durable: isBoolean,
+          loose: isOptional(isBoolean),
+        }),
+      ),
       tasks: isListOf(isShape({ key: isString, runId: isCount, state: isString })),
       received: isOptional(isCount),
     }),
@@ -182,7 +196,6 @@ export const CLIENT_QUESTIONS: QuestionShapes<SchedulerRequests> = {
     timeoutMs: isNumber,
     ...TICKET,
   },
-  'retire-workers': { workers: isStrings, closeWorkers: isBoolean, ...TICKET },
   'publish-dataset': {
     name: isString,
     value: (value) => value instanceof Uint8Array && value.length <= DATASET_BYTES_MAX,
@@ -193,5 +206,27 @@ export const CLIENT_QUESTIONS: QuestionShapes<SchedulerRequests> = {
   'get-dataset': { name: isString },
   'unpublish-dataset': { name: isString, ...TICKET },
   'list-datasets': {},
+  'retire-workers': {
+    workers: isOptional(isStrings),
+    n: isOptional(isCount),
+    closeWorkers: isBoolean,
+    ...TICKET,
+  },
+  'restart-workers': { workers: isStrings, timeoutMs: isNumber, ...TICKET },
+  replicate: {
+    keys: isStrings,
+    n: isOptional(isCountFrom1),
+    workers: isOptional(isStrings),
+    branchingFactor: isCountFrom1,
+    ...TICKET,
+  },
+  rebalance: {
+    keys: isOptional(isStrings),
+    workers: isOptional(isStrings),
+    measure: isOptional(isOneOf(...MEMORY_MEASURES)),
+    ...TICKET,
+  },
+  'memory-manager': { action: isOneOf('start', 'stop', 'run-once', 'ask'), ...TICKET },
+  'adaptive-target': { targetDurationMs: isNumber, minimum: isNumber, maximum: isNumberOrInfinity },
   terminate: {},
 }

@@ -3,6 +3,8 @@
 import type { Credentials } from '../comm/index.ts'
 import type { Config } from '../config/index.ts'
 import type { HttpAddress } from '../http/index.ts'
+import type { MemoryPolicy } from './core/memory-policy.ts'
+import type { Policy } from './core/memory-manager.ts'
 import type { CoreOptions } from './core/state.ts'
 
 export interface SchedulerOptions {
@@ -16,9 +18,11 @@ export interface SchedulerOptions {
   readonly config: Config
   /** Where HTTP is served; null or left out: nowhere. */
   readonly http?: HttpAddress | null
+  /** Policies of the active memory manager, besides those that the configuration names. */
+  readonly policies?: readonly MemoryPolicy[]
 }
 
-export function coreOptions(config: Config): CoreOptions {
+export function coreOptions(config: Config, policies: readonly Policy[]): CoreOptions {
   const pause = config.get('worker.memory.pause')
   const target = config.get('worker.memory.target')
   return {
@@ -39,6 +43,18 @@ export function coreOptions(config: Config): CoreOptions {
     workerTtlMs: config.get('scheduler.worker-ttl'),
     workStealing: config.get('scheduler.work-stealing'),
     workStealingIntervalMs: config.get('scheduler.work-stealing-interval'),
+    rebalance: {
+      measure: config.get('worker.memory.rebalance.measure'),
+      senderMin: config.get('worker.memory.rebalance.sender-min'),
+      recipientMax: config.get('worker.memory.rebalance.recipient-max'),
+      gap: config.get('worker.memory.rebalance.sender-recipient-gap'),
+    },
+    memoryManager: {
+      start: config.get('scheduler.active-memory-manager.start'),
+      intervalMs: config.get('scheduler.active-memory-manager.interval'),
+      measure: config.get('scheduler.active-memory-manager.measure'),
+      policies,
+    },
     storyLength: config.get('scheduler.story-length'),
     validate: config.get('scheduler.validate'),
   }

@@ -6,6 +6,7 @@ import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { ServeContext } from '../rpc/index.ts'
 import type { SchedulerEvent } from './core/events.ts'
 import { heartbeatMs } from './core/handlers/worker-registration.ts'
+import { adaptiveTarget } from './core/adaptive.ts'
 import type { SchedulerState } from './core/state.ts'
 import * as view from './core/view.ts'
 import { CLIENT_QUESTIONS } from './message-shapes.ts'
@@ -96,8 +97,8 @@ const HANDLERS: Handlers = {
   },
   'retire-workers': (host, question, { peer, context }) =>
     host.answers.askOnce(peer.id, question, context, (request) => {
-      const { workers, closeWorkers } = question
-      host.dispatch({ kind: 'RetireRequested', request, workers, closeWorkers })
+      const { workers = null, n, closeWorkers } = question
+      host.dispatch({ kind: 'RetireRequested', request, workers, n, closeWorkers })
     }),
   'publish-dataset': (host, question, { peer, context }) =>
     host.answers.askOnce(peer.id, question, context, (request) =>
@@ -113,6 +114,29 @@ const HANDLERS: Handlers = {
       host.dispatch({ kind: 'UnpublishRequested', request, name: question.name }),
     ),
   'list-datasets': ({ state }) => ({ names: [...state.datasets.keys()] }),
+  'restart-workers': (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) => {
+      const { workers, timeoutMs } = question
+      host.dispatch({ kind: 'RestartWorkersRequested', request, workers, timeoutMs })
+    }),
+  replicate: (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) => {
+      const { keys, n = null, workers = null, branchingFactor } = question
+      host.dispatch({ kind: 'ReplicateRequested', request, keys, n, workers, branchingFactor })
+    }),
+  rebalance: (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) => {
+      const { keys = null, workers = null, measure = null } = question
+      host.dispatch({ kind: 'RebalanceRequested', request, keys, workers, measure })
+    }),
+  'memory-manager': (host, question, { peer, context }) =>
+    host.answers.askOnce(peer.id, question, context, (request) =>
+      host.dispatch({ kind: 'MemoryManagerRequested', request, action: question.action }),
+    ),
+  'adaptive-target': ({ state }, question) => {
+    const { target, close } = adaptiveTarget(state, question)
+    return { target, close: close.map((worker) => worker.id) }
+  },
   terminate: (host) => {
     host.closeSoon('a client asked for it')
     return {}

@@ -19,6 +19,7 @@ import { HttpServer } from '../http/index.ts'
 import type { SchedulerInfo } from '../protocol/scheduler-client.ts'
 import { schedulerRoutes } from './http-routes.ts'
 import { schedulerInfo } from './core/view.ts'
+import type { Policy } from './core/memory-manager.ts'
 import { createState, type SchedulerState } from './core/state.ts'
 import { recover, step } from './core/step.ts'
 import { coreOptions, type SchedulerOptions } from './options.ts'
@@ -26,6 +27,7 @@ import { acceptPeer, type EventHost } from './peer-events.ts'
 import { Peers } from './peers.ts'
 import { PendingAnswers } from './pending-answers.ts'
 import { ErrorEncoder, log, perform, type Hands } from './perform.ts'
+import { loadPolicies } from './policies.ts'
 import { Timers } from './timers.ts'
 
 type Untimed<E> = E extends unknown ? Omit<E, 'now' | 'at'> : never
@@ -40,6 +42,8 @@ export class Scheduler implements EventHost {
   readonly peers = new Peers()
   readonly answers: PendingAnswers
   readonly #options: SchedulerOptions
+  /** Of the memory manager; loaded by the start. */
+  readonly #policies: Policy[] = []
   readonly #hands: Hands
   readonly #timers: Timers
   readonly #events: { readonly event: Untimed<SchedulerEvent>; readonly from: number | null }[] = []
@@ -52,7 +56,7 @@ export class Scheduler implements EventHost {
   constructor(options: SchedulerOptions) {
     this.id = `scheduler-${randomUUID()}`
     this.#options = options
-    this.state = createState(this.id, coreOptions(options.config))
+    this.state = createState(this.id, coreOptions(options.config, this.#policies))
     this.#timers = new Timers(systemClock, (timer) => this.dispatch({ kind: 'TimerFired', timer }))
     this.answers = new PendingAnswers((request) => this.dispatch({ kind: 'RequestAbandoned', request }))
     this.#hands = {
@@ -85,9 +89,10 @@ export class Scheduler implements EventHost {
     return this.#closed.promise
   }
 
-  /** @throws PlimsollError CONNECT_FAILED when the address is taken, AUTH_FAILED without credentials for it. */
+  /** @throws PlimsollError CONNECT_FAILED when the address is taken, AUTH_FAILED without credentials for it, CONFIG_INVALID for a policy that cannot be loaded. */
   async start(): Promise<void> {
-    const { host, port, scheme = 'tcp', credentials } = this.#options
+    const { host, port, scheme = 'tcp', credentials, config, policies = [] } = this.#options
+    this.#policies.push(...(await loadPolicies(config.get('scheduler.active-memory-manager.policies'), policies)))
     this.#listener = await listen(formatAddress({ scheme, host, port }), {
       role: 'scheduler',
       credentials,

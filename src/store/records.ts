@@ -21,6 +21,8 @@ export class BlobRecord implements LruNode<BlobRecord> {
   readonly nbytes: number
   fetched: boolean
   borrowed = false
+  /** Somebody counts on this copy: it is no replica to be dropped. */
+  kept = false
   inline: InlineSlot | null = null
   stored: StoredHolding | null = null
   /** Readers must check the frames until the store did once. */
@@ -55,7 +57,7 @@ export class BlobRecord implements LruNode<BlobRecord> {
 
   /** A copy of what another worker has as well: dropped rather than spilled (S7, S10). */
   get replica(): boolean {
-    return this.fetched || this.borrowed
+    return !this.kept && (this.fetched || this.borrowed)
   }
 
   /** Some reader was handed where its bytes are now. */
@@ -71,7 +73,7 @@ export class BlobRecord implements LruNode<BlobRecord> {
       type: this.type,
       tier: this.tier,
       durable: this.durable,
-      fetched: this.fetched,
+      fetched: this.replica,
       borrowed: this.borrowed,
     }
   }

@@ -219,7 +219,7 @@ export class Spiller {
       this.#lose(record, `its file is gone (${systemCode(error) ?? String(error)})`)
       return
     }
-    if (record.dropped) return
+    if (record.dropped || record.kept) return
     if (nlink > 1) {
       this.#evict(record)
     } else {

@@ -7,7 +7,7 @@
 
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
-import type { TaskKey } from '../base/ids.ts'
+import type { RunId, TaskKey } from '../base/ids.ts'
 import { invariant } from '../base/invariant.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { type Arrival, Arrivals } from './arrivals.ts'
@@ -291,14 +291,18 @@ export class TieredStore {
     if (record !== undefined) this.#victims.place(record)
   }
 
-  /** From now on these replicas are kept like values of this worker's own: spilled, not dropped (S10). */
-  keepReplicas(keys: readonly TaskKey[]): void {
+  /** From now on these replicas are kept like values of this worker's own: spilled, not dropped (S10). Returns those that are there. */
+  keepReplicas(keys: readonly TaskKey[]): { readonly key: TaskKey; readonly runId: RunId }[] {
+    const kept: { readonly key: TaskKey; readonly runId: RunId }[] = []
     for (const key of keys) {
       const record = this.#index.get(key)
       if (record === undefined) continue
+      record.kept = true
       record.fetched = false
       this.#victims.place(record)
+      kept.push({ key, runId: record.runId })
     }
+    return kept
   }
 
   /** Forgets these keys at once; bytes come back when the last pin and mapping are gone. */

@@ -254,7 +254,7 @@ export class SimNanny {
   #hear(message: SchedulerToNanny): void {
     if (message.op === 'close') this.#put({ kind: 'CloseAsked', reason: message.reason, force: false })
     else if (message.op === 'restart-worker') this.#put({ kind: 'RestartAsked', generation: message.generation })
-    else this.#put({ kind: 'KillAsked', reason: message.reason })
+    else this.#put({ kind: 'KillAsked', reason: message.reason, blameless: message.asked === true })
   }
 
   /** The disk it works on. */

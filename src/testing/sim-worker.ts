@@ -114,6 +114,7 @@ export class SimWorker {
       pool: () => this.pool,
       send: (message) => this.link.send(message),
       setTimer: (delayMs, event) => this.driver.setTimer(delayMs, event),
+      dispatch: (event) => this.driver.dispatch(event),
       wipe: (generation) => this.#wipe(generation),
       close: (reason) => this.close(reason),
     })

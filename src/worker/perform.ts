@@ -17,6 +17,7 @@ export interface PerformerParts {
   pool(): ExecutorPool
   send(message: WorkerToScheduler): void
   setTimer(delayMs: number, event: EventBody): void
+  dispatch(event: EventBody): void
   /** Empties the store; events wait until it is empty. */
   wipe(generation: number): void
   close(reason: string): void
@@ -57,7 +58,7 @@ export class Performer {
       case 'FreeFromStore':
         return this.#free(effect.values)
       case 'KeepReplicas':
-        return store.keepReplicas(effect.keys)
+        return this.#parts.dispatch({ kind: 'ReplicasKept', values: store.keepReplicas(effect.keys) })
       case 'WipeStore':
         return this.#parts.wipe(effect.generation)
       case 'ForgetFunctions':

@@ -127,6 +127,7 @@ export class Worker {
       pool,
       send: (message) => this.#link?.send(message),
       setTimer: (delayMs, event) => this.#driver.setTimer(delayMs, event),
+      dispatch: (event) => this.#driver.dispatch(event),
       wipe: (generation) => this.#wipe(generation),
       close: (reason) => void this.close(reason),
     })

@@ -340,14 +340,17 @@ describe('retirement', () => {
     const request = retire(sim, ['a'])
     expect(sim.sent('a')).toEqual([{ op: 'set-status', status: 'retiring' }])
     expect(sim.sent('b')).toMatchObject([{ op: 'acquire-replicas', inputs: [{ key: 'x', holders: [{ id: 'a' }] }] }])
-    sim.workerSays('b', { op: 'add-keys', keys: [{ key: taskKey('x'), runId: 1 as RunId, durable: true }] })
+    sim.workerSays('b', {
+      op: 'add-keys',
+      keys: [{ key: taskKey('x'), runId: 1 as RunId, durable: true, kept: 1e9 as RunId }],
+    })
     sim.advance(200)
     expect(sim.answer(request)).toBeUndefined()
     sim.finish('t')
     sim.advance(100)
     sim.workerSays('b', {
       op: 'add-keys',
-      keys: [{ key: taskKey('t'), runId: sim.task('t').acceptedRunId as RunId, durable: false }],
+      keys: [{ key: taskKey('t'), runId: sim.task('t').acceptedRunId as RunId, durable: false, kept: 1e9 as RunId }],
     })
     sim.advance(100)
     expect(sim.answer(request)).toEqual({ kind: 'Answer', request, answer: { retired: ['tcp://a'] } })

@@ -6,6 +6,7 @@ import type { ErrorFields } from '../../errors/plimsoll-error.ts'
 import type { SchedulerToNanny } from '../../protocol/nanny.ts'
 import type { SchedulerToClient } from '../../protocol/scheduler-client.ts'
 import type { RunName, SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
+import type { InputWire } from '../../protocol/tasks.ts'
 import type { RequestNumber, Timer } from './events.ts'
 import type { ClientRecord, Farewell, TaskFailure, WorkerRecord } from './records.ts'
 
@@ -69,6 +70,20 @@ export class Outbox {
     const last = this.#workers.get(worker)?.at(-1)
     if (last !== undefined && last.op === 'attach-values') (last.runs as RunName[]).push({ key, runId })
     else this.toWorker(worker, { op: 'attach-values', runs: [{ key, runId }] })
+  }
+
+  /** Joins a run of them into one message. */
+  acquire(worker: WorkerRecord, input: InputWire): void {
+    const last = this.#workers.get(worker)?.at(-1)
+    if (last !== undefined && last.op === 'acquire-replicas') (last.inputs as InputWire[]).push(input)
+    else this.toWorker(worker, { op: 'acquire-replicas', inputs: [input] })
+  }
+
+  /** Joins a run of them into one message. */
+  removeReplica(worker: WorkerRecord, key: TaskKey): void {
+    const last = this.#workers.get(worker)?.at(-1)
+    if (last !== undefined && last.op === 'remove-replicas') (last.keys as TaskKey[]).push(key)
+    else this.toWorker(worker, { op: 'remove-replicas', keys: [key] })
   }
 
   /** Dropped when the client's stream is gone: how its keys stand is told when it is back. Last words are remembered. */

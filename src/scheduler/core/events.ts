@@ -2,6 +2,7 @@
 // shell supplies both, the core never asks for the time. `connection` numbers come from the shell and are never reused.
 
 import type { ClientId, TaskKey, WorkerId } from '../../base/ids.ts'
+import type { MemoryMeasure } from '../../base/memory-measure.ts'
 import type { NannyToScheduler } from '../../protocol/nanny.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../../protocol/scheduler-client.ts'
 import type { RegisterWorker, WorkerHeartbeat, WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
@@ -23,6 +24,8 @@ export type Timer =
   | { readonly kind: 'retirement'; readonly request: RequestNumber }
   | { readonly kind: 'housekeeping' }
   | { readonly kind: 'stealing' }
+  | { readonly kind: 'copies' }
+  | { readonly kind: 'memory-manager' }
 
 export type SchedulerEvent = Timed &
   (
@@ -92,7 +95,9 @@ export type SchedulerEvent = Timed &
     | {
         readonly kind: 'RetireRequested'
         readonly request: RequestNumber
-        readonly workers: readonly string[]
+        /** null: the scheduler chooses, `n` of them or as many as are of little use (adaptive.ts). */
+        readonly workers: readonly string[] | null
+        readonly n?: number | undefined
         readonly closeWorkers: boolean
       }
     | {
@@ -107,6 +112,35 @@ export type SchedulerEvent = Timed &
         readonly name: string
       }
     | { readonly kind: 'UnpublishRequested'; readonly request: RequestNumber; readonly name: string }
+    | {
+        readonly kind: 'ReplicateRequested'
+        readonly request: RequestNumber
+        readonly keys: readonly TaskKey[]
+        /** null: on every worker. */
+        readonly n: number | null
+        readonly workers: readonly string[] | null
+        readonly branchingFactor: number
+      }
+    | {
+        readonly kind: 'RebalanceRequested'
+        readonly request: RequestNumber
+        /** null: all values. */
+        readonly keys: readonly TaskKey[] | null
+        readonly workers: readonly string[] | null
+        /** null: as configured. */
+        readonly measure: MemoryMeasure | null
+      }
+    | {
+        readonly kind: 'RestartWorkersRequested'
+        readonly request: RequestNumber
+        readonly workers: readonly string[]
+        readonly timeoutMs: number
+      }
+    | {
+        readonly kind: 'MemoryManagerRequested'
+        readonly request: RequestNumber
+        readonly action: SchedulerRequests['memory-manager'][0]['action']
+      }
     | { readonly kind: 'RequestAbandoned'; readonly request: RequestNumber }
     | { readonly kind: 'TimerFired'; readonly timer: Timer }
   )
@@ -128,6 +162,8 @@ export function timerId(timer: Timer): string {
       return `retirement ${timer.request}`
     case 'housekeeping':
     case 'stealing':
+    case 'copies':
+    case 'memory-manager':
       return timer.kind
   }
 }

@@ -1,5 +1,6 @@
 // Losing replicas and values: what the loss of one copy means for its task.
 
+import { askToKeep, endOrdersOf } from './copies.ts'
 import type { TaskRecord, WorkerRecord } from './records.ts'
 import { availabilityChanged, isAvailable, removeReplica } from './replicas.ts'
 import { recommend, settleRunning, type SchedulerState } from './state.ts'
@@ -13,7 +14,9 @@ export function loseReplica(state: SchedulerState, task: TaskRecord, worker: Wor
   const before = isAvailable(task)
   removeReplica(state, task, worker)
   if (before && !isAvailable(task)) availabilityChanged(state, task, false)
-  if (task.holders.length === 0) loseValue(state, task)
+  const [left, another] = task.holders
+  if (left === undefined) loseValue(state, task)
+  else if (another === undefined && left.loose.has(task)) askToKeep(state, task, left)
 }
 
 /** Every replica is gone or given up: it is computed again when somebody needs it, or lost for good without a recipe. */
@@ -31,6 +34,7 @@ export function setLink(state: SchedulerState, worker: WorkerRecord, link: Worke
   const affected: TaskRecord[] = []
   for (const task of worker.replicas.keys()) if (isAvailable(task) !== comesBack) affected.push(task)
   worker.link = link
+  if (!comesBack) endOrdersOf(state, worker)
   for (const task of affected) if (isAvailable(task) === comesBack) availabilityChanged(state, task, comesBack)
   settleRunning(state, worker)
 }

@@ -15,9 +15,15 @@ export function hasRoom(state: SchedulerState, task: TaskRecord, worker: WorkerR
   if (limit === 0 || state.options.pauseFraction === Infinity) return true
   const needed = missingBytes + expectedResultBytes(state, task)
   if (needed < SMALL * limit) return true
+  return expectedUse(state, worker) + needed <= state.options.pauseFraction * limit
+}
+
+/** Process memory as it will be when everything that is on its way there has come. */
+export function expectedUse(state: SchedulerState, worker: WorkerRecord): number {
   const arrived = Math.max(0, worker.nbytes - worker.nbytesTold)
-  const expected = worker.usedBytes + arrived + worker.expectedBytes
-  return expected + needed <= state.options.pauseFraction * limit
+  const { incoming } = state.copies
+  const coming = incoming.size === 0 ? 0 : (incoming.get(worker) ?? 0)
+  return worker.usedBytes + arrived + worker.expectedBytes + coming
 }
 
 /** Exactly, for a task with few inputs. */

@@ -8,10 +8,13 @@ import type { RunName, SchedulerToWorker, WorkerToScheduler } from '../../protoc
 import type { InputWire, TaskFailureKind } from '../../protocol/tasks.ts'
 import type { ClientMessage, Effect } from './effects.ts'
 import { CoreFixture } from './fixture.conformance.ts'
+import { reduceReplicas } from './reduce-replicas.ts'
 
 interface Value {
   readonly runId: RunId
   durable: boolean
+  /** Fetched for a task, and dropped for room now and then. */
+  loose: boolean
 }
 
 interface Assignment {
@@ -26,6 +29,7 @@ class FakeWorker {
   connected = false
   readonly values = new Map<TaskKey, Value>()
   readonly tasks = new Map<TaskKey, Assignment>()
+  lastRun = 0 as RunId
   acquiring: InputWire[] = []
   readonly inbox: SchedulerToWorker[] = []
   readonly outbox: WorkerToScheduler[] = []
@@ -38,14 +42,18 @@ class FakeWorker {
     switch (message.op) {
       case 'compute-task':
         this.values.delete(message.key)
+        this.forget(message.key)
+        this.lastRun = message.runId
         this.tasks.set(message.key, message)
         return
       case 'free-keys':
-      case 'remove-replicas':
         for (const key of message.keys) {
           this.values.delete(key)
-          if (message.op === 'free-keys') this.forget(key)
+          this.forget(key)
         }
+        return
+      case 'remove-replicas':
+        for (const key of message.keys) this.removeReplica(key)
         return
       case 'cancel-task':
         if (this.tasks.get(message.key)?.runId === message.runId) {
@@ -57,13 +65,32 @@ class FakeWorker {
         this.giveBack(message.runs)
         return
       case 'acquire-replicas':
-        this.acquiring.push(...message.inputs)
+        this.acquiring.push(...message.inputs.filter(({ key }) => !this.tasks.has(key)))
         return
       case 'wipe':
         this.values.clear()
         this.tasks.clear()
         return
       default:
+    }
+  }
+
+  /** What a task here needs stays. */
+  removeReplica(key: TaskKey): void {
+    const value = this.values.get(key)
+    this.acquiring = this.acquiring.filter((input) => input.key !== key)
+    if (value !== undefined && [...this.tasks.values()].some(({ inputs }) => inputs.some((input) => input.key === key)))
+      return void this.outbox.push({ op: 'add-keys', keys: [{ key, runId: value.runId, durable: value.durable }] })
+    this.values.delete(key)
+    this.outbox.push({ op: 'release-worker-data', keys: [{ key, runId: value?.runId ?? (0 as RunId) }] })
+  }
+
+  /** Needs room: copies that it may drop go. */
+  evict(): void {
+    for (const [key, { runId, loose }] of this.values) {
+      if (!loose) continue
+      this.values.delete(key)
+      this.outbox.push({ op: 'release-worker-data', keys: [{ key, runId }] })
     }
   }
 
@@ -102,12 +129,15 @@ export class ModelCluster {
     clientGraceMs: 2000,
     allowedFailures: 100,
     workStealing: true,
+    memoryManager: { start: true, intervalMs: 300, measure: 'managedTotal', policies: [reduceReplicas] },
   })
   readonly #random: Prng
   readonly workers: readonly FakeWorker[]
   readonly #known: string[] = []
   readonly #reported = new Map<string, Map<string, string>>()
   #keys = 0
+  /** Values that were there and are not any more, though somebody wants them. */
+  lost = 0
   #faults: boolean
 
   constructor(seed: number, faults: boolean) {
@@ -128,11 +158,12 @@ export class ModelCluster {
       this.#deliver()
     }
     this.#faults = false
-    for (let quiet = 0; quiet < 20;) {
+    // Copies that do not come are waited for for a while.
+    for (let quiet = 0, rounds = 0; quiet < 20 || (this.sim.state.requests.size > 0 && rounds < 200); rounds++) {
       const before = this.sim.state.story.total
       for (const worker of this.workers) {
         if (!worker.connected) this.#connect(worker)
-        if (this.sim.workerRecord(worker.id).status !== 'running')
+        if (this.sim.workerRecord(worker.id).status === 'paused')
           this.sim.workerSays(worker.id, { op: 'worker-status-change', status: 'running' })
         this.#work(worker)
       }
@@ -143,8 +174,9 @@ export class ModelCluster {
     }
   }
 
-  /** Every task that a client wants has ended, and the client knows how. */
+  /** Every task that a client wants has ended, and the client knows how; nobody waits for copies any more. */
   check(): void {
+    expect([...this.sim.state.requests.values()].map(({ kind }) => kind)).toEqual([])
     for (const client of ['c', 'd']) {
       for (const task of this.sim.state.clients.get(clientId(client))?.wants ?? []) {
         if (this.sim.state.placements.has(task)) continue
@@ -198,26 +230,58 @@ export class ModelCluster {
     else if (dice < 84) this.#scatter(client)
     else if (dice < 85) this.sim.advance(this.#random.int(400))
     else if (dice < 86) this.#publish(client)
+    else if (dice < 87) worker.evict()
+    else if (dice < 90) this.#move(worker)
     else if (this.#faults) this.#fault(worker, dice)
+  }
+
+  /** Somebody wants data elsewhere. */
+  #move(worker: FakeWorker): void {
+    if (!worker.connected) return this.#connect(worker)
+    const { state } = this.sim
+    const keys = this.#someKeys().filter((key) => state.tasks.get(key)?.state === 'memory')
+    const dice = this.#random.int(8)
+    if (dice < 4) {
+      const n = this.#random.pick([1, 2, 3, null]) ?? null
+      const branchingFactor = 1 + this.#random.int(2)
+      const kind = 'ReplicateRequested'
+      this.sim.request((request) => ({ kind, request, keys, n, workers: null, branchingFactor }))
+    } else if (dice < 7) {
+      const measure = 'managedTotal'
+      const all = this.#random.int(2) === 0
+      this.sim.request((request) => ({
+        kind: 'RebalanceRequested',
+        request,
+        keys: all ? null : keys,
+        workers: null,
+        measure,
+      }))
+    } else
+      this.sim.request((request) => ({
+        kind: 'RetireRequested',
+        request,
+        workers: [worker.id],
+        closeWorkers: true,
+      }))
   }
 
   #fault(worker: FakeWorker, dice: number): void {
     if (!worker.connected) return this.#connect(worker)
-    if (dice < 89) {
+    if (dice < 92) {
       const connection = this.sim.workerRecord(worker.id).connection
       worker.disconnect()
       this.sim.event({ kind: 'WorkerLost', worker: workerId(worker.id), connection })
-    } else if (dice < 92) this.#kill(worker)
-    else if (dice < 94) {
+    } else if (dice < 94) this.#kill(worker)
+    else if (dice < 96) {
       const [key, value] = this.#random.pick([...worker.values]) ?? []
       if (key === undefined || value === undefined) return
       worker.values.delete(key)
       worker.outbox.push({ op: 'release-worker-data', keys: [{ key, runId: value.runId }] })
-    } else if (dice < 96) {
+    } else if (dice < 97) {
       const [key, value] = this.#random.pick([...worker.values]) ?? []
       if (key !== undefined && value !== undefined)
         this.sim.says('c', { op: 'report-missing', key, runId: value.runId, workers: [workerId(worker.id)] })
-    } else if (dice < 98)
+    } else if (dice < 99)
       worker.outbox.push({ op: 'worker-status-change', status: this.#random.int(2) === 0 ? 'paused' : 'running' })
     else if (this.#random.int(10) === 0)
       this.sim.request((request) => ({ kind: 'RestartRequested', request, timeoutMs: 100, waitForWorkers: false }))
@@ -241,7 +305,9 @@ export class ModelCluster {
     const record = state.workers.get(workerId(worker.id))
     if (record === undefined || worker.tasks.size === 0) worker.incarnation++
     if (worker.incarnation !== (record?.info.incarnation ?? 0)) worker.die()
-    const keys = [...worker.values].map(([key, { runId, durable }]) => ({ key, runId, durable, nbytes: 10, type: 't' }))
+    const keys = [...worker.values].map(([key, { runId, durable, loose }]) => {
+      return { key, runId, durable, loose, nbytes: 10, type: 't' }
+    })
     const tasks = [...worker.tasks].map(([key, { runId }]) => ({ key, runId, state: 'ready' as const }))
     worker.connected = true
     const effect = this.sim.worker(worker.id, {
@@ -313,7 +379,7 @@ export class ModelCluster {
     this.#deliver()
     for (const worker of got) {
       for (const message of worker.inbox.splice(0)) worker.obey(message)
-      worker.values.set(taskKey(key), { runId: placed.runId, durable: true })
+      worker.values.set(taskKey(key), { runId: placed.runId, durable: true, loose: false })
     }
     const workers = got.map((worker) => workerId(worker.id))
     this.sim.says(client, {
@@ -332,7 +398,7 @@ export class ModelCluster {
     ) {
       worker.obey(worker.inbox.shift() as SchedulerToWorker)
     }
-    for (const input of worker.acquiring.splice(0)) if (!this.#fetch(worker, input)) worker.acquiring.push(input)
+    for (const input of worker.acquiring.splice(0)) if (!this.#fetch(worker, input, true)) worker.acquiring.push(input)
     const [key, task] = this.#random.pick([...worker.tasks]) ?? []
     if (key !== undefined && task !== undefined) this.#compute(worker, key, task)
     const sent = worker.outbox.splice(0, this.#faults ? this.#random.int(4) : worker.outbox.length)
@@ -356,16 +422,20 @@ export class ModelCluster {
     }
     const durable = this.#random.int(2) === 0
     const durationMs = this.#random.pick([0.1, 10, 5000]) ?? 1
-    worker.values.set(key, { runId, durable })
+    worker.values.set(key, { runId, durable, loose: false })
     worker.outbox.push({ op: 'task-finished', key, runId, nbytes: 10, type: 't', durable, durationMs })
   }
 
-  #fetch(worker: FakeWorker, input: InputWire): boolean {
-    if (worker.values.get(input.key)?.runId === input.runId) return true
+  #fetch(worker: FakeWorker, input: InputWire, keeps = false): boolean {
+    const held = worker.values.get(input.key)
+    const isHere = held?.runId === input.runId
+    if (isHere && !keeps) return true
     const source = this.workers.find((peer) => peer.connected && peer.values.get(input.key)?.runId === input.runId)
     if (source === undefined) return false
-    worker.values.set(input.key, { runId: input.runId, durable: false })
-    worker.outbox.push({ op: 'add-keys', keys: [{ key: input.key, runId: input.runId, durable: false }] })
+    const durable = isHere && held.durable
+    worker.values.set(input.key, { runId: input.runId, durable, loose: !keeps && (held?.loose ?? true) })
+    const note = { key: input.key, runId: input.runId, durable }
+    worker.outbox.push({ op: 'add-keys', keys: [keeps ? { ...note, kept: worker.lastRun } : note] })
     return true
   }
 
@@ -380,10 +450,16 @@ export class ModelCluster {
         ? this.workers.find((each) => each.id === effect.worker)
         : undefined
     if (worker === undefined) return
-    if (effect.kind === 'SendToWorker' && worker.connected) worker.inbox.push(...structuredClone(effect.messages))
-    if (effect.kind === 'SendToNanny') {
+    if (effect.kind === 'SendToWorker' && worker.connected) {
+      worker.inbox.push(...structuredClone(effect.messages))
+      // The scheduler has forgotten it already.
+      if (effect.messages.at(-1)?.op !== 'close') return
       worker.die()
       worker.values.clear()
+    }
+    if (effect.kind === 'SendToNanny') {
+      worker.die()
+      if (effect.message.op !== 'kill-worker') worker.values.clear()
     }
   }
 
@@ -393,8 +469,10 @@ export class ModelCluster {
     else if (message.op === 'task-erred') {
       // A refusal says nothing of the task that has the key.
       if (!isRefusal(message)) heard.set(message.key, 'erred')
-    } else if (message.op === 'lost-data') heard.delete(message.key)
-    else if (message.op === 'cancelled-keys' || message.op === 'task-retried')
+    } else if (message.op === 'lost-data') {
+      this.lost++
+      heard.delete(message.key)
+    } else if (message.op === 'cancelled-keys' || message.op === 'task-retried')
       for (const key of message.keys) heard.delete(key)
     else if (message.op === 'restart') heard.clear()
   }

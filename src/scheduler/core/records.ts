@@ -245,9 +245,13 @@ export class WorkerRecord {
   /** Number of the connection it registered on; whatever comes from another one is stale. */
   connection: number
   restarts: number
+  /** The last run there was when it registered: what it was told of earlier ones is settled. */
+  registeredRun = 0
   readonly processing = new Set<TaskRecord>()
   /** Value: durable, survives the process. */
   readonly replicas = new Map<TaskRecord, boolean>()
+  /** Those among `replicas` that the worker may drop for room at any time: it fetched them for a task. */
+  readonly loose = new Set<TaskRecord>()
   readonly functions = new Set<FunctionId>()
   /** Runs that were assigned when the process was lost: their results count if it brings them back. */
   readonly orphanedRuns = new Map<TaskKey, RunId>()

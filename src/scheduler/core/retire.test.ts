@@ -16,7 +16,16 @@ function put(sim: CoreFixture, key: string, worker: string, nbytes = 100): void 
 /** The worker says that it has fetched its copy. */
 function copied(sim: CoreFixture, key: string, worker: string): void {
   const runId = sim.task(key).acceptedRunId as RunId
-  sim.workerSays(worker, { op: 'add-keys', keys: [{ key: taskKey(key), runId, durable: false }] })
+  sim.workerSays(worker, { op: 'add-keys', keys: [{ key: taskKey(key), runId, durable: false, kept: 1e9 as RunId }] })
+}
+
+function pause(sim: CoreFixture, worker: string): void {
+  sim.workerSays(worker, { op: 'worker-status-change', status: 'paused' })
+}
+
+function refuse(sim: CoreFixture, worker: string, key: string): void {
+  const runId = sim.task(key).acceptedRunId as RunId
+  sim.workerSays(worker, { op: 'release-worker-data', keys: [{ key: taskKey(key), runId }] })
 }
 
 const asked = (sim: CoreFixture, worker: string): string[] =>
@@ -95,23 +104,33 @@ describe('retiring', () => {
     put(sim, 'x', 'a', 1000)
     sim.take()
     const request = retire(sim, ['a'])
+    // Others that are full may spill.
+    if ('b' in others) {
+      expect(retired(sim, request)).toBeUndefined()
+      sim.advance(6000)
+    }
     expect(retired(sim, request)).toEqual({ retired: [] })
     expect(sim.workerRecord('a').status).toBe('running')
     const warnings = sim.take().filter((effect) => effect.kind === 'Log' && effect.level === 'warning')
     expect(warnings).toMatchObject([{ message: expect.stringContaining('cannot retire') as string }])
   })
 
-  it('5.10-7 asks another when a copy does not arrive', () => {
+  it.each([
+    ['is overdue', 9000, 2000, () => {}],
+    ['will not come soon: its worker paused', 0, 1000, (sim: CoreFixture) => pause(sim, 'b')],
+    ['was refused', 0, 1000, (sim: CoreFixture) => refuse(sim, 'b', 'x')],
+  ] as const)('5.10-7 asks another when a copy %s', (_how, beforeMs, afterMs, happens) => {
     const sim = cluster({ a: {}, b: {} })
     put(sim, 'x', 'a')
     sim.take()
     retire(sim, ['a'])
     expect(asked(sim, 'b')).toEqual(['x'])
-    sim.workerSays('b', { op: 'worker-status-change', status: 'paused' })
     sim.worker('d')
-    sim.advance(9000)
+    put(sim, 'ballast', 'b', 1000)
+    sim.advance(beforeMs)
     expect(asked(sim, 'd')).toEqual([])
-    sim.advance(2000)
+    happens(sim)
+    sim.advance(afterMs)
     expect(asked(sim, 'd')).toEqual(['x'])
   })
 

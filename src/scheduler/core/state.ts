@@ -1,13 +1,15 @@
 // SchedulerState: everything the scheduler knows, and the small operations on single records that keep its indexes
 // together. Policies and transitions build on these; checkInvariants (validate.ts) checks every statement made here.
 
-import type { ClientId, FunctionId, RunId, WorkerId } from '../../base/ids.ts'
+import type { ClientId, FunctionId, RunId, TaskKey, WorkerId } from '../../base/ids.ts'
 import { HeapSet } from '../../base/heap-set.ts'
 import { runId } from '../../base/ids.ts'
 import type { Holder } from '../../protocol/tasks.ts'
 import type { ClusterMemory } from './cluster-memory.ts'
+import type { MemoryMeasure } from '../../base/memory-measure.ts'
 import { Outbox } from './effects.ts'
 import type { RequestNumber } from './events.ts'
+import type { Policy } from './memory-manager.ts'
 import {
   comparePriority,
   TASK_STATES,
@@ -52,10 +54,31 @@ export interface CoreOptions {
   /** Whether tasks that wait on busy workers move to idle ones, and how often all workers are looked at for that. */
   readonly workStealing: boolean
   readonly workStealingIntervalMs: number
+  /** What `rebalance` goes by; fractions of a worker's limit. */
+  readonly rebalance: RebalanceOptions
+  readonly memoryManager: MemoryManagerOptions
   /** Transitions that `story` can tell, over all tasks. */
   readonly storyLength: number
   /** Check all invariants after every step: for tests, linear in the number of tasks. */
   readonly validate: boolean
+}
+
+export interface RebalanceOptions {
+  readonly measure: MemoryMeasure
+  /** A worker with less than this gives nothing. */
+  readonly senderMin: number
+  /** A worker with more than this gets nothing. */
+  readonly recipientMax: number
+  /** Senders and recipients are at least this far apart, half of it on either side of the mean. */
+  readonly gap: number
+}
+
+export interface MemoryManagerOptions {
+  /** Whether it runs from the start. */
+  readonly start: boolean
+  readonly intervalMs: number
+  readonly measure: MemoryMeasure
+  readonly policies: readonly Policy[]
 }
 
 export const DEFAULT_CORE_OPTIONS: CoreOptions = {
@@ -76,6 +99,8 @@ export const DEFAULT_CORE_OPTIONS: CoreOptions = {
   workerTtlMs: 300_000,
   workStealing: true,
   workStealingIntervalMs: 1000,
+  rebalance: { measure: 'optimistic', senderMin: 0.3, recipientMax: 0.6, gap: 0.1 },
+  memoryManager: { start: false, intervalMs: 2000, measure: 'optimistic', policies: [] },
   storyLength: 65_536,
   validate: false,
 }
@@ -108,8 +133,37 @@ export type PendingRequest =
       readonly workers: Set<WorkerRecord>
       readonly retired: string[]
       readonly closeWorkers: boolean
-      /** Values being copied away, and when that was asked for. */
-      readonly copying: Map<TaskRecord, number>
+      /** How many values each still has to give away, and since when it is that many. */
+      readonly progress: Map<WorkerRecord, { left: number; sinceMs: number }>
+    }
+  | {
+      readonly kind: 'replicate'
+      /** null: on every worker. */
+      readonly n: number | null
+      readonly labels: readonly string[] | null
+      readonly branchingFactor: number
+      /** Values that do not have their copies yet. */
+      readonly open: Set<TaskRecord>
+      readonly incomplete: { readonly key: TaskKey; readonly copies: number; readonly wanted: number }[]
+      /** Made so far, and when the last one was. */
+      copies: number
+      movedAtMs: number
+      /** Replicas too many that were told to go. */
+      removing: number
+    }
+  | {
+      readonly kind: 'rebalance'
+      /** Moves that have not ended. */
+      open: number
+      moved: number
+      movedBytes: number
+      readonly notMoved: TaskKey[]
+    }
+  /** Waits until newer processes of these workers have registered. */
+  | {
+      readonly kind: 'restart-workers'
+      readonly outcomes: Map<WorkerId, { readonly name: string; outcome: 'ok' | 'removed' | 'timed-out' }>
+      readonly missing: Set<WorkerId>
     }
 
 /** A task that a busy worker was asked to give back for another one. */
@@ -135,6 +189,39 @@ export interface Stealing {
   /** Runs asked back, and runs that went to another worker, since the start. */
   asked: number
   moved: number
+}
+
+/** A copy that a worker was told to fetch, or to keep when it has one. */
+export interface CopyOrder {
+  /** What is on its way: 0 when the worker has the value already. */
+  readonly nbytes: number
+  readonly deadlineMs: number
+  /** Who waits for it. */
+  readonly requests: RequestNumber[]
+  /** Replicas that are told to go when it has arrived. */
+  readonly thenRemove: { readonly worker: WorkerRecord; readonly request: RequestNumber | null }[]
+}
+
+/** What is on the move between workers (copies.ts). */
+export interface Copies {
+  readonly orders: Map<TaskRecord, Map<WorkerRecord, CopyOrder>>
+  /** Replicas that were told to go, and who waits for that. */
+  readonly removals: Map<TaskRecord, Map<WorkerRecord, RequestNumber | null>>
+  /** Sums over `orders`. */
+  readonly incoming: Map<WorkerRecord, number>
+  /** Orders that ended and whose requests have not been told. */
+  ended: CopyEnd[]
+  timer: boolean
+  /** Where the list of holders that are named begins. */
+  cursor: number
+}
+
+export interface CopyEnd {
+  readonly what: 'copy' | 'removal'
+  readonly request: RequestNumber
+  readonly task: TaskRecord
+  readonly worker: WorkerRecord
+  readonly done: boolean
 }
 
 /** A task to look at, and where it should go: `settled` means wherever its needs say by then. */
@@ -193,6 +280,11 @@ export interface SchedulerState {
   readonly byName: Map<string, WorkerRecord>
   readonly stealing: Stealing
   readonly memory: ClusterMemory
+  /** Exactly the tasks with more than one holder. */
+  readonly replicated: Set<TaskRecord>
+  readonly copies: Copies
+  /** Whether the active memory manager runs by itself. */
+  memoryManagerRuns: boolean
 
   /** By restrictions (restrictions.ts). */
   readonly allowed: Map<string, AllowedWorkers>
@@ -262,6 +354,9 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
       moved: 0,
     },
     memory: { short: new Set(), limitBytes: 0, told: { limitBytes: 0, isShort: false } },
+    replicated: new Set(),
+    copies: { orders: new Map(), removals: new Map(), incoming: new Map(), ended: [], timer: false, cursor: 0 },
+    memoryManagerRuns: false,
     queue: new HeapSet((task) => task, comparePriority),
     noWorker: new Map(),
     workerlessSinceMs: 0,
@@ -387,12 +482,12 @@ export function reportTo(state: SchedulerState, client: ClientRecord, task: Task
 /** How many holders of one value are named to whoever has to fetch it: more are no help. */
 const HOLDERS_NAMED = 8
 
-/** Where a value can be fetched now. */
-export function fetchableHolders(task: TaskRecord): Holder[] {
+/** Where a value can be fetched now; of many holders, some from `start` on. */
+export function fetchableHolders({ holders }: TaskRecord, start = 0): Holder[] {
   const found: Holder[] = []
-  for (const worker of task.holders) {
+  for (let n = 0; n < holders.length && found.length < HOLDERS_NAMED; n++) {
+    const worker = holders[(start + n) % holders.length] as WorkerRecord
     if (worker.link === 'live') found.push(worker.holder)
-    if (found.length === HOLDERS_NAMED) break
   }
   return found
 }

@@ -20,6 +20,12 @@ import {
 } from './handlers/client.ts'
 import { datasetRequested, publishRequested, unpublishRequested } from './handlers/datasets.ts'
 import { housekeeping, startHousekeeping } from './handlers/housekeeping.ts'
+import { memoryManagerRequested, memoryManagerTick, startMemoryManager } from './handlers/memory-manager.ts'
+import { copiesTick, settleMoves } from './handlers/moves.ts'
+import { rebalanceRequested } from './handlers/rebalance.ts'
+import { replicateRequested } from './handlers/replicate.ts'
+import { answerRestartOf } from './handlers/restart-answers.ts'
+import { restartWorkersRequested } from './handlers/restart-workers.ts'
 import { restartRequested, restartTimedOut } from './handlers/restart.ts'
 import { abandonRetirement, retirementTick, retireRequested } from './handlers/retire.ts'
 import { scatterRequested, scatterTimedOut } from './handlers/scatter.ts'
@@ -54,6 +60,10 @@ const HANDLERS: Handlers = {
   PublishRequested: publishRequested,
   DatasetRequested: datasetRequested,
   UnpublishRequested: unpublishRequested,
+  ReplicateRequested: replicateRequested,
+  RebalanceRequested: rebalanceRequested,
+  RestartWorkersRequested: restartWorkersRequested,
+  MemoryManagerRequested: memoryManagerRequested,
   RequestAbandoned: (state, event) => abandonRequest(state, event.request),
   TimerFired: (state, event) => timerFired(state, event.timer),
 }
@@ -70,11 +80,13 @@ export function step(state: SchedulerState, event: SchedulerEvent): Effect[] {
 function started(state: SchedulerState): void {
   startHousekeeping(state)
   startStealing(state)
+  startMemoryManager(state)
 }
 
 /** Goes on after a step that threw: what it had decided is carried out. */
 export function recover(state: SchedulerState): Effect[] {
   settleAll(state)
+  if (state.copies.ended.length > 0) settleMoves(state)
   fillSlots(state)
   if (state.cause !== 'stealing') noticeIdle(state)
   tellMemory(state)
@@ -102,6 +114,10 @@ function timerFired(state: SchedulerState, timer: Timer): void {
       return housekeeping(state)
     case 'stealing':
       return balance(state)
+    case 'copies':
+      return copiesTick(state)
+    case 'memory-manager':
+      return memoryManagerTick(state)
     case 'retirement':
       return retirementTick(state, timer.request)
     case 'request-timeout':
@@ -122,6 +138,7 @@ function requestTimedOut(state: SchedulerState, request: number): void {
   state.requests.delete(request)
   if (pending.kind === 'scatter') scatterTimedOut(state, request, pending)
   if (pending.kind === 'restart') restartTimedOut(state, request, pending)
+  if (pending.kind === 'restart-workers') answerRestartOf(state, request, pending)
 }
 
 function abandonRequest(state: SchedulerState, request: number): void {

@@ -16,6 +16,7 @@ export function checkInvariants(state: SchedulerState): void {
   checkTurns(state, found)
   checkCollections(state, found)
   checkSteals(state, found)
+  checkCopies(state, found)
   checkCounts(state, found)
   checkMemory(state, found)
   if (found.list.length === 0) return
@@ -282,6 +283,40 @@ function checkMemory({ memory, workers, clients }: SchedulerState, found: Violat
     clients.size === 0 || memory.told.isShort === memory.short.size > 0,
     () => `clients were told that memory is ${memory.told.isShort ? '' : 'not '}short, and it is the other way round`,
   )
+}
+
+/** R2 and M3, and that nothing is on the move that is not there. */
+function checkCopies(state: SchedulerState, found: Violations): void {
+  const { orders, removals, incoming, ended } = state.copies
+  for (const task of state.tasks.values())
+    found.expect(
+      state.replicated.has(task) === task.holders.length > 1,
+      () => `${task.key} has ${task.holders.length} holders and is listed as replicated, or the other way round`,
+      task,
+    )
+  for (const task of state.replicated)
+    found.expect(state.tasks.get(task.key) === task, () => `${task.key} is listed as replicated but forgotten`, task)
+  const coming = new Map<WorkerRecord, number>()
+  for (const [task, byWorker] of [...orders, ...removals]) {
+    found.expect(task.state === 'memory', () => `${task.key} (${task.state}) is on the move`, task)
+    for (const [worker, order] of byWorker) {
+      found.expect(
+        worker.link === 'live' && state.workers.get(worker.id) === worker,
+        () => `${task.key} is on the move to or from worker ${worker.id}, which is ${worker.link}`,
+        task,
+      )
+      if (typeof order === 'object' && order !== null) coming.set(worker, (coming.get(worker) ?? 0) + order.nbytes)
+    }
+  }
+  for (const worker of state.workers.values()) {
+    found.expect(
+      (incoming.get(worker) ?? 0) === (coming.get(worker) ?? 0),
+      () => `worker ${worker.id} counts ${incoming.get(worker)} bytes on their way, not ${coming.get(worker)}`,
+    )
+    for (const task of worker.loose)
+      found.expect(worker.replicas.has(task), () => `worker ${worker.id} may drop ${task.key}, which it has not`, task)
+  }
+  found.expect(ended.length === 0, () => `${ended.length} ends of orders were not told`)
 }
 
 function checkCounts(state: SchedulerState, found: Violations): void {

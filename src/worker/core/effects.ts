@@ -57,7 +57,7 @@ export type WorkerEffect =
   | { readonly kind: 'AbortTransfer'; readonly transferId: number }
   /** Nothing happens to a key that the store holds from another run by then. */
   | { readonly kind: 'FreeFromStore'; readonly values: readonly ReplicaName[] }
-  /** The scheduler asked for these copies: they may be the last ones, and are not to be dropped for room. */
+  /** The scheduler asked for these copies: they may be the last ones, and are not to be dropped for room. Answered by `ReplicasKept`. */
   | { readonly kind: 'KeepReplicas'; readonly keys: readonly TaskKey[] }
   /** Drop everything stored; no later effect may overtake it. */
   | { readonly kind: 'WipeStore'; readonly generation: number }

@@ -9,6 +9,8 @@ export interface StoredEntry {
   readonly nbytes: number
   readonly type: string
   readonly durable: boolean
+  /** A copy that may be dropped for room. */
+  readonly fetched?: boolean
 }
 
 export type ReplicaName = Pick<StoredEntry, 'key' | 'runId'>
@@ -72,6 +74,8 @@ export type WorkerEvent = { readonly now: number } & (
   | { readonly kind: 'ValueScattered'; readonly value: StoredEntry }
   /** Dropped by the store for room, or found damaged. */
   | { readonly kind: 'ReplicasLost'; readonly values: readonly ReplicaName[]; readonly reason: string }
+  /** These were there and will not be dropped for room from now on. */
+  | { readonly kind: 'ReplicasKept'; readonly values: readonly ReplicaName[] }
   | { readonly kind: 'ValuesDurable'; readonly values: readonly ReplicaName[] }
   | { readonly kind: 'MemoryPaused' }
   | { readonly kind: 'MemoryResumed' }

@@ -6,8 +6,10 @@ export function inventory(state: WorkerState): Inventory {
   const keys: Inventory['keys'][number][] = []
   const tasks: Inventory['tasks'][number][] = []
   for (const { key, runId, value, assignment, state: at } of state.tasks.values()) {
-    if (value !== null) keys.push({ key, runId, nbytes: value.nbytes, type: value.type, durable: value.durable })
-    else if (
+    if (value !== null) {
+      const { nbytes, type, durable, loose } = value
+      keys.push(loose ? { key, runId, nbytes, type, durable, loose } : { key, runId, nbytes, type, durable })
+    } else if (
       assignment !== null &&
       (at === 'waiting' || at === 'ready' || at === 'constrained' || at === 'executing')
     ) {

@@ -146,7 +146,14 @@ class Model {
       case 'SetTimer':
         this.timers.push({ due: this.now + effect.delayMs, event: effect.event })
         return
-      case 'KeepReplicas':
+      case 'KeepReplicas': {
+        const values = effect.keys.flatMap((key) => {
+          const run = this.store.get(key)
+          return run === undefined ? [] : [{ key, runId: run }]
+        })
+        this.later.push({ kind: 'ReplicasKept', values })
+        return
+      }
       case 'ForgetFunctions':
       case 'CloseWorker':
         return

@@ -65,6 +65,8 @@ export interface HeldValue {
   readonly nbytes: number
   readonly type: string
   durable: boolean
+  /** A copy that the store may drop for room at any time. */
+  loose: boolean
 }
 
 export interface LocalTask {
@@ -214,7 +216,8 @@ export const LOWEST_PRIORITY: Priority = [Number.MAX_SAFE_INTEGER, 0, 0]
 /** Failed tasks that are remembered to recognise a repeated assignment. */
 export const ERRED_MAX = 1000
 
-const NO_RUN = 0 as RunId
+/** Stands for no run at all. */
+export const NO_RUN = 0 as RunId
 
 export function createState(settings: CoreSettings): WorkerState {
   return {

@@ -482,7 +482,20 @@ describe('replicas', () => {
     expect(core.stateOf('copy')).toBe('memory')
   })
 
-  it('6.4-6 keeps a replica that a task here needs, and says so', () => {
+  it('says that a copy is kept when the store has confirmed it, and that one will not come', () => {
+    const core = new Core()
+    core.hold('x', 1)
+    const acquire = { op: 'acquire-replicas', inputs: [input('x', 1, ['p'])] } as const
+    expect(core.receive(acquire)).toEqual([{ kind: 'KeepReplicas', keys: ['x'] }])
+    expect(core.send({ kind: 'ReplicasKept', values: [{ key: taskKey('x'), runId: runId(1) }] })).toEqual([
+      sent({ op: 'add-keys', keys: [{ key: 'x', runId: 1, durable: true, kept: 0 }] }),
+    ])
+    core.receive({ op: 'acquire-replicas', inputs: [input('y', 2, ['p'])] })
+    const refused = { kind: 'ReplicaRefused', transferId: 1, key: taskKey('y'), reason: 'no room' } as const
+    expect(core.send(refused)).toEqual([sent({ op: 'release-worker-data', keys: [{ key: 'y', runId: 2 }] })])
+  })
+
+  it('6.4-6 keeps a replica that a task here needs, and says of each what became of it', () => {
     const core = new Core()
     core.hold('x', 1)
     core.hold('y', 2)
@@ -491,7 +504,13 @@ describe('replicas', () => {
       { kind: 'FreeFromStore', values: [{ key: 'y', runId: 2 }] },
       sent(
         { op: 'add-keys', keys: [{ key: 'x', runId: 1, durable: true }] },
-        { op: 'release-worker-data', keys: [{ key: 'y', runId: 2 }] },
+        {
+          op: 'release-worker-data',
+          keys: [
+            { key: 'y', runId: 2 },
+            { key: 'unknown', runId: 0 },
+          ],
+        },
       ),
     ])
     expect(core.stateOf('x')).toBe('memory')

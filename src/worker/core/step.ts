@@ -17,6 +17,7 @@ import {
 } from './handlers/assignments.ts'
 import {
   acquireReplicas,
+  replicasKept,
   missingDue,
   refreshWhoHas,
   removeReplicas,
@@ -99,6 +100,7 @@ const EVENT_HANDLERS: EventHandlers = {
   TransferEnded: transferEnded,
   ValueScattered: valueScattered,
   ReplicasLost: replicasLost,
+  ReplicasKept: replicasKept,
   ValuesDurable: valuesDurable,
   MemoryPaused: memoryPaused,
   MemoryResumed: memoryResumed,

@@ -73,6 +73,10 @@ export class Turn {
     this.#growing('add-keys').push({ key, runId, durable })
   }
 
+  sendKept(key: TaskKey, runId: RunId, durable: boolean): void {
+    this.#growing('add-keys').push({ key, runId, durable, kept: this.state.lastRun })
+  }
+
   sendReleased(key: TaskKey, runId: RunId): void {
     this.#growing('release-worker-data').push({ key, runId })
   }

@@ -5,11 +5,15 @@
 
 import type { RunId, TaskKey } from '../../../base/ids.ts'
 import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
+import { askToKeep, endCopy, endRemoval } from '../copies.ts'
 import { loseReplica } from '../losing.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
-import { addReplica, availabilityChanged, isAvailable } from '../replicas.ts'
+import { addReplica, availabilityChanged, isAvailable, setLoose } from '../replicas.ts'
 import { fetchableHolders, recommend, type SchedulerState } from '../state.ts'
 import { transition } from '../transitions/table.ts'
+
+/** What a worker says of a key of which it holds nothing. */
+const NO_RUN = 0
 
 interface ReplicaNote {
   readonly key: TaskKey
@@ -19,11 +23,11 @@ interface ReplicaNote {
 export function addKeys(
   state: SchedulerState,
   worker: WorkerRecord,
-  keys: readonly (ReplicaNote & { readonly durable: boolean })[],
+  keys: readonly (ReplicaNote & { readonly durable: boolean; readonly kept?: RunId })[],
 ): void {
-  for (const { key, runId, durable } of keys) {
+  for (const { key, runId, durable, kept = null } of keys) {
     const task = state.tasks.get(key)
-    if (task !== undefined && task.acceptedRunId === runId) acceptReplica(state, task, worker, runId, durable)
+    if (task !== undefined && task.acceptedRunId === runId) acceptReplica(state, task, worker, { runId, durable, kept })
     else if (task === undefined || !state.placements.has(task)) dropUnwanted(state, worker, key)
   }
 }
@@ -33,29 +37,29 @@ function acceptReplica(
   state: SchedulerState,
   task: TaskRecord,
   worker: WorkerRecord,
-  run: RunId,
-  durable: boolean,
+  { runId: run, durable, kept }: { readonly runId: RunId; readonly durable: boolean; readonly kept: RunId | null },
 ): void {
   // The news may have crossed the order to compute the value anew, which makes the worker drop its copy.
-  const crossed = (task.trouble?.reruns?.get(worker.id) ?? 0) > run
+  const seen = Math.max(run, kept ?? 0, worker.registeredRun)
+  const crossed = (task.trouble?.reruns?.get(worker.id) ?? 0) > seen
   if (task.state === 'memory') {
     const before = isAvailable(task)
-    addReplica(state, task, worker, durable)
+    if (kept !== null || !worker.replicas.has(task)) {
+      addReplica(state, task, worker, durable)
+      // Not to be counted on before it is there again.
+      setLoose(state, task, worker, kept === null || crossed)
+    }
     if (!before) availabilityChanged(state, task, true)
     // Whether it did or not: after this it has one.
-    if (crossed) copyTo(state, task, worker)
+    if (crossed) askToKeep(state, task, worker)
+    else if (kept !== null) endCopy(state, task, worker, true)
+    else endRemoval(state, task, worker, false)
   } else if (task.processingOn === worker) {
     // It will drop the copy, if it has not yet, when it finds the new order.
   } else if (!crossed && task.isNeeded && task.state !== 'erred') {
     transition(state, task, 'memory', { worker, run, nbytes: task.nbytes, type: task.type, durable })
+    setLoose(state, task, worker, kept === null)
   } else dropUnwanted(state, worker, task.key)
-}
-
-/** Asks the worker to fetch a value from its holders. */
-export function copyTo(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
-  const holders = fetchableHolders(task).filter((holder) => holder.id !== worker.id)
-  const input = { key: task.key, runId: task.acceptedRunId as RunId, nbytes: task.nbytes, holders }
-  state.outbox.toWorker(worker, { op: 'acquire-replicas', inputs: [input] })
 }
 
 /** Tells the worker to drop what it has under this key, unless the books know of a value or a run of it there. */
@@ -68,7 +72,10 @@ export function dropUnwanted(state: SchedulerState, worker: WorkerRecord, key: T
 export function releaseWorkerData(state: SchedulerState, worker: WorkerRecord, keys: readonly ReplicaNote[]): void {
   for (const { key, runId } of keys) {
     const task = state.tasks.get(key)
-    if (task !== undefined && task.acceptedRunId === runId) loseReplica(state, task, worker)
+    if (task === undefined) continue
+    if (task.acceptedRunId === runId || runId === NO_RUN) loseReplica(state, task, worker)
+    endCopy(state, task, worker, false)
+    endRemoval(state, task, worker, true)
   }
 }
 

@@ -34,13 +34,17 @@ export function restartTimedOut(state: SchedulerState, request: RequestNumber, p
 
 /** All at once, without a word to workers about single keys: they start anew. */
 function forgetTasks(state: SchedulerState): void {
-  for (const [request, pending] of state.requests) {
-    if (pending.kind !== 'scatter') continue
+  for (const [request, { kind }] of state.requests) {
+    if (kind !== 'scatter' && kind !== 'replicate' && kind !== 'rebalance') continue
     state.requests.delete(request)
     state.outbox.clearTimer({ kind: 'request-timeout', request })
-    state.outbox.refuse(request, 'TASK_CANCELLED', 'the cluster was restarted while a scatter waited for a worker')
+    state.outbox.refuse(request, 'TASK_CANCELLED', `the cluster was restarted during a ${kind}`)
   }
   forgetDatasets(state)
+  const { orders, removals, incoming, ended } = state.copies
+  for (const each of [orders, removals, incoming]) each.clear()
+  ended.length = 0
+  state.replicated.clear()
   for (const client of state.clients.values()) {
     client.wants.clear()
     client.farewells.clear()
@@ -58,6 +62,7 @@ function forgetTasks(state: SchedulerState): void {
     worker.shift = 0
     worker.shiftUs = 0
     worker.replicas.clear()
+    worker.loose.clear()
     worker.orphanedRuns.clear()
     worker.nbytes = 0
     worker.expectedBytes = 0

@@ -1,44 +1,57 @@
 // Retiring workers: no new tasks, what only they hold is copied to others, then they close. A retirement looks at its
-// workers every TICK_MS until each is empty; one whose values nobody can take goes back to work and is not in the answer.
+// workers every now and then until each is empty; one whose values nobody can take goes back to work and is not in the
+// answer.
+//
+// R1. A worker leaves when each of its values has a copy elsewhere that stays (copies.ts, M2): nothing is computed again.
+// R2. Whoever takes a value may have to spill for it: what a retiring worker had on disk may go to a disk.
 
+import { isOrdered, orderCopy, stays } from '../copies.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
+import { hasRoomOnDisk, Ledger } from '../ledger.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
+import { workersToClose } from '../adaptive.ts'
 import { settleRunning, type PendingRequest, type SchedulerState } from '../state.ts'
-import { copyTo } from './replica-messages.ts'
 import { removeWorker } from './worker-loss.ts'
 
 type PendingRetirement = Extract<PendingRequest, { readonly kind: 'retire' }>
 
-const TICK_MS = 100
+/** Looking at a value takes time: the more there are, the longer the pause. */
+const TICK_MS = { least: 20, most: 1000, valuesPerMs: 10 } as const
 const RETIRED_MAX = 1000
-/** A copy that has not arrived after this time is asked for again, perhaps elsewhere. */
-const COPY_AGAIN_MS = 10_000
+/** Nobody has room: it is given so long to become better, since workers that are nearly full spill. */
+const PATIENCE_MS = 5000
 
 export function retireRequested(state: SchedulerState, event: EventOf<'RetireRequested'>): void {
-  const asked = new Set(event.workers)
-  const workers = new Set<WorkerRecord>()
-  for (const worker of state.workers.values()) {
-    if (worker.link !== 'live' || !worker.labels.some((label) => asked.has(label))) continue
-    workers.add(worker)
-    setStatus(state, worker, 'retiring')
-  }
-  state.requests.set(event.request, {
-    kind: 'retire',
-    workers,
-    retired: [],
-    closeWorkers: event.closeWorkers,
-    copying: new Map(),
-  })
-  retirementTick(state, event.request)
+  const { request, closeWorkers, n } = event
+  const workers = new Set(
+    event.workers === null ? workersToClose(state, { ...(n !== undefined && { n }) }) : named(state, event.workers),
+  )
+  for (const worker of workers) setStatus(state, worker, 'retiring')
+  state.requests.set(request, { kind: 'retire', workers, retired: [], closeWorkers, progress: new Map() })
+  retirementTick(state, request)
+}
+
+function named(state: SchedulerState, labels: readonly string[]): WorkerRecord[] {
+  const asked = new Set(labels)
+  return [...state.workers.values()].filter(
+    (worker) => worker.link === 'live' && worker.labels.some((label) => asked.has(label)),
+  )
 }
 
 export function retirementTick(state: SchedulerState, request: RequestNumber): void {
   const pending = state.requests.get(request)
   if (pending?.kind !== 'retire') return
-  for (const worker of pending.workers) advance(state, worker, pending)
-  if (pending.workers.size > 0) return state.outbox.setTimer({ kind: 'retirement', request }, TICK_MS)
+  const ledger = new Ledger(state, state.options.memoryManager.measure)
+  for (const worker of pending.workers) advance(state, worker, pending, ledger)
+  if (pending.workers.size > 0) return state.outbox.setTimer({ kind: 'retirement', request }, tickMs(pending))
   state.requests.delete(request)
   state.outbox.answer(request, { retired: pending.retired })
+}
+
+function tickMs({ workers }: PendingRetirement): number {
+  let values = 0
+  for (const worker of workers) values += worker.replicas.size
+  return Math.min(TICK_MS.most, Math.max(TICK_MS.least, values / TICK_MS.valuesPerMs))
 }
 
 /** The one who asked is gone: workers that are not empty yet go back to work. */
@@ -47,25 +60,45 @@ export function abandonRetirement(state: SchedulerState, request: RequestNumber,
   for (const worker of pending.workers) if (worker.status === 'retiring') setStatus(state, worker, 'running')
 }
 
-function advance(state: SchedulerState, worker: WorkerRecord, pending: PendingRetirement): void {
+function advance(state: SchedulerState, worker: WorkerRecord, pending: PendingRetirement, ledger: Ledger): void {
   if (state.workers.get(worker.id) !== worker) {
     pending.workers.delete(worker)
     return
   }
-  const onlyHere = [...worker.replicas.keys()].filter(
-    (task) => !task.holders.some((holder) => holder !== worker && holder.isRunning),
-  )
-  for (const task of onlyHere) {
-    if (copyAway(state, task, pending)) continue
-    pending.workers.delete(worker)
-    setStatus(state, worker, 'running')
-    return state.outbox.log(
-      'warning',
-      `worker ${worker.info.address} cannot retire: no running worker has room for ${task.key}`,
-      { worker: worker.id },
-    )
+  let left = 0
+  let stuck: TaskRecord | null = null
+  for (const task of worker.replicas.keys()) {
+    if (task.holders.some((other) => other !== worker && isHome(other) && stays(state, task, other))) continue
+    left++
+    if (!copyAway(state, task, worker, ledger)) stuck ??= task
   }
-  if (onlyHere.length > 0 || worker.processing.size > 0 || isAwaitingScatter(state, worker)) return
+  if (left === 0 && worker.processing.size === 0 && !isAwaitingScatter(state, worker))
+    return retire(state, worker, pending)
+  if (noteProgress(state, worker, pending, left, stuck !== null) || stuck === null) return
+  pending.workers.delete(worker)
+  setStatus(state, worker, 'running')
+  state.outbox.log(
+    'warning',
+    `worker ${worker.info.address} cannot retire: no running worker has room for ${stuck.key}`,
+    { worker: worker.id, values: left },
+  )
+}
+
+/** false: nobody could take a value for too long, or there is nobody. */
+function noteProgress(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  { progress }: PendingRetirement,
+  left: number,
+  isStuck: boolean,
+): boolean {
+  const before = progress.get(worker)
+  if (before === undefined || before.left !== left || !isStuck) progress.set(worker, { left, sinceMs: state.now })
+  if ([...state.workers.values()].every((other) => other === worker || !isHome(other))) return false
+  return before === undefined || state.now - before.sinceMs < PATIENCE_MS
+}
+
+function retire(state: SchedulerState, worker: WorkerRecord, pending: PendingRetirement): void {
   pending.workers.delete(worker)
   pending.retired.push(worker.info.address)
   if (!pending.closeWorkers) return
@@ -82,30 +115,24 @@ function isAwaitingScatter(state: SchedulerState, worker: WorkerRecord): boolean
   return false
 }
 
-/** false: nobody can take it. */
-function copyAway(state: SchedulerState, task: TaskRecord, pending: PendingRetirement): boolean {
-  const since = pending.copying.get(task)
-  if (since !== undefined && state.now - since < COPY_AGAIN_MS) return true
-  const taker = roomiest(state, task.nbytes)
-  if (taker === undefined) return false
-  pending.copying.set(task, state.now)
-  copyTo(state, task, taker)
-  return true
+/** Values may stay there: also with one that takes no work at the moment. */
+function isHome({ link, status }: WorkerRecord): boolean {
+  return link === 'live' && (status === 'running' || status === 'paused')
 }
 
-function roomiest(state: SchedulerState, nbytes: number): WorkerRecord | undefined {
-  let best: WorkerRecord | undefined
-  for (const worker of state.byLoad) {
-    if (worker.crowded || room(worker) < nbytes) continue
-    if (best === undefined || room(worker) > room(best)) best = worker
+/** false: nobody can take it now. */
+function copyAway(state: SchedulerState, task: TaskRecord, from: WorkerRecord, ledger: Ledger): boolean {
+  for (const [worker] of state.copies.orders.get(task) ?? []) if (isHome(worker)) return true
+  for (const other of task.holders) {
+    if (other === from || !isHome(other) || !other.loose.has(task) || isOrdered(state, task, other)) continue
+    orderCopy(state, task, other)
+    return true
   }
-  return best
-}
-
-/** Memory and disk both take values: what is stored above the limit lies on disk, so only the limit of one value counts there. */
-function room(worker: WorkerRecord): number {
-  const limit = worker.info.memoryLimit
-  return limit === 0 ? Number.MAX_SAFE_INTEGER - worker.nbytes : Math.max(limit - worker.memory.process, limit / 4)
+  const taker = ledger.roomiest(task, null, hasRoomOnDisk)
+  if (taker === undefined) return false
+  orderCopy(state, task, taker)
+  ledger.add(taker, task.nbytes)
+  return true
 }
 
 export function setStatus(state: SchedulerState, worker: WorkerRecord, status: 'running' | 'retiring'): void {

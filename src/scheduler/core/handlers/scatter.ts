@@ -15,6 +15,9 @@ import { transition } from '../transitions/table.ts'
 import { want } from './graph.ts'
 import { dropUnwanted } from './replica-messages.ts'
 
+/** Of one worker in a round. */
+const TURNS_MAX = 64
+
 type PendingScatter = Extract<PendingRequest, { readonly kind: 'scatter' }>
 type Placed = SchedulerRequests['scatter-place'][1]['placed'][number]
 
@@ -79,16 +82,17 @@ export function updateData(
 function placeScatter(state: SchedulerState, request: RequestNumber, pending: PendingScatter): boolean {
   const pool = eligibleWorkers(state, pending.labels)
   if (pool.length === 0) return false
+  const turns = turnsOf(pool)
   const groups = new Map<string, TaskGroup>()
   const placed = pending.entries.map((entry): Placed => {
     const known = state.tasks.get(entry.key)
-    if (known !== undefined) return placedBefore(state, pending, pool, known)
+    if (known !== undefined) return placedBefore(state, pending, { turns, size: pool.length }, known)
     const group = groups.get(entry.type) ?? scatterGroup(state, entry.type)
     groups.set(entry.type, group)
     const task = addTask(state, group, { key: entry.key, args: null, turn: 0, order: 0 })
     const run = nextRun(state)
     task.runId = run
-    const workers = choose(state, pool, pending.broadcast)
+    const workers = choose(state, turns, pool.length, pending.broadcast)
     state.placements.set(task, workers)
     addWant(pending.client, task)
     return { key: entry.key, runId: run, workers: workers.map((worker) => worker.holder) }
@@ -104,13 +108,13 @@ function placeScatter(state: SchedulerState, request: RequestNumber, pending: Pe
 function placedBefore(
   state: SchedulerState,
   pending: PendingScatter,
-  pool: readonly WorkerRecord[],
+  { turns, size }: { readonly turns: readonly WorkerRecord[]; readonly size: number },
   task: TaskRecord,
 ): Placed {
   want(state, pending.client, task)
   const before = state.placements.get(task)
   if (before === undefined) return { key: task.key, runId: null, workers: [] }
-  const workers = choose(state, pool, pending.broadcast)
+  const workers = choose(state, turns, size, pending.broadcast)
   state.placements.set(task, [...new Set([...before, ...workers])])
   return { key: task.key, runId: task.runId as RunId, workers: workers.map((worker) => worker.holder) }
 }
@@ -123,10 +127,28 @@ function eligibleWorkers(state: SchedulerState, labels: readonly string[] | null
   return (roomy.length > 0 ? roomy : running).sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
-/** Round robin, going on where the last scatter stopped. */
-function choose(state: SchedulerState, pool: readonly WorkerRecord[], broadcast: boolean | number): WorkerRecord[] {
-  const copies =
-    broadcast === true ? pool.length : broadcast === false ? 1 : Math.min(pool.length, Math.max(1, broadcast))
-  const start = state.scatterCursor++
-  return Array.from({ length: copies }, (_, n) => pool[(start + n) % pool.length] as WorkerRecord)
+/**
+ * Whose turn it is, one after the other: each worker as often as it has threads, compared with the one that has fewest, and
+ * spread over the round.
+ */
+function turnsOf(pool: readonly WorkerRecord[]): readonly WorkerRecord[] {
+  const fewest = Math.min(...pool.map((worker) => worker.nthreads))
+  const turns = pool.flatMap((worker) => {
+    const count = Math.min(TURNS_MAX, Math.round(worker.nthreads / fewest))
+    return Array.from({ length: count }, (_, n) => ({ worker, at: n / count }))
+  })
+  return turns.sort((a, b) => a.at - b.at).map(({ worker }) => worker)
+}
+
+/** Going on where the last scatter stopped. */
+function choose(
+  state: SchedulerState,
+  turns: readonly WorkerRecord[],
+  size: number,
+  broadcast: boolean | number,
+): WorkerRecord[] {
+  const copies = broadcast === true ? size : broadcast === false ? 1 : Math.min(size, Math.max(1, broadcast))
+  const chosen = new Set<WorkerRecord>()
+  for (let at = state.scatterCursor++; chosen.size < copies; at++) chosen.add(turns[at % turns.length] as WorkerRecord)
+  return [...chosen]
 }

@@ -15,7 +15,7 @@ import type { WorkerRecord } from '../records.ts'
 import { recommend, settleRunning, type SchedulerState } from '../state.ts'
 import { endRun } from '../transitions/processing.ts'
 import { settleAll, transition } from '../transitions/table.ts'
-import { finishRestarts } from './restart-answers.ts'
+import { finishRestarts, noteRestarted } from './restart-answers.ts'
 
 const NONE: ReadonlySet<RunId> = new Set()
 
@@ -86,6 +86,7 @@ export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason
   settleRunning(state, worker)
   tellPeers(state, worker)
   state.outbox.clearTimer({ kind: 'worker-grace', worker: worker.id })
+  noteRestarted(state, worker.id, 'removed')
 }
 
 /** It is found by address and name, and its limit counts. */

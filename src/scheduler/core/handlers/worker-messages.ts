@@ -9,6 +9,7 @@ import { noteShortage } from '../cluster-memory.ts'
 import { measure, noteRunning } from '../occupancy.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import { recommend, settleRunning, touch, troubleOf, type SchedulerState } from '../state.ts'
+import { resumeScatters } from './scatter.ts'
 import { learnRate } from '../transfer-cost.ts'
 import { endSteal } from '../steals.ts'
 import { endRun } from '../transitions/processing.ts'
@@ -38,6 +39,7 @@ const HANDLERS: Handlers = {
     }
     worker.status = status
     settleRunning(state, worker)
+    if (worker.isRunning) resumeScatters(state)
   },
   'log-event': (state, worker, { topic, fields }) =>
     state.outbox.log('info', topic, { worker: worker.info.address, ...fields }),

@@ -13,12 +13,12 @@ import type { Inventory, RegisterWorker, RegisterWorkerAnswer } from '../../../p
 import type { EventOf } from '../events.ts'
 import { loseReplica, setLink } from '../losing.ts'
 import { isActive, WorkerRecord, type HostRecord, type TaskRecord } from '../records.ts'
-import { addReplica, availabilityChanged, isAvailable } from '../replicas.ts'
+import { addReplica, availabilityChanged, isAvailable, setLoose } from '../replicas.ts'
 import { recommend, settleRunning, type SchedulerState } from '../state.ts'
 import { endRun } from '../transitions/processing.ts'
 import { transition } from '../transitions/table.ts'
 import { endSteal } from '../steals.ts'
-import { finishRestarts } from './restart-answers.ts'
+import { finishRestarts, noteRestarted } from './restart-answers.ts'
 import { setStatus } from './retire.ts'
 import { resumeScatters } from './scatter.ts'
 import { endProcess, forgetLabels, noteLabels, tellPeers } from './worker-loss.ts'
@@ -36,6 +36,7 @@ export function workerRegistered(state: SchedulerState, event: EventOf<'WorkerRe
     })
   const ours = registration.clusterId === state.id && registration.generation === state.generation
   const inventory: Inventory = ours ? registration.inventory : { keys: [], tasks: [] }
+  const isNewProcess = known === undefined || registration.incarnation > known.info.incarnation
   const isRetiring = known?.status === 'retiring'
   const worker = known ?? newWorker(state, registration, connection)
   if (known !== undefined) replaceConnection(state, known, registration, connection)
@@ -60,6 +61,7 @@ export function workerRegistered(state: SchedulerState, event: EventOf<'WorkerRe
   state.outbox.clearTimer({ kind: 'worker-grace', worker: worker.id })
   resumeScatters(state)
   finishRestarts(state, worker.id)
+  if (isNewProcess) noteRestarted(state, worker.id, 'ok')
 }
 
 /** More workers, slower hearts. */
@@ -127,6 +129,7 @@ function describe(state: SchedulerState, worker: WorkerRecord, registration: Reg
   worker.usedBytes = 0
   worker.nbytesTold = worker.nbytes
   worker.started = new Set()
+  worker.registeredRun = state.runCounter
   worker.functions.clear()
   noteLabels(state, worker)
   worker.host.workers.delete(worker)
@@ -158,6 +161,7 @@ function adopt(state: SchedulerState, worker: WorkerRecord, inventory: Inventory
   for (const held of inventory.keys) {
     const task = state.tasks.get(held.key)
     if (task === undefined || !adoptOne(state, worker, task, held)) drop.push(held.key)
+    else setLoose(state, task, worker, held.loose === true)
   }
   return drop
 }

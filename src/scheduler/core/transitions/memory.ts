@@ -1,5 +1,6 @@
 // Into and out of `memory`: at least one worker holds the value.
 
+import { endOrdersFor } from '../copies.ts'
 import { FIRE_AND_FORGET } from '../names.ts'
 import { addReplica, isAvailable, removeReplica } from '../replicas.ts'
 import { isActive, type TaskRecord } from '../records.ts'
@@ -29,6 +30,7 @@ export function enterMemory(state: SchedulerState, task: TaskRecord, arrival: Ar
 /** Nobody needs the value, or it is lost: then whoever wants it is told, and dependents that counted on it wait again. */
 export function memoryToReleased(state: SchedulerState, task: TaskRecord): void {
   const wasAvailable = isAvailable(task)
+  endOrdersFor(state, task)
   for (const worker of task.holders) {
     state.outbox.freeKey(worker, task.key)
     removeReplica(state, task, worker)

@@ -3,7 +3,7 @@
 import type { EventOf, MessageOf, StoredEntry } from '../events.ts'
 import { penalise } from '../gather.ts'
 import { forgetHolders, forgetPeer, removeHolder, replaceHolders, sweepPeer } from '../holders.ts'
-import { type LocalTask, obtainTask, type Transfer } from '../state.ts'
+import { type LocalTask, NO_RUN, obtainTask, type Transfer } from '../state.ts'
 import { askForHolders, dropAssignment, MISSING_RETRY_MAX_MS } from '../transitions/enter.ts'
 import { forgetValue } from '../transitions/leave.ts'
 import { transition } from '../transitions/transition.ts'
@@ -15,7 +15,6 @@ export function acquireReplicas(turn: Turn, message: MessageOf<'acquire-replicas
     const task = obtainTask(turn.state, wire.key)
     if (task.assignment !== null) continue
     if (task.state === 'memory' && task.runId >= wire.runId) {
-      turn.sendAddKey(task.key, task.runId, task.value?.durable === true)
       turn.emit({ kind: 'KeepReplicas', keys: [task.key] })
       continue
     }
@@ -30,14 +29,28 @@ export function acquireReplicas(turn: Turn, message: MessageOf<'acquire-replicas
   }
 }
 
-/** What a task here still needs stays; the scheduler is told so, for it may have crossed the copy off already. */
+/** Only the store knows whether the copy is still there. */
+export function replicasKept(turn: Turn, event: EventOf<'ReplicasKept'>): void {
+  for (const { key, runId } of event.values) {
+    const task = turn.state.tasks.get(key)
+    if (task === undefined || task.value === null || task.runId !== runId) continue
+    task.value.loose = false
+    turn.sendKept(key, runId, task.value.durable)
+  }
+}
+
+/** What a task here still needs stays. The scheduler is told what became of each: it may have crossed the copy off already. */
 export function removeReplicas(turn: Turn, message: MessageOf<'remove-replicas'>): void {
   for (const key of message.keys) {
     const task = turn.state.tasks.get(key)
-    if (task === undefined) continue
+    if (task === undefined || task.assignment !== null) {
+      turn.sendReleased(key, NO_RUN)
+      continue
+    }
     task.acquire = false
     if (task.state !== 'memory') {
-      if (task.assignment === null && task.dependents.size === 0) turn.recommend(task, 'released')
+      turn.sendReleased(key, task.runId)
+      if (task.dependents.size === 0) turn.recommend(task, 'released')
     } else if (task.dependents.size > 0) {
       turn.sendAddKey(key, task.runId, task.value?.durable === true)
     } else {
@@ -65,10 +78,16 @@ export function refreshWhoHas(turn: Turn, message: MessageOf<'refresh-who-has'>)
   }
 }
 
+/** A copy that the scheduler asked for will not come. */
+function endAcquisition(turn: Turn, task: LocalTask): void {
+  if (task.acquire) turn.sendReleased(task.key, task.runId)
+  task.acquire = false
+}
+
 /** Nobody has it: what waits for it is the scheduler's to place again. */
 function giveUp(turn: Turn, task: LocalTask, why: string): void {
   forgetHolders(turn.state, task)
-  task.acquire = false
+  endAcquisition(turn, task)
   for (const dependent of task.dependents) {
     if (dependent.state === 'waiting') handBack(turn, dependent, `input ${task.key} is lost: ${why}`)
   }
@@ -137,7 +156,7 @@ export function replicaRefused(turn: Turn, event: EventOf<'ReplicaRefused'>): vo
     resume(turn, event.key)
     return
   }
-  task.acquire = false
+  endAcquisition(turn, task)
   for (const dependent of task.dependents) {
     if (dependent.state !== 'waiting' || dependent.assignment === null) continue
     const { runId } = dependent.assignment
@@ -211,8 +230,8 @@ export function valueScattered(turn: Turn, event: EventOf<'ValueScattered'>): vo
 }
 
 function hold(turn: Turn, task: LocalTask, value: StoredEntry): void {
-  const { runId, nbytes, type, durable } = value
-  task.value = { nbytes, type, durable }
+  const { runId, nbytes, type, durable, fetched = false } = value
+  task.value = { nbytes, type, durable, loose: fetched }
   task.runId = runId
   task.nbytes = nbytes
   transition(turn, task, 'memory')

@@ -47,7 +47,7 @@ export function valueStored(turn: Turn, event: EventOf<'ValueStored'>): void {
     turn.free(run.key, runId)
     return
   }
-  task.value = { nbytes, type, durable }
+  task.value = { nbytes, type, durable, loose: false }
   task.runId = runId
   task.nbytes = nbytes
   sendFinished(turn, task, run.durationMs)

@@ -1,0 +1,56 @@
+// `rebalance`: carries a plan (rebalance.ts) out. Each move copies first and removes afterwards, so that there is never
+// less than one copy; a value that could not be moved stays where it is.
+
+import { orderCopy } from '../copies.ts'
+import type { EventOf, RequestNumber } from '../events.ts'
+import { planRebalance } from '../rebalance.ts'
+import type { CopyEnd, PendingRequest, SchedulerState } from '../state.ts'
+import { valuesOf } from './values-of.ts'
+
+export type PendingRebalance = Extract<PendingRequest, { readonly kind: 'rebalance' }>
+
+export function rebalanceRequested(state: SchedulerState, event: EventOf<'RebalanceRequested'>): void {
+  const { request, keys, workers: labels, measure } = event
+  const tasks = keys === null ? null : valuesOf(state, request, keys, 'rebalance')
+  if (keys !== null && tasks === null) return
+  const workers = [...state.workers.values()].filter(
+    (worker) =>
+      worker.link === 'live' &&
+      (worker.status === 'running' || worker.status === 'paused') &&
+      (labels === null || worker.labels.some((label) => labels.includes(label))),
+  )
+  const { rebalance } = state.options
+  const options = { ...rebalance, measure: measure ?? rebalance.measure }
+  const moves = planRebalance(state, workers, tasks === null ? null : new Set(tasks), options)
+  const pending: PendingRebalance = { kind: 'rebalance', open: moves.length, moved: 0, movedBytes: 0, notMoved: [] }
+  state.requests.set(request, pending)
+  for (const { task, sender, recipient } of moves) orderCopy(state, task, recipient, { request, thenRemove: sender })
+  const addresses = (of: 'sender' | 'recipient'): string[] => [...new Set(moves.map((move) => move[of].info.address))]
+  if (moves.length > 0)
+    state.outbox.log('info', `rebalance: ${moves.length} values move`, {
+      senders: addresses('sender'),
+      recipients: addresses('recipient'),
+    })
+  finishWhenDone(state, request, pending)
+}
+
+/** A replica was removed: its value has been moved; or something went wrong on the way. */
+export function rebalanceMoved(
+  state: SchedulerState,
+  request: RequestNumber,
+  pending: PendingRebalance,
+  { task, done }: CopyEnd,
+): void {
+  pending.open--
+  if (done) {
+    pending.moved++
+    pending.movedBytes += task.nbytes
+  } else if (task.state === 'memory') pending.notMoved.push(task.key)
+  finishWhenDone(state, request, pending)
+}
+
+function finishWhenDone(state: SchedulerState, request: RequestNumber, pending: PendingRebalance): void {
+  if (pending.open > 0 || !state.requests.delete(request)) return
+  const { moved, movedBytes, notMoved } = pending
+  state.outbox.answer(request, { moved, movedBytes, notMoved })
+}
