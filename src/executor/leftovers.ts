@@ -28,10 +28,18 @@ export class Leftovers {
   }
 }
 
+/** Our own turns come last in a list. */
 function isSameList(some: readonly string[], others: readonly string[]): boolean {
-  if (some.length !== others.length) return false
-  for (let index = 0; index < some.length; index++) if (some[index] !== others[index]) return false
+  const length = ownPartBegins(some)
+  if (length !== ownPartBegins(others)) return false
+  for (let index = 0; index < length; index++) if (some[index] !== others[index]) return false
   return true
+}
+
+function ownPartBegins(kinds: readonly string[]): number {
+  let length = kinds.length
+  while (length > 0 && IGNORED.has(kinds[length - 1] as string)) length--
+  return length
 }
 
 function countActive(kinds: readonly string[] = process.getActiveResourcesInfo()): Map<string, number> {

@@ -2,7 +2,8 @@
 // ours. Both stay open as long as the worker lives; the end of 3 is the end of this process.
 //
 // Descriptor 4 is written synchronously and by nobody else, so messages are in order, whole, and in the pipe before the
-// next line of code runs: neither a crash nor a task in an endless loop can hold back what was said before.
+// next line of code runs, or in the outbox (sender.ts): neither a crash nor a task in an endless loop can hold back what was
+// said before.
 
 import { writeFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
@@ -11,11 +12,12 @@ import { runInNewContext } from 'node:vm'
 import { loadPlainMsgpackr } from '../base/msgpack.ts'
 import { loadLibc } from '../native/libc.ts'
 import { StatusPage } from '../native/status-page.ts'
-import type { ExecutorStart, ExecutorToWorker, WorkerToExecutor } from '../protocol/worker-executor.ts'
+import type { ExecutorStart, WorkerToExecutor } from '../protocol/worker-executor.ts'
 import { outputMarker } from '../runner/output-marker.ts'
-import { MessageParser, MessageWriter } from '../runner/pipe-framing.ts'
+import { MessageParser } from '../runner/pipe-framing.ts'
 import { FunctionCache } from '../runner/function-cache.ts'
 import { dieWithParent, endGroup } from './lifeline.ts'
+import { Sender } from './sender.ts'
 import { TaskLoop } from './task-loop.ts'
 
 const FROM_WORKER = 3
@@ -24,11 +26,10 @@ const TO_WORKER = 4
 loadPlainMsgpackr()
 const collectGarbage = takeGc()
 const functions = new FunctionCache()
-const writer = new MessageWriter<ExecutorToWorker>()
+const sender = new Sender(writeToWorker)
 let loop: TaskLoop | null = null
 
-function send(message: ExecutorToWorker): void {
-  const bytes = writer.frame([message])
+function writeToWorker(bytes: Uint8Array): void {
   let done = 0
   while (done < bytes.byteLength) {
     try {
@@ -60,7 +61,7 @@ function onMessage(message: WorkerToExecutor): void {
     case 'forget-functions':
       return functions.forget(message.ids)
     case 'ping':
-      return send({ op: 'pong' })
+      return sender.send({ op: 'pong' })
   }
 }
 
@@ -69,12 +70,13 @@ function start(message: ExecutorStart): TaskLoop {
   dieWithParent(libc, message.parentPid)
   const page = StatusPage.open(message.statusPage)
   page.setPid(message.slot, process.pid)
-  const started = new TaskLoop({ start: message, page, functions, libc, collectGarbage, send })
+  sender.useOutbox(page.outbox(message.slot))
+  const started = new TaskLoop({ start: message, page, functions, libc, collectGarbage, sender })
   process.on('uncaughtException', (error) => started.crash(error, 'uncaught exception'))
   process.on('unhandledRejection', (reason) => started.crash(reason, 'unhandled rejection'))
   tagOutput(process.stdout, started)
   tagOutput(process.stderr, started)
-  send({ op: 'ready', pid: process.pid })
+  sender.send({ op: 'ready', pid: process.pid })
   return started
 }
 

@@ -3,12 +3,15 @@
 //
 // T1. One task at a time (an io executor: `concurrency`). A task whose result waits for a place still counts as running:
 //     that is the brake.
-// T2. The status page names the run before any of its code is called, and until its result is with the worker (written to
-//     the pipe, synchronously), so that whoever reads the page after a death blames the right one. An io executor names none.
+// T2. The status page names the run before any of its code is called, and until its result is with the worker (in the pipe,
+//     or in the outbox that the worker maps as well), so that whoever reads the page after a death blames the right one. An
+//     io executor names none.
 // T3. A value is encoded one turn of the event loop after its function returned: a promise that the task left rejected is
 //     reported in between, and fails that task and no other.
 // T4. A run is not started while the page's epoch is ahead of the last `withdraw` message (status-page.ts P4).
 // T5. Nothing runs any more once something was thrown outside of a task's call, or a task left something running.
+// T6. A result is held back only for a short run of the same function that starts right after it, and no longer than
+//     `HOLD_MS`: then results are written together. The worker looks for it if that run turns out to be long.
 
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
@@ -22,15 +25,15 @@ import { Contexts, RunContext } from '../runner/run-context.ts'
 import { encodeError } from '../values/error.ts'
 import { Garbage, type GarbageOptions } from './garbage.ts'
 import { Leftovers } from './leftovers.ts'
+import type { Sender } from './sender.ts'
 
 export interface TaskLoopOptions {
   readonly start: ExecutorStart
   readonly page: StatusPage
   readonly functions: FunctionCache
   readonly libc: GarbageOptions['libc']
+  readonly sender: Sender
   collectGarbage(): void
-  /** Writes at once: when it returns the message is in the pipe. */
-  send(message: ExecutorToWorker): void
 }
 
 type Large = Extract<Outcome, { kind: 'large' }>
@@ -50,6 +53,12 @@ interface Running {
   state: { readonly kind: 'calling' } | Ended | { readonly kind: 'placing'; readonly result: Large }
 }
 
+/** Results are held back for each other that long: some tens of trivial runs, and nothing that anybody would notice. */
+const HOLD_MS = 0.25
+/** A function whose last run took longer is not short. */
+const SHORT_MS = 0.1
+/** Short runs between two looks at the pipe from the worker. */
+const BURST = 8
 /** What is still there after all of these was left behind. */
 const LEFTOVER_DELAYS_MS = [1, 1, 2, 4, 8, 16]
 
@@ -65,7 +74,7 @@ export class TaskLoop {
   #unmapped: { runId: RunId; key: TaskKey }[] = []
   #epoch: number
   #state: 'open' | 'checking' | 'stopped' = 'open'
-  #turnScheduled = false
+  #turnsScheduled = 0
   #collectAsked = false
 
   constructor(options: TaskLoopOptions) {
@@ -132,37 +141,36 @@ export class TaskLoop {
     process.stderr.write(`${origin}: ${reason.stack ?? reason.message}\n`)
     const only = this.#options.start.concurrency === 1 ? [...this.#running.values()][0] : undefined
     this.#state = 'stopped'
-    this.#options.send({
+    this.#options.sender.send({
       op: 'crashed',
       runId: only?.run.runId ?? null,
       error: encodeError(crashError(only?.run, reason, origin)),
     })
   }
 
-  #schedule(): void {
-    if (this.#turnScheduled) return
-    this.#turnScheduled = true
-    setImmediate(this.#turn)
+  #schedule(turns = 1): void {
+    for (; this.#turnsScheduled < turns; this.#turnsScheduled++) setImmediate(this.#turn)
   }
 
   readonly #turn = (): void => {
-    this.#turnScheduled = false
+    this.#turnsScheduled--
     for (const running of this.#running.values()) {
       if (running.state.kind === 'returned' || running.state.kind === 'failed') this.#finish(running, running.state)
     }
     if (this.#running.size === 0) this.#betweenTasks()
     while (this.#state === 'open' && this.#running.size < this.#options.start.concurrency && this.#startNext());
+    if (this.#running.size === 0) this.#options.sender.flush()
     if (this.#unmapped.length > 0) {
       const entries = this.#unmapped
       this.#unmapped = []
-      this.#options.send({ op: 'unmapped', entries })
+      this.#options.sender.send({ op: 'unmapped', entries })
     }
   }
 
   #betweenTasks(): void {
     if (!this.#collectAsked) return
     this.#collectAsked = false
-    this.#options.send({ op: 'collected', durationMs: this.#garbage.collect() })
+    this.#options.sender.send({ op: 'collected', durationMs: this.#garbage.collect() })
   }
 
   /** False when nothing can be started now. */
@@ -219,6 +227,7 @@ export class TaskLoop {
     try {
       const value = this.#contexts.enter(running.context, () => fn(...prepared.args))
       if (!isThenable(value)) return this.#settle(running, { kind: 'returned', value })
+      this.#options.sender.flush()
       value.then(
         (settled) => this.#settle(running, { kind: 'returned', value: settled }),
         (error: unknown) => this.#settle(running, { kind: 'failed', outcome: thrownBy(running.run, error) }),
@@ -246,7 +255,7 @@ export class TaskLoop {
     if (outcome.kind !== 'large') return this.#end(running, () => this.#message(running, outcome))
     running.state = { kind: 'placing', result: outcome }
     this.#setPhase('placing')
-    this.#options.send({ op: 'place-request', runId: run.runId, nbytes: outcome.nbytes })
+    this.#options.sender.send({ op: 'place-request', runId: run.runId, nbytes: outcome.nbytes })
     // The inputs are not needed any more: a collection now may give their maps back.
     if (this.#collectAsked) this.#betweenTasks()
   }
@@ -263,17 +272,35 @@ export class TaskLoop {
     if (code === null)
       return this.#end(running, () => ({ op: 'written', place: place.id, type: result.type, ...this.#runEnd(running) }))
     this.#setPhase('placing')
-    this.#options.send({ op: 'place-request', runId, nbytes: result.nbytes, failed: { place: place.id, code } })
+    this.#options.sender.send({ op: 'place-request', runId, nbytes: result.nbytes, failed: { place: place.id, code } })
   }
 
   #end(running: Running, message: () => ExecutorToWorker): void {
-    this.#options.send(message())
+    const { sender } = this.#options
+    const said = message()
+    if (said.op === 'finished' && this.#isOneOfMany(running)) {
+      sender.hold(said, running.startedAt + running.durationMs, HOLD_MS)
+      this.#schedule(Math.min(BURST, this.#queue.length))
+    } else sender.send(said)
     this.#running.delete(running.run.runId)
     this.#contexts.leave()
     if (this.#options.start.concurrency > 1) return
     this.#options.page.setRun(this.#options.start.slot, null)
     this.#garbage.afterTask()
     this.#checkLeftovers()
+  }
+
+  /** T6. */
+  #isOneOfMany({ run, durationMs }: Running): boolean {
+    const next = this.#queue[0]
+    return (
+      next !== undefined &&
+      next.fn === run.fn &&
+      durationMs < SHORT_MS &&
+      this.#options.start.concurrency === 1 &&
+      this.#state === 'open' &&
+      !this.#collectAsked
+    )
   }
 
   #message(running: Running, outcome: Exclude<Outcome, Large>): ExecutorToWorker {
@@ -316,7 +343,7 @@ export class TaskLoop {
       const found = this.#leftovers?.find() ?? null
       if (found !== null && attempt + 1 < LEFTOVER_DELAYS_MS.length) return this.#checkAgain(attempt + 1)
       this.#state = found === null ? 'open' : 'stopped'
-      if (found !== null) this.#options.send({ op: 'retire', reason: found })
+      if (found !== null) this.#options.sender.send({ op: 'retire', reason: found })
       this.#schedule()
     }, LEFTOVER_DELAYS_MS[attempt]).unref()
   }

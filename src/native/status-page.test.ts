@@ -50,9 +50,9 @@ describe.each([
     const { StatusPage } = await load(koffi)
     const path = join(directory, `solid-${name}`)
     StatusPage.create(path, 4).close()
-    expect(statSync(path).size).toBe(4096)
+    expect(statSync(path).size).toBe(4096 + 4 * 8192)
     expect(statSync(path).mode & 0o777).toBe(0o600)
-    expect(readFileSync(path).byteLength).toBe(4096)
+    expect(readFileSync(path).byteLength).toBe(4096 + 4 * 8192)
   })
 
   it('refuses other files', async () => {

@@ -9,11 +9,13 @@
 //     raises the epoch *before* it reads that number, both with a full fence between: either the executor sees the new
 //     epoch, or the worker sees the start (or both). So what was handed over and not started can be taken back without
 //     asking an executor that may be in an endless loop.
+// P5. Behind the slots each executor has an outbox (outbox.ts), when the page is mapped.
 
 import { closeSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs'
 import { type RunId, runId } from '../base/ids.ts'
 import { invariant } from '../base/invariant.ts'
 import { loadLibc } from './libc.ts'
+import { Outbox, OUTBOX_BYTES } from './outbox.ts'
 
 /** `placing` is a result waiting for its place: the executor holds the value and nothing else runs in it. */
 export const PHASES = ['idle', 'inputs', 'running', 'encoding', 'placing', 'writing'] as const
@@ -28,7 +30,7 @@ export interface SlotState {
 }
 
 const MAGIC = 0x50534c50
-const VERSION = 1
+const VERSION = 2
 const SLOT_BYTES = 64
 const PAGE_BYTES = 4096
 const NO_RUN = -1
@@ -53,6 +55,8 @@ interface Cells {
   setUint(offset: number, value: number): void
   /** Nothing before it can be seen by others after anything behind it. */
   fence(offset: number): void
+  /** The page itself; null when it is reached through the file. */
+  readonly memory: ArrayBuffer | null
   close(): void
 }
 
@@ -67,7 +71,7 @@ export class StatusPage {
 
   /** Makes the file (mode 0600) with every slot idle. An existing one is replaced. */
   static create(path: string, slots: number): StatusPage {
-    const bytes = Buffer.alloc(Math.ceil(((slots + 1) * SLOT_BYTES) / PAGE_BYTES) * PAGE_BYTES)
+    const bytes = Buffer.alloc(fileBytes(slots))
     bytes.writeUInt32LE(MAGIC, 0)
     bytes.writeUInt32LE(VERSION, 4)
     bytes.writeUInt32LE(slots, HEADER_SLOTS)
@@ -151,6 +155,7 @@ export class StatusPage {
     this.setPid(slot, 0)
     this.setCancel(slot, null)
     this.#cells.setUint(this.#at(slot) + SLOT_STARTED, 0)
+    this.outbox(slot)?.empty()
   }
 
   /** Bytes in the memory tier, for the nanny, which must not count what survives a restart. */
@@ -160,6 +165,13 @@ export class StatusPage {
 
   get tierBytes(): number {
     return this.#cells.double(HEADER_TIER_BYTES)
+  }
+
+  /** Null without a mapping: then nobody may hold anything back. */
+  outbox(slot: number): Outbox | null {
+    invariant(slot >= 0 && slot < this.slots, () => `slot ${slot} of ${this.slots}`)
+    const { memory } = this.#cells
+    return memory === null ? null : new Outbox(memory, slotBytes(this.slots) + slot * OUTBOX_BYTES)
   }
 
   close(): void {
@@ -192,13 +204,16 @@ export function readStatusFile(
   }))
 }
 
+/** Of the header and all slots, in whole pages. */
+const slotBytes = (slots: number): number => Math.ceil(((slots + 1) * SLOT_BYTES) / PAGE_BYTES) * PAGE_BYTES
+const fileBytes = (slots: number): number => slotBytes(slots) + slots * OUTBOX_BYTES
 const at = (slot: number): number => (slot + 1) * SLOT_BYTES
 const toRun = (value: number): RunId | null => (value === NO_RUN ? null : runId(value))
 
 function slotsOf(bytes: Buffer, path: string): number {
   const known = bytes.byteLength >= PAGE_BYTES && bytes.readUInt32LE(0) === MAGIC && bytes.readUInt32LE(4) === VERSION
   const slots = known ? bytes.readUInt32LE(HEADER_SLOTS) : 0
-  if (slots === 0 || (slots + 1) * SLOT_BYTES > bytes.byteLength)
+  if (slots === 0 || fileBytes(slots) > bytes.byteLength)
     throw new Error(`${path} is not a status page of this version`)
   return slots
 }
@@ -221,6 +236,7 @@ function mappedCells(path: string, length: number): Cells {
     fence: (offset) => {
       Atomics.add(uints, offset >>> 2, 1)
     },
+    memory: buffer,
     close: () => {},
   }
 }
@@ -248,6 +264,7 @@ function fileCells(path: string): Cells {
       write(4, offset)
     },
     fence: () => {},
+    memory: null,
     close: () => {
       if (open) closeSync(fd)
       open = false

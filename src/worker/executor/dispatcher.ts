@@ -206,6 +206,8 @@ export class Dispatcher {
     let waiting = false
     for (const executor of this.#seats.executors) {
       if (executor.concurrency > 1 || executor.outstanding.size < 2 || executor.state !== 'ready') continue
+      this.#seats.hearHeldBack(executor)
+      if (executor.outstanding.size < 2) continue
       waiting = true
       const [first, ...others] = executor.outstanding.values()
       const runId = (first as PoolRun).request.runId

@@ -9,6 +9,7 @@ import type { ChildProcess } from 'node:child_process'
 import type { Duplex, Readable } from 'node:stream'
 import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
 import { RingLog } from '../../base/ring-log.ts'
+import type { Outbox } from '../../native/outbox.ts'
 import { type ProcessMemory, ProcessTreeReader } from '../../native/process-memory.ts'
 import type { ExecutorStart, ExecutorToWorker, WorkerToExecutor } from '../../protocol/worker-executor.ts'
 import { MessageParser, MessageWriter } from '../../runner/pipe-framing.ts'
@@ -94,6 +95,15 @@ export class ExecutorProcess {
     this.#memory = new ProcessTreeReader(this.pid)
     this.output = new OutputLog((stream, text, run) => events.onLine(this, stream, text, run))
     this.#listen()
+  }
+
+  /** Hears results that it holds back, as if they had been written; those that are written as well come twice. */
+  hearHeldBack(outbox: Outbox | null): void {
+    const bytes = outbox?.peek() ?? null
+    if (bytes === null) return
+    const messages: ExecutorToWorker[] = []
+    new MessageParser<ExecutorToWorker>().push(Buffer.from(bytes.buffer), (message) => messages.push(message))
+    for (const message of messages) this.#events.onMessage(this, message)
   }
 
   begin(start: Omit<ExecutorStart, 'op' | 'slot' | 'concurrency' | 'parentPid'>): void {

@@ -3,6 +3,7 @@
 // about a death in death-certificate.ts. The worker's state machine decides what runs at all.
 //
 // P1. Only the run that the status page names at a death is blamed for it. All others of that executor are returned.
+//     What a run that has ended still waits for in its executor's outbox is heard before anything is decided about it.
 // P2. A place that was given is either in the result of its run, or given back, exactly once.
 
 import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
@@ -124,6 +125,8 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   }
 
   cancel(runId: RunId, force: boolean): void {
+    const holder = this.#runs.get(runId)?.executor ?? null
+    if (holder !== null) this.#seats.hearHeldBack(holder)
     const run = this.#runs.get(runId)
     if (run === undefined || (run.cancelled && !force)) return
     run.cancelled = true
@@ -269,6 +272,8 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     const executor = run.executor
     if (executor === null) return
     const { runId } = run.request
+    this.#seats.hearHeldBack(executor)
+    if (!this.#runs.has(runId)) return
     if (executor.concurrency === 1 && this.statusPage.started(executor.slot) < run.sequence) {
       this.#setTimer(run, timeoutMs, () => this.#timeIsUp(run, timeoutMs))
       return

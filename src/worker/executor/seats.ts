@@ -2,7 +2,7 @@
 // executors, made when they are needed. Starts them, starts them again when they die, and frees what they had.
 //
 // C1. A dead executor is followed by the next one at once; after a pause that doubles when it died before it got a run.
-// C2. A slot of the status page belongs to one process at a time, and is read before it is cleared.
+// C2. A slot of the status page and its outbox belong to one process at a time, and are read before they are cleared.
 // C3. After `close` no process of any group is left, and none is started.
 
 import type { ChildProcess } from 'node:child_process'
@@ -126,6 +126,11 @@ export class Seats implements ExecutorProcessEvents {
     }
   }
 
+  /** Results that it holds back while it is inside of another run (executor/sender.ts). */
+  hearHeldBack(executor: ExecutorProcess): void {
+    executor.hearHeldBack(this.page.outbox(executor.slot))
+  }
+
   async close(): Promise<void> {
     if (this.#closing === null) {
       this.#closing = deferred()
@@ -157,6 +162,7 @@ export class Seats implements ExecutorProcessEvents {
   onEnd(executor: ExecutorProcess, end: ExecutorEnd): void {
     const seat = this.#live.get(executor)
     if (seat === undefined) return
+    this.hearHeldBack(executor)
     const slot = this.page.read(executor.slot)
     this.page.clear(executor.slot)
     this.#freeSlots.push(executor.slot)

@@ -12,7 +12,7 @@ describe('task durations', () => {
     for (let i = 0; i < 40; i++) durations.note('f', 0.25)
     expect(durations.depth('f')).toBe(8)
     for (let i = 0; i < 40; i++) durations.note('f', 0.001)
-    expect(durations.depth('f')).toBe(16)
+    expect(durations.depth('f')).toBe(32)
   })
 
   it('is not impressed by single slow runs', () => {

@@ -7,7 +7,7 @@ const SAMPLES = 16
 const PIPELINED_BELOW_MS = 20
 /** Work that one executor should have at hand: some round trips through the pipe. */
 const TARGET_MS = 2
-const MAX_DEPTH = 16
+const MAX_DEPTH = 32
 
 class Durations extends Samples {
   median = 0
