@@ -22,7 +22,7 @@ const CHUNKS = [
   { name: 'base', test: /src\/(base|errors|protocol|graph|values|functions|native)\/|src\/http\/address/ },
   { name: 'runner', test: /src\/runner\// },
   { name: 'rpc', test: /src\/(comm|rpc|http|config|diagnostics)\/|src\/nanny\/env|src\/cluster\/helper-messages/ },
-  { name: 'client', test: /src\/client\/|src\/cluster\/(local-|options|helper-process)/ },
+  { name: 'client', test: /src\/client\/|src\/cluster\/(local-|options|data-option|helper-process)/ },
   { name: 'scheduler', test: /src\/scheduler\// },
   { name: 'store', test: /src\/store\// },
   { name: 'worker', test: /src\/worker\/(?!main)/ },

@@ -2,6 +2,8 @@
 
 export { Client } from './cluster/local-client.ts'
 export { LocalCluster, type LocalClusterOptions } from './cluster/local-cluster.ts'
+export type { DataContainer } from './store/container.ts'
+export type { DataFactory, DataFactoryContext, DataOption } from './cluster/data-option.ts'
 export type { ClientOptions, ClusterLike } from './client/client-options.ts'
 export { getClient } from './client/client.ts'
 

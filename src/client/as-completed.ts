@@ -6,8 +6,9 @@ export interface AsCompletedOptions {
   readonly withResults?: boolean
 }
 
-/** How many values are fetched ahead of the loop that takes them. */
+/** How many values are fetched ahead of the loop that takes them, and of how many bytes: large ones come one at a time. */
 const AHEAD_MAX = 8
+const AHEAD_BYTES_MAX = 8 * 2 ** 20
 
 interface Ready<T> {
   readonly future: Future<T>
@@ -89,7 +90,12 @@ export class AsCompleted<T, Item> implements AsyncIterableIterator<Item> {
 
   #prefetch(): void {
     if (!this.#fetchAhead) return
-    for (const ready of this.#ready.slice(0, AHEAD_MAX)) void startFetch(ready)
+    let bytes = 0
+    for (const ready of this.#ready.slice(0, AHEAD_MAX)) {
+      bytes += ready.future.nbytes ?? 0
+      if (bytes > AHEAD_BYTES_MAX) return
+      void startFetch(ready)
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 // (nanny-cluster.ts there, helper-process.ts here).
 
 import type { HttpAddress } from '../http/index.ts'
+import type { CapturedFactory } from '../protocol/nanny.ts'
 
 /** One worker of a local cluster, as last heard of. */
 export interface ClusterWorker {
@@ -47,6 +48,8 @@ export interface ClusterPlan {
   readonly token: string
   readonly localBase?: string
   readonly memoryBase?: string
+  /** Null: values are in the tiers of the workers' stores, or where the program in the same process has them. */
+  readonly data: CapturedFactory | null
   readonly env: Readonly<Record<string, string>>
   readonly config: Readonly<Record<string, unknown>>
 }

@@ -9,7 +9,9 @@ import { type Config, loadConfig } from '../config/index.ts'
 import { Scheduler } from '../scheduler/index.ts'
 import { type ClaimedDirectories, claimDirectories } from '../store/directories.ts'
 import { Worker } from '../worker/index.ts'
+import { openGiven, type OpenContainer, openWith } from '../worker/open-container.ts'
 import type { ClusterBackend, ClusterPlan, ClusterScheduler, ClusterWorker } from './backend.ts'
+import { type DataOption, factoryOf } from './data-option.ts'
 
 interface Member {
   readonly id: string
@@ -20,6 +22,7 @@ interface Member {
 
 export class InProcessCluster implements ClusterBackend {
   readonly #plan: ClusterPlan
+  readonly #data: DataOption | null
   readonly #config: Config
   readonly #scheduler: Scheduler
   readonly #members: Member[] = []
@@ -28,8 +31,9 @@ export class InProcessCluster implements ClusterBackend {
   #closing: Promise<void> | null = null
   readonly #onExit = (): void => this.#removeNow()
 
-  constructor(plan: ClusterPlan) {
+  constructor(plan: ClusterPlan, data: DataOption | null = null) {
     this.#plan = plan
+    this.#data = data
     this.#config = loadConfig({ overrides: plan.config, env: {}, files: [] })
     const credentials = { token: null, tls: null, insecurePlaintext: false }
     const { http } = plan
@@ -91,30 +95,33 @@ export class InProcessCluster implements ClusterBackend {
       ...(localBase === undefined ? {} : { localBase }),
       ...(memoryBase === undefined ? {} : { memoryBase }),
     })
-    const worker = new Worker({
-      schedulerAddress: this.#scheduler.address,
-      token: null,
-      tls: null,
-      insecurePlaintext: false,
-      workerId: id,
-      incarnation: 1,
-      name,
-      nthreads,
-      memoryLimit,
-      localDirectory: directories.local,
-      memoryDirectory: directories.memory,
-      host: '',
-      port: 0,
-      http: http === null ? null : { host: http.host, port: 0 },
-      resources: this.#config.get('worker.resources'),
-      nannyPid: null,
-      restarts: 0,
-      processPeak: 0,
-      spilledTotal: 0,
-      executor: 'inline',
-      deathTimeoutMs: null,
-      config,
-    })
+    const worker = new Worker(
+      {
+        schedulerAddress: this.#scheduler.address,
+        token: null,
+        tls: null,
+        insecurePlaintext: false,
+        workerId: id,
+        incarnation: 1,
+        name,
+        nthreads,
+        memoryLimit,
+        localDirectory: directories.local,
+        memoryDirectory: directories.memory,
+        host: '',
+        port: 0,
+        http: http === null ? null : { host: http.host, port: 0 },
+        resources: this.#config.get('worker.resources'),
+        nannyPid: null,
+        restarts: 0,
+        processPeak: 0,
+        spilledTotal: 0,
+        executor: 'inline',
+        deathTimeoutMs: null,
+        config,
+      },
+      this.#data === null ? {} : { openContainer: openHere(this.#data) },
+    )
     const member = { id, name, worker, directories }
     try {
       await worker.start()
@@ -138,4 +145,9 @@ export class InProcessCluster implements ClusterBackend {
 async function end({ worker, directories }: Member, reason: string): Promise<void> {
   await Promise.allSettled([worker.close(reason)])
   await directories.release({ remove: true })
+}
+
+function openHere(data: DataOption): OpenContainer {
+  const made = factoryOf(data)
+  return made === null ? openGiven(data) : openWith(...made)
 }

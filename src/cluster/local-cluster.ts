@@ -108,11 +108,11 @@ export class LocalCluster {
   }
 
   async #startNow(): Promise<ClusterScheduler> {
-    const { plan, inProcess, warnings } = this.#settings
+    const { plan, inProcess, data, warnings } = this.#settings
     for (const warning of warnings) partLogger('cluster').warn('{warning}', { warning })
     // Scheduler and worker are loaded into this process only when they run in it.
     const backend = inProcess
-      ? new (await import('./in-process-cluster.ts')).InProcessCluster(plan)
+      ? new (await import('./in-process-cluster.ts')).InProcessCluster(plan, data)
       : new HelperProcess(plan)
     this.#backend = backend
     void backend.closed.then((reason) => {

@@ -108,7 +108,7 @@ export class NannyCluster implements ClusterBackend {
   }
 
   #createNanny(): Nanny {
-    const { nthreads, memoryLimit, host, http, token, env, config, localBase, memoryBase } = this.#plan
+    const { nthreads, memoryLimit, host, http, token, env, config, data, localBase, memoryBase } = this.#plan
     const nanny = new Nanny(
       {
         schedulerAddress: this.#scheduler.address,
@@ -124,6 +124,7 @@ export class NannyCluster implements ClusterBackend {
         resources: this.#config.get('worker.resources'),
         executor: 'process',
         deathTimeoutMs: this.#config.get('worker.death-timeout'),
+        data,
         config,
         env,
         ...(localBase === undefined ? {} : { localBase }),

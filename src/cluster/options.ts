@@ -8,6 +8,7 @@ import { DEFAULT_HTTP_ADDRESS, type HttpAddress, parseHttpAddress } from '../htt
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { refuseUnknown } from '../errors/unknown-option.ts'
 import type { ClusterPlan } from './backend.ts'
+import { captureFactory, type DataOption, factoryOf } from './data-option.ts'
 
 export interface LocalClusterOptions {
   /** Default 1: one worker with a thread per core shares every value without copying. */
@@ -39,6 +40,11 @@ export interface LocalClusterOptions {
   readonly config?: Readonly<Record<string, unknown>>
   /** Least severe records that the cluster's processes log to stderr: a level, `true` for "warning", `false` for what is configured. */
   readonly silenceLogs?: LogLevel | boolean
+  /**
+   * Where the workers keep values instead of memory and disk: a function that makes a Map or something like it (called in
+   * the process of each worker), `[function, options]`, or with `inProcess` the object itself. docs/memory.md says more.
+   */
+  readonly data?: DataOption
 }
 
 const NAMES = [
@@ -55,11 +61,14 @@ const NAMES = [
   'resources',
   'config',
   'silenceLogs',
+  'data',
 ] as const satisfies readonly (keyof LocalClusterOptions)[]
 
 export interface ClusterSettings {
   readonly plan: ClusterPlan
   readonly inProcess: boolean
+  /** Of a cluster in one process: as it was given. */
+  readonly data: DataOption | null
   /** For the log: what was replaced. */
   readonly warnings: readonly string[]
 }
@@ -85,12 +94,22 @@ export function resolveOptions(options: LocalClusterOptions): ClusterSettings {
     schedulerPort: wholeNumber('schedulerPort', options.schedulerPort ?? 0, 0, 65_535),
     http: httpAddress(options.dashboardAddress, inProcess),
     token: createToken(),
+    data: options.data === undefined || inProcess ? null : captureFactory(options.data),
     env: variables(options.env ?? {}),
     config: config.overrides(),
     ...(localBase === null ? {} : { localBase }),
     ...(memoryBase === null ? {} : { memoryBase }),
   }
-  return { plan, inProcess, warnings: limit.warning === null ? [] : [limit.warning] }
+  const data = inProcess ? hereOnly(options.data, nWorkers) : null
+  return { plan, inProcess, data, warnings: limit.warning === null ? [] : [limit.warning] }
+}
+
+/** One object is the store of one worker. */
+function hereOnly(data: DataOption | undefined, nWorkers: number): DataOption | null {
+  if (data === undefined) return null
+  if (nWorkers > 1 && factoryOf(data) === null)
+    throw invalid('data', data, `one object cannot be the store of ${nWorkers} workers; give a function that makes one`)
+  return data
 }
 
 function httpAddress(value: unknown, inProcess: boolean): HttpAddress | null {

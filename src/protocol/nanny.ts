@@ -75,6 +75,14 @@ export type NannyToWorker =
   /** First message: the worker starts when it has this. */
   { readonly op: 'start'; readonly options: WorkerStartOptions } | { readonly op: 'close'; readonly reason: string }
 
+/** As text, since it travels as JSON. */
+export interface CapturedFactory {
+  /** The captured function, base64. */
+  readonly fn: string
+  /** Its options as encoded arguments, base64. */
+  readonly args: string
+}
+
 /** Paths of PEM files. */
 export interface TlsFiles {
   readonly caFile: string
@@ -113,6 +121,8 @@ export interface WorkerStartOptions {
   readonly executor: 'process' | 'inline'
   /** Give up when no scheduler was reached for this long; null = never. */
   readonly deathTimeoutMs: number | null
+  /** The user's container for values instead of the tiers: a captured function that makes it, and the options it gets. */
+  readonly data?: CapturedFactory | null
   /** Overrides of the configuration, by dotted key (config/). */
   readonly config: Readonly<Record<string, unknown>>
 }

@@ -148,6 +148,8 @@ export interface SchedulerInfo {
   readonly pid: number
   readonly dashboard: string | null
   readonly workers: Readonly<Record<string, WorkerInfo>>
+  /** Sum over the workers. */
+  readonly memory: MemoryMeasures
   readonly clients: number
   readonly tasks: Readonly<Record<string, number>>
 }

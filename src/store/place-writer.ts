@@ -6,20 +6,22 @@ import { asStoreError, writeFully } from './file-ops.ts'
 import type { WritableFile } from './store-fs.ts'
 import type { Place } from './store.ts'
 
+type WriterContext = Pick<StoreContext, 'fs' | 'permits'>
+
 /** One writer at a time; await each `write` before the next. A failed one leaves the place to be cancelled. */
 export class PlaceWriter {
-  readonly #context: StoreContext
+  readonly #context: WriterContext
   readonly #place: Place
   readonly #file: WritableFile
   #written = 0
 
-  private constructor(context: StoreContext, place: Place, file: WritableFile) {
+  private constructor(context: WriterContext, place: Place, file: WritableFile) {
     this.#context = context
     this.#place = place
     this.#file = file
   }
 
-  static async open(context: StoreContext, place: Place): Promise<PlaceWriter> {
+  static async open(context: WriterContext, place: Place): Promise<PlaceWriter> {
     return new PlaceWriter(context, place, await context.fs.create(place.path))
   }
 

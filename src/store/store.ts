@@ -1,5 +1,5 @@
-// The store of one worker: what it offers, to whom, and what holds whatever happens. tiered-store.ts is the one
-// implementation. The store moves and counts blobs (values/blob.ts); it never decodes a value, and it decides nothing
+// The store of one worker: what it offers, to whom, and what holds whatever happens. tiered-store.ts is the
+// implementation; container-store.ts keeps values in a container of the user's, where S1-S5, S7 and S10 mean nothing. The store moves and counts blobs (values/blob.ts); it never decodes a value, and it decides nothing
 // about tasks: the worker tells it what to keep and hears what was dropped.
 //
 // A key's blob is `inline` (bytes in the worker's slabs), in the `memory` tier (a file in a RAM file system) or on `disk`.
@@ -24,6 +24,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { RunId, TaskKey } from '../base/ids.ts'
 import type { InputSource, ResultPlace } from '../protocol/worker-executor.ts'
+import type { PlaceWriter } from './place-writer.ts'
 import type { StoreFs } from './store-fs.ts'
 
 export type Tier = 'inline' | 'memory' | 'disk'
@@ -135,6 +136,37 @@ export interface StoreTotals {
   readonly spilledTotal: number
   /** Bytes on their way to disk right now. */
   readonly spilling: number
+}
+
+/** What a worker needs of its store. */
+export interface Store {
+  /** Adopts what the directories hold and returns it; to be called once, first. */
+  open(): Promise<readonly StoredValue[]>
+  /** What the held values belong to; null before `setIdentity` in empty directories. */
+  readonly identity: StoreIdentity | null
+  /** Binds the store to a cluster and generation; values of another one are wiped first. */
+  setIdentity(clusterId: string, generation: number): Promise<void>
+  /** Process memory above `spill` can be brought down by `makeRoom`. */
+  readonly canSpill: boolean
+  requestPlace(nbytes: number, options?: { readonly avoid?: 'memory' | 'disk' }): Promise<Place>
+  cancelPlace(place: Place): void
+  openPlace(place: Place): Promise<PlaceWriter>
+  accept(place: Place, entry: BlobEntry): Promise<StoredValue>
+  putInline(entry: BlobEntry, blob: Uint8Array, options?: { readonly durable?: boolean }): Promise<StoredValue>
+  putInlineNow(entry: BlobEntry, blob: Uint8Array): StoredValue
+  link(path: string, nbytes: number, entry: BlobEntry, kept?: 'memory' | 'disk'): Promise<StoredValue>
+  get(key: TaskKey): StoredValue | undefined
+  has(key: TaskKey): boolean
+  values(): IterableIterator<StoredValue>
+  pin(key: TaskKey): Pin | undefined
+  keepReplicas(keys: readonly TaskKey[]): readonly { readonly key: TaskKey; readonly runId: RunId }[]
+  free(keys: readonly TaskKey[]): void
+  check(key: TaskKey): Promise<boolean>
+  makeRoom(belowBytes: number): Promise<void>
+  readonly totals: StoreTotals
+  keyCounts(): Record<Tier, number>
+  wipe(): Promise<void>
+  close(options: { readonly keep: boolean }): Promise<void>
 }
 
 /** Which client generation of which scheduler the held values belong to. */

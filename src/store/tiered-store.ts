@@ -31,11 +31,13 @@ import type {
   BlobSource,
   Pin,
   Place,
+  Store,
   StoredValue,
   StoreEvents,
   StoreIdentity,
   StoreOptions,
   StoreTotals,
+  Tier,
 } from './store.ts'
 import { Victims } from './victims.ts'
 import { WorkTracker } from './work-tracker.ts'
@@ -43,7 +45,8 @@ import { WorkTracker } from './work-tracker.ts'
 /** Share of the memory limit that blobs may take while the disk cannot take them: `kill-task` starts above it. */
 const CEILING_FRACTION = 0.9
 
-export class TieredStore {
+export class TieredStore implements Store {
+  readonly canSpill = true
   readonly #context: StoreContext
   readonly #events: StoreEvents
   readonly #bootId: string | null
@@ -352,6 +355,13 @@ export class TieredStore {
       spilledTotal: this.#spiller.spilledTotal,
       spilling,
     }
+  }
+
+  /** Keys by the tier that they are read from; walks them all. */
+  keyCounts(): Record<Tier, number> {
+    const counts = { inline: 0, memory: 0, disk: 0 }
+    for (const record of this.#index.values()) counts[record.tier]++
+    return counts
   }
 
   /** Compares the totals with the directories (S6); for tests, at a quiet moment. */

@@ -2,14 +2,13 @@
 // files. Values are taken in by the real BlobIntake.
 
 import type { WorkerRequests, ServedValue } from '../protocol/worker-worker.ts'
-import type { Pin, StoredValue } from '../store/store.ts'
-import type { TieredStore } from '../store/tiered-store.ts'
+import type { Pin, Store, StoredValue } from '../store/store.ts'
 import { BlobIntake } from '../worker/blob-intake.ts'
 import type { Served, SimConnection } from './sim-connection.ts'
 import type { ProcessFs } from './sim-disk.ts'
 
 export interface SimPeerServerParts {
-  readonly store: TieredStore
+  readonly store: Store
   readonly fs: ProcessFs
   readonly machine: string
   readonly servesMax: number

@@ -3,8 +3,7 @@
 
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { PlaceWriter } from '../store/place-writer.ts'
-import type { Place, StoredValue } from '../store/store.ts'
-import type { TieredStore } from '../store/tiered-store.ts'
+import type { Place, Store, StoredValue } from '../store/store.ts'
 import { BlobVerifier, corruptArrival, type ExpectedBlob } from './blob-verifier.ts'
 
 export interface IntakeOptions {
@@ -21,7 +20,7 @@ type Target =
 
 /** Write chunks one after the other, then `finish`; or `cancel`, at any time. */
 export class BlobIntake {
-  readonly #store: TieredStore
+  readonly #store: Store
   readonly #expected: ExpectedBlob
   readonly #options: IntakeOptions
   readonly #verifier: BlobVerifier
@@ -29,7 +28,7 @@ export class BlobIntake {
   #received = 0
   #cancelled = false
 
-  constructor(store: TieredStore, expected: ExpectedBlob, options: IntakeOptions) {
+  constructor(store: Store, expected: ExpectedBlob, options: IntakeOptions) {
     this.#store = store
     this.#expected = expected
     this.#options = options

@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { VirtualClock } from '../base/clock.ts'
 import { runId, taskKey } from '../base/ids.ts'
-import type { Place } from '../store/store.ts'
-import type { TieredStore } from '../store/tiered-store.ts'
+import type { Place, Store } from '../store/store.ts'
 import { GrantedPlaces } from './granted-places.ts'
 
 const key = taskKey('k')
@@ -34,7 +33,7 @@ describe('GrantedPlaces', () => {
         return Promise.resolve({ nbytes: place.nbytes })
       },
     }
-    places = new GrantedPlaces(store as unknown as TieredStore, clock)
+    places = new GrantedPlaces(store as unknown as Store, clock)
   })
 
   afterEach(() => rmSync(directory, { recursive: true, force: true }))

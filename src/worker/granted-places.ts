@@ -6,8 +6,7 @@
 import type { Clock } from '../base/clock.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { WorkerRequests } from '../protocol/worker-worker.ts'
-import type { Place, StoredValue } from '../store/store.ts'
-import type { TieredStore } from '../store/tiered-store.ts'
+import type { Place, Store, StoredValue } from '../store/store.ts'
 
 /** Enough to write 100 GB; whoever takes longer has stopped. */
 const GRANT_MS = 120_000
@@ -24,11 +23,11 @@ interface Grant {
 }
 
 export class GrantedPlaces {
-  readonly #store: TieredStore
+  readonly #store: Store
   readonly #clock: Clock
   readonly #grants = new Map<number, Grant>()
 
-  constructor(store: TieredStore, clock: Clock) {
+  constructor(store: Store, clock: Clock) {
     this.#store = store
     this.#clock = clock
   }

@@ -11,7 +11,7 @@ import {
   text,
 } from '../http/index.ts'
 import type { MemoryMeasures, WorkerStatus } from '../protocol/scheduler-client.ts'
-import type { StoreTotals } from '../store/store.ts'
+import type { StoreTotals, Tier } from '../store/store.ts'
 
 export { HttpServer } from '../http/index.ts'
 
@@ -19,6 +19,8 @@ export interface WorkerView {
   readonly address: string
   memory(): MemoryMeasures
   totals(): StoreTotals
+  /** Stored keys by tier. */
+  keyCounts(): Readonly<Record<Tier, number>>
   /** Executions under way. */
   running(): number
   status(): WorkerStatus
@@ -42,6 +44,12 @@ function workerMetrics(worker: WorkerView, memory: Readonly<Record<string, Memor
       help: 'What the store holds by tier; reserved and dead_mapped are parts of the memory tier that hold no value.',
       type: 'gauge',
       samples: byLabel('tier', { inline, memory: inFiles, disk, reserved, dead_mapped: deadMapped }),
+    },
+    {
+      name: 'worker_store_keys',
+      help: 'Stored keys by the tier that they are read from.',
+      type: 'gauge',
+      samples: byLabel('tier', worker.keyCounts()),
     },
     {
       name: 'worker_store_spilled_bytes_total',

@@ -8,8 +8,7 @@ import { isErrorCode, toError } from '../errors/plimsoll-error.ts'
 import { hostToken } from '../native/host-token.ts'
 import type { ServedValue, WorkerRequests } from '../protocol/worker-worker.ts'
 import type { Connection, ConnectionPool } from '../rpc/index.ts'
-import type { StoredValue } from '../store/store.ts'
-import type { TieredStore } from '../store/tiered-store.ts'
+import type { Store, StoredValue } from '../store/store.ts'
 import { Bandwidths } from './bandwidths.ts'
 import { BlobIntake } from './blob-intake.ts'
 import { verifyBlob } from './blob-verifier.ts'
@@ -19,7 +18,7 @@ import type { TransferOutcome } from './core/events.ts'
 export type PeerConnection = Connection<never, never, object, WorkerRequests>
 
 export interface PeerClientParts {
-  readonly store: TieredStore
+  readonly store: Store
   readonly pool: ConnectionPool<PeerConnection>
   readonly clock: Clock
   readonly linksSameHost: boolean

@@ -16,14 +16,13 @@ import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { hostToken, sameHost } from '../native/host-token.ts'
 import type { ServedValue, WorkerRequests } from '../protocol/worker-worker.ts'
 import { Connection, type ServeContext } from '../rpc/index.ts'
-import type { Pin, StoredValue } from '../store/store.ts'
-import type { TieredStore } from '../store/tiered-store.ts'
+import type { Pin, Store, StoredValue } from '../store/store.ts'
 import { BlobIntake } from './blob-intake.ts'
 import { readInPieces } from './file-pieces.ts'
 import { GrantedPlaces } from './granted-places.ts'
 
 export interface PeerServerParts {
-  readonly store: TieredStore
+  readonly store: Store
   readonly clock: Clock
   readonly servesMax: number
   readonly linksSameHost: boolean
@@ -221,7 +220,11 @@ export class PeerServer {
   /** V4. */
   async #stream(pin: Pin, nbytes: number, context: ServeContext): Promise<void> {
     const { source, key } = pin
-    if (source.via === 'inline') return this.#sendChunk(Uint8Array.from(source.bytes), context)
+    if (source.via === 'inline') {
+      for (let at = 0; at < nbytes; at += CHUNK_BYTES)
+        await this.#sendChunk(Uint8Array.from(source.bytes.subarray(at, at + CHUNK_BYTES)), context)
+      return
+    }
     try {
       for await (const piece of readInPieces(source.path, source.offset, nbytes, CHUNK_BYTES)) {
         await this.#sendChunk(piece, context)

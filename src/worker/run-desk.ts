@@ -7,8 +7,7 @@
 
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
-import type { Pin, Place, StoredValue } from '../store/store.ts'
-import type { TieredStore } from '../store/tiered-store.ts'
+import type { Pin, Place, Store, StoredValue } from '../store/store.ts'
 import { encodeError } from '../values/error.ts'
 import type { RunOrder } from './core/effects.ts'
 import type { EventBody } from './core-driver.ts'
@@ -22,7 +21,7 @@ import type {
 } from './executor/index.ts'
 
 export interface RunDeskParts {
-  readonly store: TieredStore
+  readonly store: Store
   pool(): ExecutorPool
   /** Cluster and generation that values belong to now. */
   identity(): { readonly clusterId: string; readonly generation: number }

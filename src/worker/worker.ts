@@ -22,7 +22,8 @@ import type { MemoryMeasures, StoryEntry, WorkerStatus } from '../protocol/sched
 import type { RegisterWorkerAnswer } from '../protocol/scheduler-worker.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import { Connection, ConnectionPool } from '../rpc/index.ts'
-import type { StoreIdentity } from '../store/store.ts'
+import type { Store, StoreEvents, StoreIdentity } from '../store/store.ts'
+import { ContainerStore } from '../store/container-store.ts'
 import { TieredStore } from '../store/tiered-store.ts'
 import { createState, statusOf, wantsReplica, type WorkerState } from './core/state.ts'
 import { story } from './core/story.ts'
@@ -30,6 +31,7 @@ import { CoreDriver, type EventBody } from './core-driver.ts'
 import { createInlinePool, createProcessPool, type ExecutorPool, type ExecutorPoolEvents } from './executor/index.ts'
 import { heartbeat } from './heartbeat.ts'
 import { MemoryManager, type ProcessSample } from './memory/memory-manager.ts'
+import { type OpenContainer, openCaptured } from './open-container.ts'
 import { resolveSettings, type WorkerSettings } from './options.ts'
 import { PeerClient, type PeerConnection } from './peer-client.ts'
 import { PeerServer } from './peer-server.ts'
@@ -39,6 +41,8 @@ import { RunDesk } from './run-desk.ts'
 import { SchedulerLink } from './scheduler-link.ts'
 
 export interface WorkerHooks {
+  /** Makes the user's container for values; without it `data` of the options counts, and without both the tiers. */
+  readonly openContainer?: OpenContainer
   /** Leaders of the executors' process groups, whenever they change. */
   onExecutors?(pids: readonly number[]): void
   /** For reports that outlive the process, now and then. */
@@ -67,7 +71,7 @@ export class Worker {
   readonly #settings: WorkerSettings
   readonly #hooks: WorkerHooks
   readonly #log = partLogger('worker')
-  readonly #store: TieredStore
+  readonly #store: Store
   readonly #desk: RunDesk
   readonly #connections: ConnectionPool<PeerConnection>
   readonly #peers: PeerClient
@@ -211,6 +215,7 @@ export class Worker {
         address: this.address,
         memory: () => memory.measures(),
         totals: () => this.#store.totals,
+        keyCounts: () => this.#store.keyCounts(),
         running: () => this.#state?.running ?? 0,
         status: () => this.status,
       }),
@@ -221,31 +226,28 @@ export class Worker {
     if (this.#closing) throw new PlimsollError('COMM_CLOSED', 'the worker was closed while it started')
   }
 
-  #createStore(): TieredStore {
+  #createStore(): Store {
     const { start, rungs, maxSpill, inlineLimit, threadPool } = this.#settings
     const { localDirectory, memoryDirectory, incarnation, memoryLimit } = start
-    return new TieredStore(
-      {
-        localDirectory,
-        memoryDirectory,
-        incarnation,
-        memoryLimit,
-        target: rungs.target,
-        maxSpill,
-        inlineLimit,
-        threadPool,
-      },
-      {
-        onDurable: (values) => this.#driver.dispatch({ kind: 'ValuesDurable', values }),
-        onEvicted: (values) => this.#driver.dispatch({ kind: 'ReplicasLost', values, reason: 'dropped for room' }),
-        onLost: (value, reason) => {
-          this.#log.warn('the stored value of {key} is lost: {reason}', { key: value.key, reason })
-          this.#driver.dispatch({ kind: 'ReplicasLost', values: [value], reason })
-        },
-        onSpillFailing: (reason) => this.#onSpillFailing(reason),
-        onDeadMappings: () => this.#pool?.collect(),
-      },
-    )
+    const { target } = rungs
+    const options = { localDirectory, memoryDirectory, incarnation, memoryLimit, target, inlineLimit, threadPool }
+    const captured = start.data ?? null
+    const open = this.#hooks.openContainer ?? (captured === null ? null : openCaptured(captured))
+    if (open === null) return new TieredStore({ ...options, maxSpill }, this.#storeEvents)
+    const onContainerError = (error: Error, what: string): void =>
+      this.#log.warn('the container for values failed ({what}): {error}', { what, error })
+    return new ContainerStore({ ...options, open, onContainerError }, this.#storeEvents)
+  }
+
+  readonly #storeEvents: StoreEvents = {
+    onDurable: (values) => this.#driver.dispatch({ kind: 'ValuesDurable', values }),
+    onEvicted: (values) => this.#driver.dispatch({ kind: 'ReplicasLost', values, reason: 'dropped for room' }),
+    onLost: (value, reason) => {
+      this.#log.warn('the stored value of {key} is lost: {reason}', { key: value.key, reason })
+      this.#driver.dispatch({ kind: 'ReplicasLost', values: [value], reason })
+    },
+    onSpillFailing: (reason) => this.#onSpillFailing(reason),
+    onDeadMappings: () => this.#pool?.collect(),
   }
 
   /** A disk around its limit fails and recovers with every value that comes and goes. */
@@ -316,14 +318,19 @@ export class Worker {
       {
         clock: systemClock,
         limit: start.memoryLimit,
-        rungs,
+        rungs: this.#store.canSpill ? rungs : { ...rungs, spill: Number.POSITIVE_INFINITY },
         intervalMs: monitorIntervalMs,
         recentToOldMs,
         readProcesses: () => this.#readProcesses(),
         counted: () => {
           const { managed, disk, memoryTierFileBytes } = this.#store.totals
           pool?.statusPage?.setTierBytes(memoryTierFileBytes)
-          return { managed, spilled: disk, tierBytes: memoryTierFileBytes }
+          return {
+            managed,
+            spilled: disk,
+            tierBytes: memoryTierFileBytes,
+            isCounted: this.#store instanceof TieredStore,
+          }
         },
         makeRoom: (managedBytes) => this.#store.makeRoom(managedBytes),
         onPause: () => this.#onPause(),

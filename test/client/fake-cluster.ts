@@ -394,6 +394,7 @@ export class FakeCluster {
     })
     return {
       id: 'fake',
+      memory: none,
       address: this.address,
       pid: process.pid,
       dashboard: null,

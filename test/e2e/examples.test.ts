@@ -25,10 +25,14 @@ const EXPECTED: Readonly<Record<string, (outcome: Outcome) => void>> = {
       'done after 300 ms',
       'done after 50 ms',
     ]),
+  'embedded-store.js': ({ stdout }) =>
+    expect(stdout).toMatch(
+      /^\[ 100000, 200000, 300000, 400000, 500000 \]\nin the database: 5 blocks of 781\.\d+ KiB\n$/,
+    ),
   'scatter.js': ({ stdout }) => expect(stdout).toMatch(/^\[ 0, 1, 2, 3, 4 \]\n[0-9a-f]{64}\n$/),
 }
 /** Modules that the programs use. */
-const MODULES = ['digest.js']
+const MODULES = ['digest.js', 'level-container.js']
 
 let project: Project
 beforeAll(async () => {

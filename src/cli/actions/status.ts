@@ -6,11 +6,13 @@ import { formatTable } from '../../diagnostics/table.ts'
 import { isErrorCode, PlimsollError } from '../../errors/plimsoll-error.ts'
 import { PROTOCOL_VERSION } from '../../protocol/version.ts'
 import type {
+  MemoryMeasures,
   PrefixCounts,
   SchedulerInfo,
   SchedulerRequests,
   SchedulerToClient,
   ClientToScheduler,
+  WorkerInfo,
 } from '../../protocol/scheduler-client.ts'
 import { Connection } from '../../rpc/index.ts'
 import type { StatusCliOptions } from '../status.ts'
@@ -115,15 +117,32 @@ function workerTable(info: SchedulerInfo): string {
     String(worker.processing),
     String(worker.stored),
     worker.memoryLimit === 0 ? 'none' : formatBytes(worker.memoryLimit),
-    formatBytes(worker.memory.process),
-    formatBytes(worker.memory.managed),
-    formatBytes(worker.memory.unmanaged),
-    formatBytes(worker.memory.unmanagedRecent),
-    formatBytes(worker.memory.spilled),
+    ...measureCells(worker.memory),
     String(worker.restarts),
     worker.address,
   ])
+  if (rows.length > 1) rows.push(totalRow(info))
   return formatTable(headers, rows)
+}
+
+function totalRow({ workers, memory }: SchedulerInfo): string[] {
+  const sum = (of: (worker: WorkerInfo) => number): string =>
+    String(Object.values(workers).reduce((total, worker) => total + of(worker), 0))
+  return [
+    'total',
+    '',
+    sum((worker) => worker.nthreads),
+    sum((worker) => worker.processing),
+    sum((worker) => worker.stored),
+    memory.limit === 0 ? 'none' : formatBytes(memory.limit),
+    ...measureCells(memory),
+    sum((worker) => worker.restarts),
+    '',
+  ]
+}
+
+function measureCells({ process, managed, unmanaged, unmanagedRecent, spilled }: MemoryMeasures): string[] {
+  return [process, managed, unmanaged, unmanagedRecent, spilled].map(formatBytes)
 }
 
 function taskTable(prefixes: Readonly<Record<string, PrefixCounts>>): string {

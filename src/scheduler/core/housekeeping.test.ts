@@ -179,7 +179,9 @@ describe('a worker that is waited for', () => {
       memory: { limit: 1000, process: 0, unmanaged: 0 },
     })
     expect(processing(sim.state, ['a'])).toEqual({ 'tcp://a': [] })
-    expect(memory(sim.state)).toMatchObject({ cluster: { limit: 0, process: 0 }, workers: {} })
+    // As `schedulerInfo` tells it: a dead process has no memory.
+    const none = { limit: 1000, process: 0, managed: 0 }
+    expect(memory(sim.state)).toMatchObject({ cluster: none, workers: { 'tcp://a': none } })
     sim.worker('a', { incarnation: 2 })
     expect(statusOf(sim, 'a')).toBe('running')
   })

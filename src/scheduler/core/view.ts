@@ -51,7 +51,7 @@ export function workerInfo(worker: WorkerRecord): WorkerInfo {
     restarts: worker.restarts,
     processPeak: worker.processPeak,
     spilledTotal: worker.spilledTotal,
-    memory: worker.link === 'away' ? memoryOfNoProcess(worker) : worker.memory,
+    memory: memoryOf(worker),
     processing: worker.processing.size,
     stored: worker.replicas.size,
   }
@@ -62,7 +62,10 @@ function presenceOf({ link, status }: WorkerRecord): WorkerPresence {
   return link === 'away' ? 'restarting' : 'disconnected'
 }
 
-function memoryOfNoProcess({ memory: { limit, spilled } }: WorkerRecord): MemoryMeasures {
+/** Of the last heartbeat; a process that is dead has no memory, and its files stay. */
+function memoryOf({ link, memory: measures }: WorkerRecord): MemoryMeasures {
+  if (link !== 'away') return measures
+  const { limit, spilled } = measures
   return { limit, process: 0, managed: 0, unmanaged: 0, unmanagedRecent: 0, spilled }
 }
 
@@ -81,6 +84,7 @@ export function schedulerInfo(
     id: state.id,
     ...process,
     workers,
+    memory: memory(state).cluster,
     clients: [...state.clients.values()].filter((client) => client.connection !== null).length,
     tasks,
   }
@@ -141,12 +145,12 @@ export function taskCounts(state: SchedulerState): Record<string, PrefixCounts> 
   return prefixes
 }
 
-/** Of the last heartbeats; the cluster's is the sum. */
+/** Of all registered workers, as `workerInfo` tells it; the cluster's is the sum. */
 export function memory(state: SchedulerState): SchedulerRequests['memory'][1] {
   const cluster = { limit: 0, process: 0, managed: 0, unmanaged: 0, unmanagedRecent: 0, spilled: 0 }
   const workers: Record<string, MemoryMeasures> = {}
-  for (const worker of connectedWorkers(state)) {
-    const measures = worker.memory
+  for (const worker of state.workers.values()) {
+    const measures = memoryOf(worker)
     workers[worker.info.address] = measures
     for (const name of Object.keys(cluster) as (keyof MemoryMeasures)[]) cluster[name] += measures[name]
   }

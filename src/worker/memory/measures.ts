@@ -13,19 +13,23 @@ export interface MemorySample {
   /** What the memory tier takes from RAM, in whole pages. */
   readonly tierBytes: number
   readonly managed: number
+  /** False: what a container of the user's says it holds, which need not be in RAM. */
+  readonly isCounted?: boolean
   readonly spilled: number
 }
 
 /** The measures of one moment; `oldUnmanaged` as `UnmanagedWindow` says. */
 export function measure(limit: number, sample: MemorySample, oldUnmanaged: number): MemoryMeasures {
-  const { managed, spilled } = sample
   const process = processMemory(sample)
+  const { spilled } = sample
+  const managed = Math.min(sample.managed, process)
   const unmanaged = Math.min(oldUnmanaged, process - managed)
   return { limit, process, managed, unmanaged, unmanagedRecent: process - managed - unmanaged, spilled }
 }
 
 export function processMemory(sample: MemorySample): number {
-  return Math.max(sample.privateBytes + sample.tierBytes, sample.managed)
+  const sampled = sample.privateBytes + sample.tierBytes
+  return sample.isCounted === false ? sampled : Math.max(sampled, sample.managed)
 }
 
 /** The smallest value of the last `windowMs`; values come in order of time. */

@@ -1,0 +1,153 @@
+// The memory measures against what really happens on a cluster: acceptance checks 41, 42, 44 and 46.
+
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { task } from '../../dist/index.js'
+import type { MemoryMeasures } from '../../dist/protocol/scheduler-client.js'
+import { FaultCluster, MIB, until } from './fault-cluster.ts'
+
+let faults: FaultCluster
+beforeAll(async () => {
+  faults = await FaultCluster.start({
+    nWorkers: 2,
+    memoryLimit: '600 MiB',
+    dashboardAddress: '127.0.0.1:0',
+    config: { 'worker.memory.target': 0.25, 'worker.memory.recent-to-old-time': '2s' },
+  })
+})
+afterAll(() => faults[Symbol.asyncDispose]())
+
+type Memory = Awaited<ReturnType<FaultCluster['client']['memory']>>
+
+/** Every identity, whenever it is looked at. */
+function checked(memory: Memory): Memory {
+  const workers = Object.values(memory.workers)
+  for (const { process, managed, unmanaged, unmanagedRecent, spilled } of [memory.cluster, ...workers]) {
+    expect(managed + unmanaged + unmanagedRecent).toBe(process)
+    expect(Math.min(managed, unmanaged, unmanagedRecent, spilled)).toBeGreaterThanOrEqual(0)
+  }
+  for (const name of Object.keys(memory.cluster) as (keyof MemoryMeasures)[])
+    expect(workers.reduce((sum, measures) => sum + measures[name], 0)).toBe(memory.cluster[name])
+  return memory
+}
+
+const look = async (): Promise<Memory> => checked(await faults.client.memory())
+const around = (bytes: number, mib: number): boolean => Math.abs(bytes - mib * MIB) < MIB
+
+async function first(): Promise<{ address: string; name: string; dashboard: string }> {
+  const [worker] = Object.values((await faults.client.schedulerInfo()).workers)
+  return worker as { address: string; name: string; dashboard: string }
+}
+
+/** Samples of a worker's own metrics by name and labels. */
+async function metricsOf(dashboard: string): Promise<Map<string, number>> {
+  const text = await (await fetch(`${dashboard}/metrics`)).text()
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]))
+}
+
+describe('memory measures', () => {
+  it('41: managed grows by what is stored within a heartbeat, and moves to spilled with it', async () => {
+    const idle = await until('the cluster is idle', look, ({ cluster }) => cluster.managed === 0)
+    expect(idle.cluster).toMatchObject({ managed: 0, spilled: 0 })
+    expect(idle.cluster.unmanaged + idle.cluster.unmanagedRecent).toBe(idle.cluster.process)
+    expect(idle.cluster.process).toBeGreaterThan(10 * MIB)
+
+    const { name } = await first()
+    const make = task((n: number) => new Uint8Array(100 * 2 ** 20).fill(n), { workers: [name], name: 'make' })
+    const one = faults.client.submit(make, 1)
+    await one.exception()
+    await until('managed has it', look, ({ cluster }) => around(cluster.managed, 100) && cluster.spilled === 0, 2000)
+
+    // A quarter of the limit is the target: the second one sends the first one to disk.
+    const two = faults.client.submit(make, 2)
+    await two.exception()
+    await until(
+      'the first one is spilled',
+      look,
+      ({ cluster }) => around(cluster.managed, 100) && around(cluster.spilled, 100),
+    )
+    faults.client.release([one, two])
+    await until('nothing is left', look, ({ cluster }) => cluster.managed === 0 && cluster.spilled === 0)
+  })
+
+  it('42: memory of a task is recent at once, old when it stays, and gone when it goes', async () => {
+    const { name, address } = await first()
+    const mine = async (): Promise<MemoryMeasures> => (await look()).workers[address] as MemoryMeasures
+    // What earlier tasks left in the executors has been collected.
+    await until(
+      'nothing is going on',
+      mine,
+      ({ process, unmanagedRecent }) => process < 150 * MIB && unmanagedRecent < 20 * MIB,
+    )
+    const flag = join(faults.folder, 'let-go')
+    const hold = task(
+      async (file: string) => {
+        const { existsSync: there } = await import('node:fs')
+        const held = Buffer.alloc(200 * 2 ** 20, 1)
+        while (!there(file)) await new Promise((resolve) => setTimeout(resolve, 20))
+        return held[5]
+      },
+      { workers: [name], name: 'hold', memory: '300 MiB' },
+    )
+    const future = faults.client.submit(hold, flag)
+    await until('it is recent', mine, ({ unmanagedRecent }) => unmanagedRecent > 150 * MIB, 5000)
+    await until('it is old', mine, ({ unmanaged }) => unmanaged > 200 * MIB)
+    writeFileSync(flag, '')
+    expect(existsSync(flag)).toBe(true)
+    expect(await future.result()).toBe(1)
+    await until('it is gone', mine, ({ unmanaged }) => unmanaged < 150 * MIB)
+  })
+
+  it('44: the cluster is the sum over the workers, as every way to ask tells it', async () => {
+    const { client, cluster } = faults
+    const same = await until(
+      'two looks see the same heartbeats',
+      async () => {
+        const before = await look()
+        const info = await client.schedulerInfo()
+        const api = (await (await fetch(`${cluster.dashboardLink}/api/v1/memory`)).json()) as Memory
+        return { before, info, api, after: await look() }
+      },
+      ({ before, after }) => JSON.stringify(before) === JSON.stringify(after),
+    )
+    expect(Object.keys(same.before.workers)).toHaveLength(2)
+    expect(same.api).toEqual(same.before)
+    expect(same.info.memory).toEqual(same.before.cluster)
+    for (const [address, { memory }] of Object.entries(same.info.workers))
+      expect(memory).toEqual(same.before.workers[address])
+  })
+
+  it('46: a worker’s metrics add up, count every stored key, and its counters only grow', async () => {
+    const { client } = faults
+    const { name, address, dashboard } = await first()
+    const sizes = [10, 1000, 2 ** 20, 60 * 2 ** 20, 60 * 2 ** 20, 60 * 2 ** 20]
+    const make = task((n: number, bytes: number) => new Uint8Array(bytes).fill(n), { workers: [name], name: 'sized' })
+    const futures = client.map(make, [...sizes.keys()], sizes)
+    let spilledBefore = -1
+    const keys = (metrics: Map<string, number>): number =>
+      ['inline', 'memory', 'disk'].reduce(
+        (sum, tier) => sum + (metrics.get(`plimsoll_worker_store_keys{tier="${tier}"}`) ?? 0),
+        0,
+      )
+    const stored = await until(
+      'every key is counted',
+      async () => {
+        const metrics = await metricsOf(dashboard)
+        const of = (type: string): number =>
+          metrics.get(`plimsoll_worker_memory_bytes{worker="${address}",type="${type}"}`) as number
+        expect(of('managed') + of('unmanaged') + of('unmanaged_recent')).toBe(
+          metrics.get(`plimsoll_worker_process_memory_bytes{worker="${address}"}`),
+        )
+        const spilled = metrics.get('plimsoll_worker_store_spilled_bytes_total') as number
+        expect(spilled).toBeGreaterThanOrEqual(spilledBefore)
+        spilledBefore = spilled
+        return metrics
+      },
+      (metrics) => keys(metrics) === sizes.length && metrics.get('plimsoll_worker_store_keys{tier="disk"}') !== 0,
+    )
+    expect((await client.hasWhat([name]))[address]).toHaveLength(keys(stored))
+    client.release(futures)
+  })
+})
