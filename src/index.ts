@@ -1,7 +1,7 @@
 // Plimsoll's public names.
 
 export { Client } from './cluster/local-client.ts'
-export { LocalCluster, type LocalClusterOptions } from './cluster/local-cluster.ts'
+export { type AdaptOptions, LocalCluster, type LocalClusterOptions } from './cluster/local-cluster.ts'
 export type { DataContainer } from './store/container.ts'
 export type { DataFactory, DataFactoryContext, DataOption } from './cluster/data-option.ts'
 export type { ClientOptions, ClusterLike } from './client/client-options.ts'

@@ -3,6 +3,7 @@
 
 import type { HttpAddress } from '../http/index.ts'
 import type { CapturedFactory } from '../protocol/nanny.ts'
+import type { AdaptiveOptions } from './adaptive.ts'
 
 /** One worker of a local cluster, as last heard of. */
 export interface ClusterWorker {
@@ -29,6 +30,8 @@ export interface ClusterBackend {
   readonly workers: readonly ClusterWorker[]
   /** Workers that go are emptied first: what only they hold is copied to those that stay. */
   scale(n: number): Promise<void>
+  /** Scales by itself from now on, until `scale` is called. */
+  adapt(options: AdaptiveOptions): Promise<void>
   /** Ends everything and removes its directories. Always ends, never rejects. */
   close(reason: string, options?: { readonly force?: boolean }): Promise<void>
   /** Resolves with the reason when it ended, asked to or not. Never rejects. */

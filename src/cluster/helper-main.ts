@@ -54,6 +54,8 @@ process.on('message', (message: ProgramToHelper) => {
       return void start(message.plan)
     case 'scale':
       return void scale(message.id, message.n)
+    case 'adapt':
+      return void cluster?.adapt(message.options)
     case 'close':
       return close(message.reason, false)
   }

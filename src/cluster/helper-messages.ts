@@ -3,12 +3,14 @@
 
 import type { ErrorCode } from '../errors/codes.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import type { AdaptiveOptions } from './adaptive.ts'
 import type { ClusterPlan, ClusterScheduler, ClusterWorker } from './backend.ts'
 
 export type ProgramToHelper =
   /** First message. */
   | { readonly op: 'start'; readonly plan: ClusterPlan }
   | { readonly op: 'scale'; readonly id: number; readonly n: number }
+  | { readonly op: 'adapt'; readonly options: AdaptiveOptions }
   | { readonly op: 'close'; readonly reason: string }
 
 export type HelperToProgram =

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { cleanNodeOptions } from '../nanny/env.ts'
+import type { AdaptiveOptions } from './adaptive.ts'
 import type { ClusterBackend, ClusterPlan, ClusterScheduler, ClusterWorker } from './backend.ts'
 import { fromWireFailure, type HelperToProgram, type ProgramToHelper } from './helper-messages.ts'
 
@@ -67,6 +68,12 @@ export class HelperProcess implements ClusterBackend {
     this.#scalings.set(id, scaled)
     this.#send({ op: 'scale', id, n })
     await this.#during(scaled.promise)
+  }
+
+  adapt(options: AdaptiveOptions): Promise<void> {
+    if (this.#closed.settled) return Promise.reject(this.#goneError('it cannot adapt'))
+    this.#send({ op: 'adapt', options })
+    return Promise.resolve()
   }
 
   async close(reason: string): Promise<void> {

@@ -10,8 +10,11 @@ import { Scheduler } from '../scheduler/index.ts'
 import { type ClaimedDirectories, claimDirectories } from '../store/directories.ts'
 import { Worker } from '../worker/index.ts'
 import { openGiven, type OpenContainer, openWith } from '../worker/open-container.ts'
+import type { AdaptiveOptions } from './adaptive.ts'
 import type { ClusterBackend, ClusterPlan, ClusterScheduler, ClusterWorker } from './backend.ts'
 import { type DataOption, factoryOf } from './data-option.ts'
+import { Scaling } from './scaling.ts'
+import { SchedulerQuestions } from './scheduler-questions.ts'
 
 interface Member {
   readonly id: string
@@ -27,6 +30,7 @@ export class InProcessCluster implements ClusterBackend {
   readonly #scheduler: Scheduler
   readonly #members: Member[] = []
   readonly #closed: Deferred<string> = deferred()
+  readonly #scaling: Scaling
   #workersMade = 0
   #closing: Promise<void> | null = null
   readonly #onExit = (): void => this.#removeNow()
@@ -38,6 +42,17 @@ export class InProcessCluster implements ClusterBackend {
     const credentials = { token: null, tls: null, insecurePlaintext: false }
     const { http } = plan
     this.#scheduler = new Scheduler({ host: '', port: 0, scheme: 'inproc', credentials, config: this.#config, http })
+    const members = this.#members
+    const workers = {
+      get ids() {
+        return members.map(({ id }) => id)
+      },
+      nameOf: (id: string) => members.find((member) => member.id === id)?.name ?? id,
+      add: (count: number) => this.#add(count),
+      end: (ids: readonly string[], reason: string) => this.#end(ids, reason),
+    }
+    const timeoutMs = this.#config.get('comm.timeouts.connect')
+    this.#scaling = new Scaling(workers, new SchedulerQuestions(() => this.#scheduler.address, credentials, timeoutMs))
   }
 
   get workers(): readonly ClusterWorker[] {
@@ -58,7 +73,7 @@ export class InProcessCluster implements ClusterBackend {
     process.once('exit', this.#onExit)
     try {
       await this.#scheduler.start()
-      await this.scale(this.#plan.nWorkers)
+      await this.#add(this.#plan.nWorkers)
     } catch (error) {
       await this.close('the cluster could not be started')
       throw error
@@ -67,10 +82,13 @@ export class InProcessCluster implements ClusterBackend {
     return { id, address, pid: process.pid, dashboardLink }
   }
 
-  async scale(n: number): Promise<void> {
-    while (this.#members.length < n) this.#members.push(await this.#createMember())
-    const surplus = this.#members.splice(n)
-    await Promise.all(surplus.map((member) => end(member, 'the cluster was scaled down')))
+  scale(n: number): Promise<void> {
+    return this.#scaling.scale(n)
+  }
+
+  adapt(options: AdaptiveOptions): Promise<void> {
+    this.#scaling.adapt(options)
+    return Promise.resolve()
   }
 
   close(reason: string): Promise<void> {
@@ -79,10 +97,21 @@ export class InProcessCluster implements ClusterBackend {
   }
 
   async #closeNow(reason: string): Promise<void> {
+    this.#scaling.close()
     await Promise.allSettled(this.#members.splice(0).map((member) => end(member, reason)))
     await Promise.allSettled([this.#scheduler.close(reason)])
     process.removeListener('exit', this.#onExit)
     this.#closed.resolve(reason)
+  }
+
+  async #add(count: number): Promise<void> {
+    for (let n = 0; n < count; n++) this.#members.push(await this.#createMember())
+  }
+
+  async #end(ids: readonly string[], reason: string): Promise<void> {
+    const ending = this.#members.filter(({ id }) => ids.includes(id))
+    for (const member of ending) this.#members.splice(this.#members.indexOf(member), 1)
+    await Promise.all(ending.map((member) => end(member, reason)))
   }
 
   async #createMember(): Promise<Member> {

@@ -3,8 +3,10 @@ import { partLogger } from '../base/part-logger.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { ClusterBackend, ClusterScheduler, ClusterWorker } from './backend.ts'
 import { HelperProcess } from './helper-process.ts'
+import { type AdaptOptions, resolveAdaptOptions } from './adapt-options.ts'
 import { type ClusterSettings, type LocalClusterOptions, resolveOptions } from './options.ts'
 
+export type { AdaptOptions } from './adapt-options.ts'
 export type { LocalClusterOptions } from './options.ts'
 
 /**
@@ -82,8 +84,10 @@ export class LocalCluster {
   }
 
   /**
-   * Starts workers, or ends the newest ones after their values were copied to the others; resolves when that is done.
-   * @throws PlimsollError INVALID_ARGUMENT, WORKER_START_FAILED, COMM_CLOSED.
+   * Starts workers, or ends the newest ones after their values were copied to the others; resolves when that is done. With 0
+   * all values go with them.
+   * @throws PlimsollError INVALID_ARGUMENT, WORKER_START_FAILED, COMM_CLOSED; STORE_FULL when workers stay, because no other
+   * can take what only they hold.
    */
   async scale(n: number): Promise<void> {
     if (!Number.isSafeInteger(n) || n < 0) {
@@ -95,6 +99,18 @@ export class LocalCluster {
     await this.start()
     if (this.#backend === null) throw this.#closedError()
     await this.#backend.scale(n)
+  }
+
+  /**
+   * Has the cluster grow and shrink by itself, between `minimum` and `maximum` workers: as many as finish the work that is
+   * there within `targetDuration`, and as hold the data. Workers that go are emptied first. Ends with the next `scale`.
+   * @throws PlimsollError INVALID_ARGUMENT, COMM_CLOSED.
+   */
+  async adapt(options: AdaptOptions = {}): Promise<void> {
+    const resolved = resolveAdaptOptions(options, this.#settings.plan.config)
+    await this.start()
+    if (this.#backend === null) throw this.#closedError()
+    await this.#backend.adapt(resolved)
   }
 
   /** Ends all workers and the scheduler and removes their directories. Never rejects; calling it again waits for the first. */

@@ -2,44 +2,51 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Deferred, deferred } from '../base/deferred.ts'
-import { connect, type Credentials } from '../comm/index.ts'
 import { type Config, loadConfig } from '../config/index.ts'
 import { Nanny } from '../nanny/index.ts'
-import type { SchedulerRequests } from '../protocol/scheduler-client.ts'
-import { PROTOCOL_VERSION } from '../protocol/version.ts'
-import { Connection } from '../rpc/index.ts'
 import { Scheduler } from '../scheduler/index.ts'
+import type { AdaptiveOptions } from './adaptive.ts'
 import type { ClusterBackend, ClusterPlan, ClusterScheduler, ClusterWorker } from './backend.ts'
+import { Scaling } from './scaling.ts'
+import { SchedulerQuestions } from './scheduler-questions.ts'
 
-/** Emptying a worker means copying what only it holds. */
-const RETIRE_MS = 60_000
 const GOODBYE_MS = 300
 
 export class NannyCluster implements ClusterBackend {
   readonly #plan: ClusterPlan
   readonly #config: Config
-  readonly #credentials: Credentials
   readonly #scheduler: Scheduler
   readonly #nannies: Nanny[] = []
   readonly #onChange: () => void
   readonly #closed: Deferred<string> = deferred()
   #workersMade = 0
-  #scaling: Promise<void> = Promise.resolve()
+  readonly #scaling: Scaling
   #closing: Promise<void> | null = null
 
   constructor(plan: ClusterPlan, onChange: () => void = () => {}) {
     this.#plan = plan
     this.#onChange = onChange
     this.#config = loadConfig({ overrides: plan.config, env: {}, files: [] })
-    this.#credentials = { token: plan.token, tls: null, insecurePlaintext: false }
+    const credentials = { token: plan.token, tls: null, insecurePlaintext: false }
     this.#scheduler = new Scheduler({
       host: plan.host,
       port: plan.schedulerPort,
       scheme: 'tcp',
-      credentials: this.#credentials,
+      credentials,
       config: this.#config,
       http: plan.http,
     })
+    const nannies = this.#nannies
+    const workers = {
+      get ids() {
+        return nannies.map(({ workerId }) => workerId)
+      },
+      nameOf: (id: string) => nannies.find(({ workerId }) => workerId === id)?.name ?? id,
+      add: (count: number) => this.#add(count),
+      end: (ids: readonly string[], reason: string) => this.#end(ids, reason),
+    }
+    const timeoutMs = this.#config.get('comm.timeouts.connect')
+    this.#scaling = new Scaling(workers, new SchedulerQuestions(() => this.#scheduler.address, credentials, timeoutMs))
   }
 
   get workers(): readonly ClusterWorker[] {
@@ -71,9 +78,12 @@ export class NannyCluster implements ClusterBackend {
   }
 
   scale(n: number): Promise<void> {
-    const scaled = this.#scaling.then(() => this.#scaleNow(n))
-    this.#scaling = scaled.catch(() => {})
-    return scaled
+    return this.#scaling.scale(n)
+  }
+
+  adapt(options: AdaptiveOptions): Promise<void> {
+    this.#scaling.adapt(options)
+    return Promise.resolve()
   }
 
   close(reason: string, options: { readonly force?: boolean } = {}): Promise<void> {
@@ -84,6 +94,7 @@ export class NannyCluster implements ClusterBackend {
   }
 
   async #closeNow(reason: string, force: boolean): Promise<void> {
+    this.#scaling.close()
     const schedulerClosed = this.#scheduler.close(reason)
     await Promise.allSettled([
       // In a hurry nobody is left to say goodbye to.
@@ -91,14 +102,6 @@ export class NannyCluster implements ClusterBackend {
       ...this.#nannies.map((nanny) => nanny.close(reason, { force })),
     ])
     this.#closed.resolve(reason)
-  }
-
-  async #scaleNow(n: number): Promise<void> {
-    const surplus = this.#nannies.slice(n)
-    if (surplus.length === 0) return await this.#add(n - this.#nannies.length)
-    // Without a worker that stays there is nowhere to copy to.
-    if (n > 0) await this.#retire(surplus.map((nanny) => nanny.workerId))
-    await Promise.all(surplus.map((nanny) => nanny.close('the cluster was scaled down')))
   }
 
   async #add(count: number): Promise<void> {
@@ -139,17 +142,9 @@ export class NannyCluster implements ClusterBackend {
     return nanny
   }
 
-  /** Asks as anybody could: the scheduler moves what only these workers hold, then closes them. */
-  async #retire(workers: readonly string[]): Promise<void> {
-    const timeoutMs = this.#config.get('comm.timeouts.connect')
-    const options = { role: 'probe', credentials: this.#credentials, protocolVersion: PROTOCOL_VERSION, timeoutMs }
-    const connection = new Connection<unknown, unknown, object, SchedulerRequests>(
-      await connect(this.#scheduler.address, options),
+  async #end(ids: readonly string[], reason: string): Promise<void> {
+    await Promise.all(
+      this.#nannies.filter(({ workerId }) => ids.includes(workerId)).map((nanny) => nanny.close(reason)),
     )
-    try {
-      await connection.request('retire-workers', { workers, closeWorkers: true }, { timeoutMs: RETIRE_MS })
-    } finally {
-      await connection.close()
-    }
   }
 }

@@ -287,6 +287,32 @@ export const CONFIG_KEYS = {
     about: 'Check every invariant of scheduler and workers after every step. Slow; for tests and bug reports.',
   },
 
+  'adaptive.minimum': {
+    kind: 'count',
+    default: 0,
+    about: 'Fewest workers of an adaptive cluster (`cluster.adapt`).',
+  },
+  'adaptive.maximum': {
+    kind: 'positive-number',
+    default: 'inf',
+    about: 'Most workers of an adaptive cluster.',
+  },
+  'adaptive.interval': {
+    kind: 'duration',
+    default: '1s',
+    about: 'How often an adaptive cluster looks whether it needs more or fewer workers.',
+  },
+  'adaptive.target-duration': {
+    kind: 'duration',
+    default: '5s',
+    about: 'In what time an adaptive cluster should finish the work that is there.',
+  },
+  'adaptive.wait-count': {
+    kind: 'count-from-1',
+    default: 3,
+    about: 'How many looks in a row a worker must have been of no use before it goes.',
+  },
+
   'client.gather-limit': {
     kind: 'fraction-or-bytes',
     default: 0.25,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Client, type Future, LocalCluster, range, task, wait } from '../../dist/index.js'
+import { eventually } from '../e2e/installed.ts'
 
 const MIB = 2 ** 20
 let folder: string
@@ -149,6 +150,46 @@ describe('workers that leave', () => {
     expect(Object.values(after).some(({ pid }) => pid === before[1])).toBe(true)
     expect(sumOf(await file.result())).toBe(30 * MIB)
     expect((await client.taskCounts())['block']?.runs).toBe(1)
+  })
+})
+
+describe('a cluster that changes its size', () => {
+  it.each([false, true])(
+    'goes down without losing what only the leaving workers hold (in one process: %s)',
+    async (inProcess) => {
+      await using cluster = new LocalCluster({ ...bases, nWorkers: 3, nthreads: 1, memoryLimit: '256 MiB', inProcess })
+      await using client = await Client.connect(cluster)
+      const scattered = client.scatterAll(range(9).map((n) => `value ${n}`))
+      const made = client.map((n: number) => [n, Math.random()], range(9))
+      await wait([...scattered, ...made], { timeout: 10_000 })
+      const before = await client.gather(made)
+      await cluster.scale(1)
+      expect(cluster.workers).toHaveLength(1)
+      expect(await client.gather(scattered)).toEqual(range(9).map((n) => `value ${n}`))
+      expect(await client.gather(made)).toEqual(before)
+      await cluster.scale(0)
+      expect(cluster.workers).toEqual([])
+    },
+  )
+
+  it('grows and shrinks by itself, and keeps its data', async () => {
+    await using cluster = await start(1)
+    const { client } = cluster
+    await expect(cluster.cluster.adapt({ minimum: 3, maximum: 2 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    await cluster.cluster.adapt({ minimum: 1, maximum: 3, interval: '100ms', targetDuration: '500ms', waitCount: 2 })
+    const slow = async (n: number) => {
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      return { n, random: Math.random() }
+    }
+    const futures = client.map(slow, range(30))
+    await eventually('there are three workers', () => cluster.cluster.workers.length === 3, 10_000)
+    const values = await client.gather(futures)
+    expect(values.map(({ n }) => n)).toEqual(range(30))
+    await eventually('there is one worker', () => cluster.cluster.workers.length === 1, 10_000)
+    expect(await client.gather(futures)).toEqual(values)
+    expect((await client.taskCounts())['slow']?.runs).toBe(30)
+    await cluster.cluster.scale(2)
+    expect(cluster.cluster.workers).toHaveLength(2)
   })
 })
 
