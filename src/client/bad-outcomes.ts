@@ -11,7 +11,8 @@ type TaskErred = Extract<SchedulerToClient, { op: 'task-erred' }>
 /** The outcome of a task that failed, or whose input did. */
 export class RemoteFailure {
   readonly status = 'error'
-  readonly #told: TaskErred
+  /** Until the error was made of it: it is held once. */
+  #told: TaskErred | null
   #error: Error | null = null
 
   constructor(told: TaskErred) {
@@ -20,8 +21,12 @@ export class RemoteFailure {
 
   /** The error as the task threw it, with `plimsoll: { key, worker, attempts, workers }` attached; the same object each time. */
   get error(): Error {
-    this.#error ??= attachOrigin(decodeError(this.#told.error), this.#told)
-    return this.#error
+    const told = this.#told
+    if (told !== null) {
+      this.#error = attachOrigin(decodeError(told.error), told)
+      this.#told = null
+    }
+    return this.#error as Error
   }
 }
 

@@ -2,6 +2,7 @@
 // Clients are held weakly: being listed here keeps none of them alive.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { currentTaskContext } from '../base/task-context.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 
 export interface Registered {
@@ -33,9 +34,10 @@ export class ClientRegistry<C extends Registered> {
       const client = ref.deref()
       if (client !== undefined && !client.closed) return client
     }
-    throw new PlimsollError(
-      'INVALID_ARGUMENT',
-      'There is no open client here: make one with Client.local() or Client.connect(address), or start the program with "plimsoll run".',
-    )
+    const hint =
+      currentTaskContext() === undefined
+        ? 'make one with Client.local() or Client.connect(address), or start the program with "plimsoll run"'
+        : 'tasks have none. Return what comes next needs, and submit that from the program'
+    throw new PlimsollError('INVALID_ARGUMENT', `There is no open client here: ${hint}.`)
   }
 }

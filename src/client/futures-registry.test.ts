@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { taskKey, type TaskKey } from '../base/ids.ts'
+import { OVERHEAD_BYTES } from './core/collection-policy.ts'
 import { encodeError } from '../values/error.ts'
 import type { FutureState } from './future-state.ts'
 import { FuturesRegistry } from './futures-registry.ts'
@@ -119,6 +120,33 @@ describe('the futures registry', () => {
     registry.apply({ op: 'restart', generation: 1 })
     endTurn()
     expect([fresh.settled, registry.get(KEY), released]).toEqual([false, fresh, [[KEY]]])
+  })
+
+  it('knows how much its futures keep on the cluster, whatever becomes of them', () => {
+    const { registry, hold } = setup()
+    const each = 8 + OVERHEAD_BYTES
+    const other = taskKey('add-2')
+    const [one, two] = [hold(), hold(other)]
+    hold()
+    expect(registry.heldBytes).toBe(0)
+    registry.apply(FINISHED)
+    registry.apply({ ...FINISHED, key: other })
+    registry.apply(FINISHED)
+    expect(registry.heldBytes).toBe(2 * each)
+    registry.release(one)
+    expect(registry.heldBytes).toBe(2 * each)
+    registry.apply({ op: 'lost-data', key: KEY })
+    expect(registry.heldBytes).toBe(each)
+    registry.apply(FINISHED)
+    registry.cancel([two], 'enough')
+    expect(registry.heldBytes).toBe(each)
+    registry.release(two)
+    registry.restart(1)
+    expect(registry.heldBytes).toBe(0)
+    registry.release(one)
+    hold(other)
+    registry.apply({ ...FINISHED, key: other })
+    expect(registry.heldBytes).toBe(each)
   })
 
   it('releases the inputs of a state with it', () => {
