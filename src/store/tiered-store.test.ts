@@ -315,6 +315,31 @@ describe('TieredStore: hand-over by hard link', () => {
     expect((await owner.store.recount()).differences).toEqual([])
   })
 
+  it('S10 does not drop a borrowed blob that is to be kept: it is spilled like its own, also when that was said in the last moment', async () => {
+    const fs = new SimFs({ '/shm': 500 * MiB, '/disk': 500 * MiB })
+    const owner = await openStore({ localDirectory: '/disk/a', memoryDirectory: '/shm/a' }, fs)
+    const borrower = await openStore({ localDirectory: '/disk/b', memoryDirectory: '/shm/b', target: 20 * MiB }, fs)
+    for (const name of ['x', 'y']) {
+      await store1(owner, name, 8 * MiB)
+      const pin = owner.store.pin(key(name))
+      if (pin?.source.via !== 'file') throw new Error('not a file')
+      await borrower.store.link(pin.source.path, 8 * MiB, entryOf(name))
+      pin.release()
+      borrower.store.pin(key(name))?.release()
+    }
+    expect(borrower.store.keepReplicas([key('x'), key('gone')])).toEqual([{ key: 'x', runId: 1 }])
+    const storing = store1(borrower, 'own1', 8 * MiB)
+    // Dropping begins with a look at the file.
+    borrower.store.keepReplicas([key('y')])
+    await storing
+    await borrower.store.settled()
+    expect(borrower.recorded.evicted).toEqual([])
+    expect(borrower.store.get(key('x'))).toMatchObject({ fetched: false, tier: 'disk' })
+    expect(borrower.store.get(key('y'))).toMatchObject({ fetched: false })
+    expect((await borrower.store.recount()).differences).toEqual([])
+    expect((await owner.store.recount()).differences).toEqual([])
+  })
+
   it('owns a borrowed blob whose owner let it go, and spills it like its own', async () => {
     const fs = new SimFs({ '/shm': 500 * MiB, '/disk': 500 * MiB })
     const owner = await openStore({ localDirectory: '/disk/a', memoryDirectory: '/shm/a' }, fs)

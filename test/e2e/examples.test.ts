@@ -29,6 +29,10 @@ const EXPECTED: Readonly<Record<string, (outcome: Outcome) => void>> = {
     expect(stdout).toMatch(
       /^\[ 100000, 200000, 300000, 400000, 500000 \]\nin the database: 5 blocks of 781\.\d+ KiB\n$/,
     ),
+  'where-data-lives.js': ({ stdout }) =>
+    expect(stdout).toBe(
+      'blocks per worker, spread: 3, 4, 5\ntwo of them everywhere: 4, 5, 7\nsum: 69206016\nblocks were computed 12 times\n',
+    ),
   'scatter.js': ({ stdout }) => expect(stdout).toMatch(/^\[ 0, 1, 2, 3, 4 \]\n[0-9a-f]{64}\n$/),
 }
 /** Modules that the programs use. */

@@ -99,21 +99,24 @@ describe('retiring', () => {
     ['there is no other worker', {}],
     ['the others are paused', { b: { status: 'paused' } }],
     ['no other has room (5.10-12 is a fault of the reference)', { b: { memoryLimit: 50 } }],
-  ] as const)('5.10-6 is called off when %s: the worker works on', (_why, others: Record<string, WorkerSetup>) => {
-    const sim = cluster({ a: {}, ...others })
-    put(sim, 'x', 'a', 1000)
-    sim.take()
-    const request = retire(sim, ['a'])
-    // Others that are full may spill.
-    if ('b' in others) {
-      expect(retired(sim, request)).toBeUndefined()
-      sim.advance(6000)
-    }
-    expect(retired(sim, request)).toEqual({ retired: [] })
-    expect(sim.workerRecord('a').status).toBe('running')
-    const warnings = sim.take().filter((effect) => effect.kind === 'Log' && effect.level === 'warning')
-    expect(warnings).toMatchObject([{ message: expect.stringContaining('cannot retire') as string }])
-  })
+  ] as const)(
+    'acceptance check 57, 5.10-6: is called off when %s, and the worker works on',
+    (_why, others: Record<string, WorkerSetup>) => {
+      const sim = cluster({ a: {}, ...others })
+      put(sim, 'x', 'a', 1000)
+      sim.take()
+      const request = retire(sim, ['a'])
+      // Others that are full may spill.
+      if ('b' in others) {
+        expect(retired(sim, request)).toBeUndefined()
+        sim.advance(6000)
+      }
+      expect(retired(sim, request)).toEqual({ retired: [] })
+      expect(sim.workerRecord('a').status).toBe('running')
+      const warnings = sim.take().filter((effect) => effect.kind === 'Log' && effect.level === 'warning')
+      expect(warnings).toMatchObject([{ message: expect.stringContaining('cannot retire') as string }])
+    },
+  )
 
   it.each([
     ['is overdue', 9000, 2000, () => {}],

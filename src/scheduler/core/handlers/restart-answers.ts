@@ -23,6 +23,13 @@ export function answerRestart(state: SchedulerState, request: RequestNumber): vo
   state.outbox.answer(request, { generation: state.generation, workers })
 }
 
+/** Somebody has asked for a new process of this worker and waits for it. */
+export function isRestarting(state: SchedulerState, worker: WorkerId): boolean {
+  for (const pending of state.requests.values())
+    if (pending.kind === 'restart-workers' && pending.missing.has(worker)) return true
+  return false
+}
+
 /** One of the workers that were to restart is back, or gone for good. */
 export function noteRestarted(state: SchedulerState, worker: WorkerId, outcome: 'ok' | 'removed'): void {
   for (const [request, pending] of state.requests) {

@@ -15,7 +15,7 @@ import type { WorkerRecord } from '../records.ts'
 import { recommend, settleRunning, type SchedulerState } from '../state.ts'
 import { endRun } from '../transitions/processing.ts'
 import { settleAll, transition } from '../transitions/table.ts'
-import { finishRestarts, noteRestarted } from './restart-answers.ts'
+import { finishRestarts, isRestarting, noteRestarted } from './restart-answers.ts'
 
 const NONE: ReadonlySet<RunId> = new Set()
 
@@ -150,7 +150,7 @@ function workerExited(
   }
   const { code, signal, running, restarting } = message
   // After a restart that was asked for, the death of the old process is no news.
-  const level = state.restarting.has(worker.id) ? 'info' : 'warning'
+  const level = state.restarting.has(worker.id) || isRestarting(state, worker.id) ? 'info' : 'warning'
   state.outbox.log(level, `worker process of ${worker.info.address} died`, {
     worker: worker.id,
     code,
