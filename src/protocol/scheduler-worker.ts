@@ -33,6 +33,8 @@ export type SchedulerToWorker =
     }
   /** Forget these keys whatever they are doing: stored ones are dropped, running ones are cancelled. */
   | { readonly op: 'free-keys'; readonly keys: readonly TaskKey[] }
+  /** Drop these values, unless another run of the key is here by now: scattered ones come past this stream. */
+  | { readonly op: 'free-runs'; readonly runs: readonly RunName[] }
   /** A client waits for the values of these runs: `task-finished` is to bring them along where they are small. */
   | { readonly op: 'attach-values'; readonly runs: readonly RunName[] }
   /** These tasks were handed back by a paused worker a moment ago: a pause within `forMs` hands none of them back again. */
@@ -106,6 +108,8 @@ export type WorkerToScheduler =
         readonly kept?: RunId
       }[]
     }
+  /** Values that a client sent have arrived; it says so itself as well, if it lives. */
+  | { readonly op: 'keys-scattered'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
   /** Replicas are gone from here (corrupt, evicted, removed, never there or never to come). Run 0: of none at all. */
   | { readonly op: 'release-worker-data'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
   /** Values that were only in the process are in a file now. */

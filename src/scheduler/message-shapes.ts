@@ -89,6 +89,7 @@ export const WORKER_SHAPES: Shapes<WorkerToScheduler> = {
   'add-keys': {
     keys: isListOf(isShape({ key: isString, runId: isCount, durable: isBoolean, kept: isOptional(isCount) })),
   },
+  'keys-scattered': { keys: isListOf(isKeyAndRun) },
   'release-worker-data': { keys: isListOf(isKeyAndRun) },
   'keys-durable': { keys: isListOf(isKeyAndRun) },
   'request-refresh-who-has': { keys: isStrings },

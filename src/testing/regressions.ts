@@ -18,4 +18,9 @@ export const REGRESSIONS: readonly Regression[] = [
     name: 'restart of a worker whose machine dies',
     what: 'a worker that never came back from a restart was remembered for ever (scheduler/core/data.test.ts, restart)',
   },
+  {
+    seed: 32,
+    name: 'client that dies in the middle of a scatter',
+    what: 'what had arrived at a worker stayed there for ever (scheduler/core/data.test.ts, scattered data)',
+  },
 ]

@@ -12,6 +12,7 @@ export type ClientAct =
   | { readonly kind: 'submit'; readonly tasks: readonly SimTask[]; readonly wanted: readonly TaskKey[] }
   | { readonly kind: 'scatter'; readonly tasks: readonly SimTask[]; readonly broadcast: boolean | number }
   | { readonly kind: 'release' | 'retry' | 'fire-and-forget'; readonly keys: readonly TaskKey[] }
+  | { readonly kind: 'vanish' }
   | { readonly kind: 'cancel'; readonly keys: readonly TaskKey[]; readonly force: boolean }
 
 export interface PlannedAct {
@@ -37,6 +38,7 @@ export interface ScenarioOptions {
 const KB = 1024
 const LENGTH_MS = 3000
 const TASKS_MAX = 120
+const VANISH_MS = 60
 
 export function planScenario(prng: Prng): Scenario {
   const workers = 1 + prng.int(5)
@@ -57,9 +59,15 @@ export function planScenario(prng: Prng): Scenario {
   return {
     cluster: clusterOptions(prng, workers, limited, resources),
     clients: disputes.length > 0 ? clients + 1 : clients,
-    acts: [...planned, ...disputes],
+    acts: [...planned, ...disputes, ...vanishings(prng, planned)],
     endMs: LENGTH_MS,
   }
+}
+
+/** Some clients die while what they scatter is under way. */
+function vanishings(prng: Prng, acts: readonly PlannedAct[]): PlannedAct[] {
+  const scatters = acts.filter(({ act }) => act.kind === 'scatter' && prng.int(8) === 0)
+  return scatters.map(({ atMs, client }) => ({ atMs: atMs + prng.next() * VANISH_MS, client, act: { kind: 'vanish' } }))
 }
 
 function clusterOptions(prng: Prng, workers: number, limited: boolean, resources: boolean): ClusterOptions {

@@ -170,6 +170,8 @@ function act(cluster: SimCluster, { client: number, act: what }: PlannedAct): vo
       return client.retry(what.keys)
     case 'fire-and-forget':
       return client.fireAndForget(what.keys)
+    case 'vanish':
+      return client.vanish()
     case 'cancel':
       return client.cancel(what.keys, what.force)
   }

@@ -104,3 +104,39 @@ describe('kill -9 of the scheduler', () => {
     expect(isAlive(worker.pid)).toBe(true)
   })
 })
+
+describe('kill -9 of a worker whose nanny does not stir', () => {
+  it('is waited for as long as worker-grace says; then its values are computed again, and what it brings back is dropped', async () => {
+    const graced = start(cli(project, ['scheduler', '--port', '0'], { PLIMSOLL_SCHEDULER__WORKER_GRACE: '1500ms' }))
+    address = (await graced.printed(/Scheduler at (tcp:\/\/\S+:\d+)/))[1] as string
+    const doomed = await startWorker('doomed')
+    const running = program(
+      'job',
+      `
+      const make = task(() => new Float64Array(400_000).fill(Math.random()), { workers: 'doomed', allowOtherWorkers: true, key: 'random' })
+      const block = client.submit(make)
+      const first = (await block.result())[0]
+      console.log('ready')
+      while ((await client.schedulerInfo()).tasks.memory > 0 && Object.values(await client.whoHas(block))[0].length > 0) await new Promise((r) => setTimeout(r, 10))
+      const lostAt = performance.now()
+      const looks = [1, 2, 3].map((n) => client.submit((x, _n) => x[0], block, n))
+      const seen = new Set(await client.gather(looks))
+      console.log('again', seen.size, seen.has(first), performance.now() - lostAt > 1000)
+      await client.waitForWorkers(2, { timeout: '20s' })
+      const late = await client.submit((x) => x[399_999], block).result()
+      console.log('late', seen.has(late), Object.values(await client.whoHas(block))[0].length)
+      await client.close()
+      `,
+    )
+    await running.printed(/ready/)
+    const [worker] = descendantsOf(doomed.pid)
+    await startWorker('other')
+    process.kill(doomed.pid, 'SIGSTOP')
+    process.kill(worker as number, 'SIGKILL')
+    await running.printed(/again 1 false true/)
+    process.kill(doomed.pid, 'SIGCONT')
+    await running.printed(/late true 1/)
+    expect(await running.ended).toMatchObject({ code: 0, stderr: '' })
+    await eventually('nothing of it is left', () => project.scratch().every((path) => !path.includes('/blobs/')))
+  })
+})

@@ -5,11 +5,15 @@
 // nobody reads it; scattered values are there, of whatever size; everybody sees one value of a task whose result is random;
 // what was released meanwhile leaves nothing behind; the directories of living workers stay, and at the end all are gone.
 
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { Prng } from '../../dist/base/prng.js'
 import { type Future, task } from '../../dist/index.js'
+import { descendantsOf, isAlive } from '../e2e/installed.ts'
 import { FaultCluster, linesOf, until } from './fault-cluster.ts'
 
 const KILLS = Number(process.env['PLIMSOLL_ADOPTION_KILLS'] ?? 100)
@@ -33,6 +37,8 @@ const config = {
   // A machine under load must not turn a restart into a loss.
   'scheduler.worker-grace': '60s',
 }
+
+const NO_TASKS = { released: 0, waiting: 0, 'no-worker': 0, queued: 0, processing: 0, memory: 0, erred: 0 }
 
 /** Notes each run in a file: the books do not know of one that was killed. */
 async function make(file: string, id: string, n: number, isRandom: boolean): Promise<Float64Array> {
@@ -239,4 +245,74 @@ describe('kill -9 of workers, again and again', () => {
     },
     60_000 + KILLS * 3000,
   )
+})
+
+describe('kill -9 of a client in the middle of a scatter', () => {
+  it('leaves no value, no part of one and no task', async () => {
+    await using faults = await FaultCluster.start({
+      nWorkers: 2,
+      memoryLimit: '256 MiB',
+      config: { ...config, 'scheduler.client-grace': '200ms' },
+    })
+    const { cluster, client } = faults
+    const random = new Prng(SEED + 1)
+    const program = join(faults.folder, 'scatters.mjs')
+    writeFileSync(
+      program,
+      `import { Client } from ${JSON.stringify(pathToFileURL(resolve('dist/index.js')).href)}
+       const client = await Client.connect({ address: process.argv[2], token: process.argv[3] })
+       const held = Array.from({ length: 12 }, (_, n) => client.scatter(new Uint8Array(n % 2 === 0 ? 4e6 : 4e3).fill(n)))
+       console.log('scattering')
+       setInterval(() => held.length, 1000)`,
+    )
+    for (let round = 0; round < 5; round++) {
+      const child = spawn(process.execPath, [program, cluster.address, cluster.token as string], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      const ended = once(child, 'exit')
+      await once(child.stdout, 'data')
+      await sleep(random.int(60))
+      child.kill('SIGKILL')
+      await ended
+    }
+    await faults.emptied()
+    expect((await client.schedulerInfo()).tasks).toEqual(NO_TASKS)
+    await until(
+      'no part of a value is left',
+      () => faults.partFiles(),
+      (paths) => paths.length === 0,
+    )
+  })
+})
+
+describe('kill -9 of the process with scheduler and nannies', () => {
+  it('is told to whoever waits, and leaves neither workers nor directories', async () => {
+    const faults = await FaultCluster.start({ nWorkers: 2, memoryLimit: '256 MiB', config })
+    try {
+      const { cluster, client } = faults
+      const blocks = client.map((n: number) => new Float64Array(50_000).fill(n), [1, 2, 3, 4])
+      await client.gather(blocks)
+      const loops = client.submit(() => {
+        for (;;);
+      })
+      await faults.executorOf(loops)
+      const helper = cluster.scheduler.pid
+      const family = descendantsOf(helper)
+      expect(faults.valueFiles().length).toBeGreaterThan(0)
+      process.kill(helper, 'SIGKILL')
+      await expect(loops.result({ timeout: 10_000 })).rejects.toMatchObject({ code: 'COMM_CLOSED' })
+      await until(
+        'its workers are gone',
+        () => family.filter(isAlive),
+        (pids) => pids.length === 0,
+      )
+      await until(
+        'their directories are gone',
+        () => faults.valueFiles(),
+        (paths) => paths.length === 0,
+      )
+    } finally {
+      await faults[Symbol.asyncDispose]()
+    }
+  })
 })

@@ -76,6 +76,11 @@ export class FaultCluster {
     return filesIn(bases).filter((path) => basename(dirname(path)) === 'blobs')
   }
 
+  /** Files that are being written. */
+  partFiles(): string[] {
+    return filesIn([this.memoryDirectory, this.localDirectory]).filter((path) => path.endsWith('.part'))
+  }
+
   /** The files of one value (not when it is packed into a segment). */
   filesOf(future: Future<unknown>, tier?: 'memory' | 'disk'): string[] {
     const name = hash('sha256', future.key, 'hex').slice(0, 24)

@@ -132,9 +132,29 @@ describe('scattered data', () => {
     placedIn(sim, place(sim, ['x']))
     sim.release('x')
     expect(sim.state.tasks.size).toBe(0)
-    sim.take()
+    // It may be there already.
+    expect(sim.sent('a')).toEqual([{ op: 'free-runs', runs: [{ key: 'x', runId: 1 }] }])
     arrive(sim, 'x', 1 as RunId, [workerId('a')])
-    expect(sim.sent('a')).toEqual([{ op: 'free-keys', keys: ['x'] }])
+    expect(sim.sent('a')).toEqual([{ op: 'free-runs', runs: [{ key: 'x', runId: 1 }] }])
+  })
+
+  it('of a client that died before it could say so is freed, whether it was there by then or comes later', () => {
+    const sim = cluster({ a: {} })
+    placedIn(sim, place(sim, ['x', 'y']))
+    sim.workerSays('a', { op: 'keys-scattered', keys: [{ key: taskKey('x'), runId: 1 as RunId }] })
+    expect(sim.sent('a')).toEqual([])
+    sim.says('c', { op: 'close-client' })
+    expect(sim.sent('a')).toEqual([
+      {
+        op: 'free-runs',
+        runs: [
+          { key: 'x', runId: 1 },
+          { key: 'y', runId: 2 },
+        ],
+      },
+    ])
+    sim.workerSays('a', { op: 'keys-scattered', keys: [{ key: taskKey('y'), runId: 2 as RunId }] })
+    expect(sim.sent('a')).toEqual([{ op: 'free-runs', runs: [{ key: 'y', runId: 2 }] }])
   })
 
   it('whose arrival was told to nobody is found in the inventory', () => {
@@ -165,7 +185,7 @@ describe('replicas', () => {
       ],
     })
     expect(sim.take()).toEqual([
-      { kind: 'SendToWorker', worker: 'b', messages: [{ op: 'free-keys', keys: ['unknown'] }] },
+      { kind: 'SendToWorker', worker: 'b', messages: [{ op: 'free-runs', runs: [{ key: 'unknown', runId: 9 }] }] },
     ])
     expect(sim.task('x').holders).toHaveLength(2)
     expect(sim.workerRecord('b').nbytes).toBe(10)
@@ -324,7 +344,7 @@ describe('restart', () => {
       durable: false,
       durationMs: 1,
     })
-    expect(sim.sent('a')).toEqual([{ op: 'free-keys', keys: ['x'] }])
+    expect(sim.sent('a')).toEqual([{ op: 'free-runs', runs: [{ key: 'x', runId: 1 }] }])
   })
 })
 

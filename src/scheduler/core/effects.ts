@@ -65,6 +65,13 @@ export class Outbox {
     else this.toWorker(worker, { op: 'free-keys', keys: [key] })
   }
 
+  /** Of a value that may be replaced past this stream: only of this run. Joins a run of them into one message. */
+  freeRun(worker: WorkerRecord, key: TaskKey, runId: RunId): void {
+    const last = this.#workers.get(worker)?.at(-1)
+    if (last !== undefined && last.op === 'free-runs') (last.runs as RunName[]).push({ key, runId })
+    else this.toWorker(worker, { op: 'free-runs', runs: [{ key, runId }] })
+  }
+
   /** Joins a run of them into one message. */
   attachValue(worker: WorkerRecord, key: TaskKey, runId: RunId): void {
     const last = this.#workers.get(worker)?.at(-1)

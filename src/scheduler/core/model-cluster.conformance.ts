@@ -52,6 +52,9 @@ class FakeWorker {
           this.forget(key)
         }
         return
+      case 'free-runs':
+        for (const { key, runId } of message.runs) if (this.values.get(key)?.runId === runId) this.values.delete(key)
+        return
       case 'remove-replicas':
         for (const key of message.keys) this.removeReplica(key)
         return

@@ -161,6 +161,6 @@ describe('forgetting', () => {
   it('5.7-1 5.7-2 a worker that says it holds what nobody knows is told to drop it', () => {
     const sim = cluster({ a: {} })
     sim.workerSays('a', { op: 'add-keys', keys: [{ key: taskKey('x'), runId: 9 as RunId, durable: false }] })
-    expect(sim.sent('a')).toEqual([{ op: 'free-keys', keys: ['x'] }])
+    expect(sim.sent('a')).toEqual([{ op: 'free-runs', runs: [{ key: 'x', runId: 9 }] }])
   })
 })

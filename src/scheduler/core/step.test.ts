@@ -283,7 +283,7 @@ describe('messages of old runs', () => {
       durable: false,
       durationMs: 1,
     })
-    expect(sim.sent('a')).toEqual([{ op: 'free-keys', keys: ['x'] }])
+    expect(sim.sent('a')).toEqual([{ op: 'free-runs', runs: [{ key: 'x', runId: 1 }] }])
     sim.graph({ x: [] })
     sim.take()
     sim.finish('x', { runId: 1 })

@@ -157,7 +157,7 @@ describe('a process that died', () => {
     ])
     expect(sim.told('c')).toMatchObject([{ op: 'key-in-memory', key: 'quick' }])
     sim.finish('quick', { worker: 'b', runId: 2 })
-    expect(sim.sent('b')).toEqual([{ op: 'free-keys', keys: ['quick'] }])
+    expect(sim.sent('b')).toEqual([{ op: 'free-runs', runs: [{ key: 'quick', runId: 2 }] }])
     expect(sim.task('quick').acceptedRunId).toBe(1)
   })
 

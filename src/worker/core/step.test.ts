@@ -572,12 +572,26 @@ describe('replicas', () => {
   it('lets a scattered value of a newer run void an assignment', () => {
     const core = new Core()
     core.compute('a', 1)
-    expect(core.send({ kind: 'ValueScattered', value: stored('a', 5) })).toEqual([
+    expect(core.send({ kind: 'ValueScattered', value: stored('a', 5) })).toMatchObject([
       { kind: 'CancelExecution', runId: 1, force: false },
+      { kind: 'SendToScheduler', messages: [{ op: 'keys-scattered', keys: [{ key: 'a', runId: 5 }] }] },
     ])
     expect(core.stateOf('a')).toBe('memory')
     core.send({ kind: 'RunCancelled', runId: runId(1) })
     expect(core.stateOf('a')).toBe('memory')
+  })
+})
+
+describe('runs that are freed', () => {
+  it('are dropped, unless another run of the key is here by now', () => {
+    const core = new Core()
+    core.send({ kind: 'ValueScattered', value: stored('a', 5) })
+    expect(core.receive({ op: 'free-runs', runs: [{ key: taskKey('a'), runId: runId(4) }] })).toEqual([])
+    expect(core.stateOf('a')).toBe('memory')
+    core.receive({ op: 'free-runs', runs: [{ key: taskKey('a'), runId: runId(5) }] })
+    expect(core.stateOf('a')).toBe('unknown')
+    core.compute('b', 6)
+    expect(core.receive({ op: 'free-runs', runs: [{ key: taskKey('b'), runId: runId(6) }] })).toEqual([])
   })
 })
 

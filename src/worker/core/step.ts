@@ -12,6 +12,7 @@ import {
   computeTask,
   freeFunctions,
   freeKeys,
+  freeRuns,
   holdRuns,
   stealRequest,
 } from './handlers/assignments.ts'
@@ -68,6 +69,7 @@ type MessageHandlers = {
 const MESSAGE_HANDLERS: MessageHandlers = {
   'compute-task': computeTask,
   'free-keys': freeKeys,
+  'free-runs': freeRuns,
   'attach-values': attachValues,
   'hold-runs': holdRuns,
   'steal-request': stealRequest,

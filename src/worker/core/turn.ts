@@ -69,6 +69,10 @@ export class Turn {
     this.#messages.push(message)
   }
 
+  sendScattered(key: TaskKey, runId: RunId): void {
+    this.#growing('keys-scattered').push({ key, runId })
+  }
+
   sendAddKey(key: TaskKey, runId: RunId, durable: boolean): void {
     this.#growing('add-keys').push({ key, runId, durable })
   }
@@ -109,9 +113,9 @@ export class Turn {
     return effects
   }
 
-  #growing<Op extends 'add-keys' | 'release-worker-data' | 'keys-durable' | 'request-refresh-who-has'>(
-    op: Op,
-  ): Growing<Op> {
+  #growing<
+    Op extends 'add-keys' | 'release-worker-data' | 'keys-durable' | 'keys-scattered' | 'request-refresh-who-has',
+  >(op: Op): Growing<Op> {
     const last = this.#messages?.at(-1)
     if (last?.op === op) return last.keys as unknown as Growing<Op>
     const keys: unknown[] = []

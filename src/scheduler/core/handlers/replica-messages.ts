@@ -28,7 +28,21 @@ export function addKeys(
   for (const { key, runId, durable, kept = null } of keys) {
     const task = state.tasks.get(key)
     if (task !== undefined && task.acceptedRunId === runId) acceptReplica(state, task, worker, { runId, durable, kept })
-    else if (task === undefined || !state.placements.has(task)) dropUnwanted(state, worker, key)
+    else if (task === undefined || !state.placements.has(task)) dropUnwanted(state, worker, key, runId)
+  }
+}
+
+/** Values of which a client that died may never speak: nobody else would know that they are there. */
+export function keysScattered(state: SchedulerState, worker: WorkerRecord, keys: readonly ReplicaNote[]): void {
+  for (const { key, runId } of keys) {
+    const task = state.tasks.get(key)
+    if (task !== undefined && state.placements.has(task) && task.runId === runId) continue
+    if (task?.state !== 'memory' || task.acceptedRunId !== runId) dropUnwanted(state, worker, key, runId)
+    else if (!worker.replicas.has(task)) {
+      const before = isAvailable(task)
+      addReplica(state, task, worker, true)
+      if (!before) availabilityChanged(state, task, true)
+    }
   }
 }
 
@@ -59,14 +73,14 @@ function acceptReplica(
   } else if (!crossed && task.isNeeded && task.state !== 'erred') {
     transition(state, task, 'memory', { worker, run, nbytes: task.nbytes, type: task.type, durable })
     setLoose(state, task, worker, kept === null)
-  } else dropUnwanted(state, worker, task.key)
+  } else dropUnwanted(state, worker, task.key, run)
 }
 
-/** Tells the worker to drop what it has under this key, unless the books know of a value or a run of it there. */
-export function dropUnwanted(state: SchedulerState, worker: WorkerRecord, key: TaskKey): void {
+/** Tells the worker to drop what this run gave, unless the books know of a value or a run of the key there. */
+export function dropUnwanted(state: SchedulerState, worker: WorkerRecord, key: TaskKey, run: RunId): void {
   const task = state.tasks.get(key)
   if (task !== undefined && (task.processingOn === worker || worker.replicas.has(task))) return
-  state.outbox.freeKey(worker, key)
+  state.outbox.freeRun(worker, key, run)
 }
 
 export function releaseWorkerData(state: SchedulerState, worker: WorkerRecord, keys: readonly ReplicaNote[]): void {

@@ -1,7 +1,8 @@
 // Scattered values: a client asks where to send them, sends them there itself, and then says that they have arrived.
 //
 // Between the two the task is known, without a recipe, in state released, listed in `placements` with its run id. Its
-// client wants it from the start, so a client that goes away takes its unfinished scatter with it.
+// client wants it from the start, so a client that goes away takes its unfinished scatter with it: workers say of every
+// scattered value that they have it, and are told to drop what nobody knows any more.
 
 import type { ClientToScheduler, SchedulerRequests } from '../../../protocol/scheduler-client.ts'
 import type { RunId } from '../../../base/ids.ts'
@@ -59,7 +60,7 @@ export function updateData(
     const workers = ids.map((id) => state.workers.get(id)).filter((worker) => worker !== undefined)
     const awaited = task !== undefined && state.placements.has(task) && task.runId === runId
     if (task === undefined || !(awaited || (task.state === 'memory' && task.acceptedRunId === runId))) {
-      for (const worker of workers) dropUnwanted(state, worker, key)
+      for (const worker of workers) dropUnwanted(state, worker, key, runId)
       continue
     }
     const [first, ...others] = workers

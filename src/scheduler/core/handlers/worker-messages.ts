@@ -14,7 +14,14 @@ import { learnRate } from '../transfer-cost.ts'
 import { endSteal } from '../steals.ts'
 import { endRun } from '../transitions/processing.ts'
 import { settleAll, transition } from '../transitions/table.ts'
-import { addKeys, dropUnwanted, keysDurable, refreshWhoHas, releaseWorkerData } from './replica-messages.ts'
+import {
+  addKeys,
+  dropUnwanted,
+  keysDurable,
+  keysScattered,
+  refreshWhoHas,
+  releaseWorkerData,
+} from './replica-messages.ts'
 
 type Message<Op extends WorkerToScheduler['op']> = Extract<WorkerToScheduler, { readonly op: Op }>
 type Handlers = {
@@ -27,6 +34,7 @@ const HANDLERS: Handlers = {
   reschedule: handedBack,
   'task-cancelled': (state, worker, message) => givenBack(state, worker, message.key, message.runId, true),
   'add-keys': (state, worker, { keys }) => addKeys(state, worker, keys),
+  'keys-scattered': (state, worker, { keys }) => keysScattered(state, worker, keys),
   'release-worker-data': (state, worker, { keys }) => releaseWorkerData(state, worker, keys),
   'keys-durable': (state, worker, { keys }) => keysDurable(state, worker, keys),
   'request-refresh-who-has': (state, worker, { keys }) => refreshWhoHas(state, worker, keys),
@@ -110,7 +118,7 @@ function currentRun(state: SchedulerState, worker: WorkerRecord, key: TaskKey, r
 function taskFinished(state: SchedulerState, worker: WorkerRecord, message: Message<'task-finished'>): void {
   const { key, runId, nbytes, type, durable, durationMs, blob } = message
   const task = currentRun(state, worker, key, runId)
-  if (task === undefined) return dropUnwanted(state, worker, key)
+  if (task === undefined) return dropUnwanted(state, worker, key, runId)
   task.group.prefix.runs++
   measure(state, task, durationMs, nbytes)
   transition(state, task, 'memory', { worker, run: runId, nbytes, type, durable, blob })

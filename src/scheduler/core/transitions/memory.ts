@@ -1,5 +1,6 @@
 // Into and out of `memory`: at least one worker holds the value.
 
+import type { RunId } from '../../../base/ids.ts'
 import { endOrdersFor } from '../copies.ts'
 import { FIRE_AND_FORGET } from '../names.ts'
 import { addReplica, isAvailable, removeReplica } from '../replicas.ts'
@@ -32,7 +33,8 @@ export function memoryToReleased(state: SchedulerState, task: TaskRecord): void 
   const wasAvailable = isAvailable(task)
   endOrdersFor(state, task)
   for (const worker of task.holders) {
-    state.outbox.freeKey(worker, task.key)
+    if (task.hasRecipe) state.outbox.freeKey(worker, task.key)
+    else state.outbox.freeRun(worker, task.key, task.acceptedRunId as RunId)
     removeReplica(state, task, worker)
   }
   task.group.prefix.nbytes -= task.nbytes

@@ -3,6 +3,7 @@
 import { beginWait } from '../fairness.ts'
 import { FIRE_AND_FORGET } from '../names.ts'
 import { isAvailable } from '../replicas.ts'
+import type { RunId } from '../../../base/ids.ts'
 import { isActive, type TaskFailure, type TaskRecord } from '../records.ts'
 import { become, recommend, removeWant, reportTo, type Arrival, type SchedulerState } from '../state.ts'
 import { abandon } from './abandon.ts'
@@ -55,7 +56,7 @@ export function releasedToForgotten(state: SchedulerState, task: TaskRecord): vo
   become(state, task, 'forgotten')
   task.failure = null
   state.tasks.delete(task.key)
-  state.placements.delete(task)
+  dropPlaced(state, task)
   state.awaited.delete(task)
   for (const input of task.dependencies) {
     input.dependents?.delete(task)
@@ -65,6 +66,15 @@ export function releasedToForgotten(state: SchedulerState, task: TaskRecord): vo
   // Some may have started to wait for it after it was given up, and before this was followed.
   const stranded = [...(task.dependents ?? [])].filter((dependent) => isActive(dependent.state))
   if (stranded.length > 0) abandon(state, stranded, { reason: 'lost dependencies', code: 'DATA_LOST' })
+}
+
+/** A scatter that was not completed: its workers may have the value, or get it yet (then they say so). */
+function dropPlaced(state: SchedulerState, task: TaskRecord): void {
+  const placed = state.placements.get(task)
+  if (placed === undefined) return
+  state.placements.delete(task)
+  for (const worker of placed)
+    if (state.workers.get(worker.id) === worker) state.outbox.freeRun(worker, task.key, task.runId as RunId)
 }
 
 function leaveGroup(state: SchedulerState, task: TaskRecord): void {

@@ -1,5 +1,7 @@
 // Orders about computing: given, taken back, cancelled, forgotten.
 
+import type { TaskKey } from '../../../base/ids.ts'
+import type { RunName } from '../../../protocol/scheduler-worker.ts'
 import { ATTACHED_BYTES_MAX, type InputWire } from '../../../protocol/tasks.ts'
 import type { MessageOf } from '../events.ts'
 import { addHolders, forgetHolders } from '../holders.ts'
@@ -144,15 +146,30 @@ export function handBack(turn: Turn, task: LocalTask, reason: string): void {
 
 /** Assigned tasks first: what they wanted as inputs is then wanted by nobody. */
 export function freeKeys(turn: Turn, message: MessageOf<'free-keys'>): void {
+  free(turn, message.keys)
+}
+
+export function freeRuns(turn: Turn, message: MessageOf<'free-runs'>): void {
+  const isHere = ({ key, runId }: RunName): boolean => {
+    const task = turn.state.tasks.get(key)
+    return task !== undefined && task.value !== null && task.runId === runId
+  }
+  free(
+    turn,
+    message.runs.filter(isHere).map(({ key }) => key),
+  )
+}
+
+function free(turn: Turn, keys: readonly TaskKey[]): void {
   const { tasks } = turn.state
-  for (const key of message.keys) {
+  for (const key of keys) {
     const task = tasks.get(key)
     if (task === undefined) continue
     task.acquire = false
     if (task.assignment !== null) abandonAssignment(turn, task)
   }
   settle(turn)
-  for (const key of message.keys) {
+  for (const key of keys) {
     const task = tasks.get(key)
     if (task !== undefined && (task.dependents.size === 0 || task.state === 'memory')) turn.recommend(task, 'released')
   }

@@ -227,6 +227,8 @@ export function valueScattered(turn: Turn, event: EventOf<'ValueScattered'>): vo
   forgetValue(turn.state, task)
   if (task.state === 'memory') transition(turn, task, 'released')
   hold(turn, task, event.value)
+  // Its client may die before it has said so.
+  turn.sendScattered(task.key, runId)
 }
 
 function hold(turn: Turn, task: LocalTask, value: StoredEntry): void {
