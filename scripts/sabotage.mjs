@@ -1,4 +1,4 @@
-// Can the simulator see? Ten deliberate faults of one line each in the cores, the store and the nanny: each is applied to a
+// Can the simulator see? Fourteen deliberate faults of one line each in the cores, the store and the nanny: each is applied to a
 // copy of the sources, the simulator runs a fixed set of seeds on it, and must fail. A fault that no longer matches the
 // sources fails the check: then it has to be written anew.
 //
@@ -76,6 +76,30 @@ const FAULTS = [
     find: "    return [told, ...setTimer(state, 'backoff', backoffMs(state.deaths.length))]\n",
     replace: '    return [told]\n',
     why: 'a dead worker is never started again',
+  },
+  {
+    file: 'src/scheduler/core/handlers/worker-registration.ts',
+    find: '  dropMissing(state, worker, inventory)\n',
+    replace: '',
+    why: 'what a worker lost while it was away is believed to be there',
+  },
+  {
+    file: 'src/scheduler/core/handlers/worker-messages.ts',
+    find: '    settleRunning(state, worker)\n',
+    replace: "    if (status !== 'running') settleRunning(state, worker)\n",
+    why: 'a worker that is not paused any more gets no work',
+  },
+  {
+    file: 'src/scheduler/core/handlers/graph.ts',
+    find: '      client.refused.set(key, refusal)\n',
+    replace: '',
+    why: 'what needs a refused key is refused in the same graph only',
+  },
+  {
+    file: 'src/worker/core/handlers/replicas.ts',
+    find: '  turn.sendScattered(task.key, runId)\n',
+    replace: '',
+    why: 'what a client had scattered when it died stays for ever',
   },
 ]
 
