@@ -28,7 +28,7 @@ export const treeGraph: BenchCase = {
   ...shared,
   id: 'c-graph',
   title: 'tree reduction as one graph',
-  does: '16,384 leaves added pairwise, 32,767 tasks, until the sum is fetched. Plimsoll: one `map` per level, all in one turn, so that they leave as one message; Dask: one graph given to `get`. Building it is part of the time',
+  does: '16,384 leaves added pairwise, 32,767 tasks, until the sum is fetched. Plimsoll: one `map` per level, all in one turn; Dask: one graph given to `get`. Building it is part of the time',
   run: (request) => reduce(request, byLevels),
 }
 

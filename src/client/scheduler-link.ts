@@ -90,6 +90,8 @@ const WITH_TICKET: ReadonlySet<Op> = new Set([
 ])
 /** Its answer may have been lost with the cluster itself. */
 const ONCE: ReadonlySet<Op> = new Set(['terminate'])
+/** A message of this size leaves at once: the scheduler works on it while the next ones are made. */
+const AT_ONCE_BYTES = 64 * 1024
 /** More than this unsent ends the client: it would only grow. */
 const LOG_BYTES_MAX = 2 ** 30
 /** A heartbeat without an answer after this long costs the connection, which is cheap to replace. */
@@ -148,8 +150,10 @@ export class SchedulerLink {
 
   send(message: ClientToScheduler): void {
     if (this.#ended !== null) return
+    const before = this.#log.bytes
     this.#log.post(message)
     this.#pump()
+    if (this.#log.bytes - before >= AT_ONCE_BYTES) this.#connection?.flush()
     if (this.#log.bytes > LOG_BYTES_MAX) {
       const text = `The scheduler does not take what this client says: ${formatBytes(this.#log.bytes)} are waiting. Submit less at a time.`
       this.end(new PlimsollError('COMM_CLOSED', text, { bytes: this.#log.bytes }))

@@ -20,8 +20,9 @@ import type { FuturesRegistry } from './futures-registry.ts'
 import { freshKey, PureKeys } from './keys.ts'
 import { readTask, type TaskCall, type TaskOptions } from './task-options.ts'
 
-/** Arguments of one message; a larger map goes out in several. */
+/** Arguments and tasks of one message; a larger map goes out in several, so that its first tasks run while the last are sent. */
 const MESSAGE_BYTES_MAX = 32 * 2 ** 20
+const MESSAGE_TASKS_MAX = 1024
 /** A call or map with more than this in its arguments is worth a word. */
 const LARGE_GRAPH_BYTES = 10 * 2 ** 20
 
@@ -46,7 +47,7 @@ interface NewTask {
 }
 
 /**
- * Submits one call of `fn` per list of arguments: one message, one group. A text as `key` option is the key of a `single`
+ * Submits one call of `fn` per list of arguments, as one group, or several when they are many. A text as `key` option is the key of a `single`
  * call, and a prefix for a map.
  */
 export function submitCalls(
@@ -222,7 +223,8 @@ function* split(tasks: readonly NewTask[]): Generator<readonly NewTask[]> {
   let bytes = 0
   for (const [index, task] of tasks.entries()) {
     bytes += task.row[1].length
-    if (bytes <= MESSAGE_BYTES_MAX || index === start) continue
+    const full = bytes > MESSAGE_BYTES_MAX || index - start === MESSAGE_TASKS_MAX
+    if (!full || index === start) continue
     yield tasks.slice(start, index)
     start = index
     bytes = task.row[1].length

@@ -43,8 +43,8 @@ type RequestHandler = (question: unknown, context: ServeContext) => unknown
 
 const REQUEST_TIMEOUT_MS = 30_000
 const BUFFERED_BYTES_MAX = 1024 * 1024 * 1024
-/** Keeps one encode or decode below some milliseconds, so that heartbeats and sockets get their turn. */
-const BATCH_LENGTH_MAX = 1024
+/** So many leave at once: the peer begins while the next ones are made, and one encode or decode stays below a millisecond. */
+const BATCH_LENGTH_MAX = 256
 /** Messages that wait for `onMessages`; a peer that streams to somebody who never listens is wrong. */
 const EARLY_LENGTH_MAX = 100_000
 
