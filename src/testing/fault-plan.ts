@@ -27,6 +27,8 @@ export const FAULT_KINDS = [
   'pause-storm',
   'pause-all',
   'hoard',
+  'replicate',
+  'rebalance',
 ] as const
 /** `kill-scheduler` ends the run. */
 export type FaultKind = (typeof FAULT_KINDS)[number] | 'kill-scheduler'

@@ -68,6 +68,9 @@ export function applyFault(cluster: SimCluster, fault: PlannedFault): void {
       return partitionClient(cluster, fault)
     case 'retire':
       return retire(cluster, fault)
+    case 'replicate':
+    case 'rebalance':
+      return move(cluster, kind, fault)
     case 'close-worker':
       return closeWorker(cluster, pick(cluster.living, fault))
     case 'new-worker':
@@ -188,6 +191,20 @@ function retire(cluster: SimCluster, fault: PlannedFault): void {
     cluster.clients.filter((client) => !client.ended),
     fault,
   )?.ask('retire-workers', { workers: [name], closeWorkers: true })
+}
+
+/** Somebody wants data elsewhere. */
+function move(cluster: SimCluster, kind: 'replicate' | 'rebalance', fault: PlannedFault): void {
+  const client = pick(
+    cluster.clients.filter((each) => !each.ended),
+    fault,
+  )
+  const keys = [...(client?.held.values() ?? [])].flatMap(({ state }) =>
+    state.outcome.status === 'finished' ? [state.key] : [],
+  )
+  const some = keys.filter((_, n) => (fault.target >> (n % 10)) % 2 === 0)
+  if (kind === 'rebalance') return client?.ask(kind, fault.target % 3 === 0 ? { keys: some } : {})
+  client?.ask(kind, { keys: some, branchingFactor: 2, ...(fault.target % 2 === 0 && { n: 1 + (fault.target % 3) }) })
 }
 
 function closeWorker(cluster: SimCluster, nanny: SimNanny | undefined): void {

@@ -3,6 +3,7 @@
 import { type TaskKey, taskKey } from '../base/ids.ts'
 import type { Prng } from '../base/prng.ts'
 import type { TaskOptionsWire } from '../protocol/tasks.ts'
+import { reduceReplicas } from '../scheduler/core/reduce-replicas.ts'
 import type { ClusterOptions } from './sim-cluster.ts'
 import type { WorkerProfile } from './sim-worker.ts'
 import { NO_TROUBLE, type SimTask, type Trouble } from './task-book.ts'
@@ -104,6 +105,12 @@ function clusterOptions(prng: Prng, workers: number, limited: boolean, resources
       allowedFailures: prng.pick([0, 1, 3, 100]) as number,
       saturation: prng.pick([1.1, 1.1, 2, Infinity]) as number,
       workerTtlMs: prng.int(4) === 0 ? 3000 : 300_000,
+      memoryManager: {
+        start: prng.int(2) === 0,
+        intervalMs: prng.pick([100, 500, 2000]) as number,
+        measure: 'managedTotal',
+        policies: [reduceReplicas],
+      },
     },
     checkEvery: 1,
   }

@@ -149,7 +149,10 @@ export class SimClient {
     })
   }
 
-  ask<Op extends 'restart' | 'retire-workers'>(op: Op, question: SchedulerRequests[Op][0]): void {
+  ask<Op extends 'restart' | 'retire-workers' | 'replicate' | 'rebalance'>(
+    op: Op,
+    question: SchedulerRequests[Op][0],
+  ): void {
     this.#do((session) => this.#during(session.ask(op, question, { timeoutMs: 2 * TIMEOUT_MS })))
   }
 
