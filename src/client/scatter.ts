@@ -11,7 +11,10 @@ import { durationMs } from './wait-limits.ts'
 export interface ScatterOptions {
   /** Names, hosts or addresses of the workers that may get the value. */
   readonly workers?: string | readonly string[]
-  /** On how many workers: `true` for every one of them (default: one). */
+  /**
+   * On how many workers: `true` for every one of them (default: one). Of a value that the cluster has already no copies are
+   * made: see `client.replicate`.
+   */
   readonly broadcast?: boolean | number
   /** `true` (default): the key is made of the content, so the same value scattered twice is stored once. */
   readonly hash?: boolean
