@@ -18,6 +18,14 @@ export const COPIES_TICK_MS = 250
 const COPY_MS = 10_000
 const SLOW = 0.1
 
+/** More orders than this at a time make nothing faster. */
+const ORDERS_MAX = 20_000
+
+/** Whether more copies may be ordered now: whoever has many waits for earlier ones to end. */
+export function mayOrder({ copies }: SchedulerState): boolean {
+  return copies.orders.size < ORDERS_MAX
+}
+
 export interface CopyOptions {
   /** Waits for the end of the order. */
   readonly request?: RequestNumber

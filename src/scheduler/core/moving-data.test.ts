@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest'
 import { clientId, type RunId, taskKey } from '../../base/ids.ts'
 import type { SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
-import { cluster, type CoreFixture, range, type WorkerSetup } from './fixture.conformance.ts'
+import { cluster, CoreFixture, range, type WorkerSetup } from './fixture.conformance.ts'
 import { reduceReplicas } from './reduce-replicas.ts'
 
 const MIB = 2 ** 20
@@ -411,6 +411,20 @@ describe('rebalance', () => {
     sim.workerLost('b')
     expect(answerOf(sim, request)).toEqual({ moved: 0, movedBytes: 0, notMoved: [first, second] })
     expect(holders(sim, 'x0')).toEqual(['a'])
+  })
+
+  it('orders so many moves at a time, and the rest when these have ended', () => {
+    const sim = new CoreFixture({ validate: false })
+    sim.client('c')
+    for (const worker of ['a', 'b']) sim.worker(worker)
+    const keys = Object.keys(range(50_000, 'x'))
+    sim.graph(Object.fromEntries(keys.map((key) => [key, []])), { options: { workers: ['a'] } })
+    for (const key of keys) sim.finish(key)
+    sim.take()
+    const request = rebalance(sim)
+    expect(sim.state.copies.orders.size).toBe(20_000)
+    new Movers(sim).settle()
+    expect(answerOf(sim, request)).toMatchObject({ moved: 25_000, notMoved: [] })
   })
 
   it('5.11-15 of nothing is done at once', () => {

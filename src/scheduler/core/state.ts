@@ -10,6 +10,7 @@ import type { MemoryMeasure } from '../../base/memory-measure.ts'
 import { Outbox } from './effects.ts'
 import type { RequestNumber } from './events.ts'
 import type { Policy } from './memory-manager.ts'
+import type { Move } from './rebalance.ts'
 import {
   comparePriority,
   TASK_STATES,
@@ -153,8 +154,9 @@ export type PendingRequest =
     }
   | {
       readonly kind: 'rebalance'
-      /** Moves that have not ended. */
+      /** Moves that have not ended, and those that are still to be ordered, the first one last. */
       open: number
+      readonly waiting: Move[]
       moved: number
       movedBytes: number
       readonly notMoved: TaskKey[]

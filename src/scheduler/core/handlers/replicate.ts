@@ -6,7 +6,7 @@
 // R2. A copy that its worker may drop for room does not count before its worker keeps it.
 
 import type { EventOf, RequestNumber } from '../events.ts'
-import { isLeaving, isOrdered, orderCopy, stays, wake } from '../copies.ts'
+import { isLeaving, isOrdered, mayOrder, orderCopy, stays, wake } from '../copies.ts'
 import { Ledger } from '../ledger.ts'
 import { drop } from '../memory-manager.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
@@ -87,6 +87,7 @@ function advanceTask(
       if (drop(state, task, pool, ledger, request) !== null) pending.removing++
     return
   }
+  if (!mayOrder(state)) return wake(state)
   const coming = state.copies.orders.get(task)?.size ?? 0
   let free = Math.min(target - having.length, pending.branchingFactor * task.holders.length) - coming
   for (const worker of pool) {

@@ -5,7 +5,7 @@
 // R1. A worker leaves when each of its values has a copy elsewhere that stays (copies.ts, M2): nothing is computed again.
 // R2. Whoever takes a value may have to spill for it: what a retiring worker had on disk may go to a disk.
 
-import { isOrdered, orderCopy, stays } from '../copies.ts'
+import { isOrdered, mayOrder, orderCopy, stays } from '../copies.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
 import { hasRoomOnDisk, Ledger } from '../ledger.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
@@ -123,6 +123,7 @@ function isHome({ link, status }: WorkerRecord): boolean {
 /** false: nobody can take it now. */
 function copyAway(state: SchedulerState, task: TaskRecord, from: WorkerRecord, ledger: Ledger): boolean {
   for (const [worker] of state.copies.orders.get(task) ?? []) if (isHome(worker)) return true
+  if (!mayOrder(state)) return true
   for (const other of task.holders) {
     if (other === from || !isHome(other) || !other.loose.has(task) || isOrdered(state, task, other)) continue
     orderCopy(state, task, other)
