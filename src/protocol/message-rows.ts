@@ -34,6 +34,11 @@ export function packMessages(messages: readonly unknown[]): readonly unknown[] {
   for (const message of messages) {
     switch ((message as { readonly op?: unknown }).op) {
       case 'compute-task':
+        // The rare attempt after a shortage of memory.
+        if ((message as ComputeTask).reserve !== undefined) {
+          packed.push(message)
+          break
+        }
         packed.push(computeTaskRow(message as ComputeTask, last))
         last = message as ComputeTask
         break

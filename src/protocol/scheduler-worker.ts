@@ -14,6 +14,13 @@ export interface RunName {
   readonly runId: RunId
 }
 
+/** What is reserved for an attempt because earlier ones ran out of memory. */
+export interface MemoryReserve {
+  readonly bytes: number
+  /** Nothing else runs beside it, and its executor may take what the worker has. */
+  readonly alone: boolean
+}
+
 /** Stream messages, scheduler to worker. */
 export type SchedulerToWorker =
   | {
@@ -30,6 +37,7 @@ export type SchedulerToWorker =
       readonly options: TaskOptionsWire
       /** 1 for the first. */
       readonly attempt: number
+      readonly reserve?: MemoryReserve
     }
   /** Forget these keys whatever they are doing: stored ones are dropped, running ones are cancelled. */
   | { readonly op: 'free-keys'; readonly keys: readonly TaskKey[] }
@@ -89,6 +97,8 @@ export type WorkerToScheduler =
       /** values/error.ts */
       readonly error: Uint8Array
       readonly durationMs: number
+      /** Out of memory: private memory that it had taken, at least, bytes. */
+      readonly peakBytes?: number
     }
   /** The task goes back to the scheduler without blame (input lost, paused, executor died before it started). */
   | { readonly op: 'reschedule'; readonly key: TaskKey; readonly runId: RunId; readonly reason: string }

@@ -83,6 +83,7 @@ export const WORKER_SHAPES: Shapes<WorkerToScheduler> = {
     kind: isOneOf('user', 'out-of-memory', 'crashed', 'timeout', 'store-full', 'system'),
     error: isBytes,
     durationMs: isNumber,
+    peakBytes: isOptional(isCount),
   },
   reschedule: { key: isString, runId: isCount, reason: isString },
   'task-cancelled': { key: isString, runId: isCount },

@@ -26,6 +26,7 @@ const BATCH_RECORDS = 4096
 const LOOK_PAST = 64
 const DISK_REST_MS = 1000
 const REPLICA_GRACE_MS = 2000
+const EXPECTED_FRACTION = 0.5
 const DEAD_MAPPINGS_BYTES = 64 * 2 ** 20
 const DEAD_MAPPINGS_FRACTION = 0.05
 const DEAD_MAPPINGS_EVERY_MS = 1000
@@ -73,6 +74,7 @@ export class Spiller {
   #spilling = 0
   #leaving = 0
   #spilledTotal = 0
+  #expected = 0
   #diskRestsUntilMs = -Infinity
   #failing: string | null = null
   /** This pass found nothing that can leave, or needs to: no room will come from here. */
@@ -100,8 +102,17 @@ export class Spiller {
   get resting(): boolean {
     return this.#resting
   }
+  /** Bytes of results to come, as far as room is made for them ahead. */
+  get expected(): number {
+    return this.#expected
+  }
   get hasGoals(): boolean {
     return this.#goals.size > 0
+  }
+
+  /** Room is made ahead for half of what may be in memory, at most: results that are to come are no reason to empty it. */
+  expect(bytes: number): void {
+    this.#expected = Math.min(bytes, EXPECTED_FRACTION * this.#parts.limits.target)
   }
 
   placedOnDisk(nbytes: number): void {
@@ -155,7 +166,8 @@ export class Spiller {
     // Dead space of segments comes back by compaction: spilling more for its sake is only worth it when somebody waits.
     const live = held - memory.segments.deadBytes
     const used = (wanted.first > 0 ? held : live) + memory.reserved
-    let excess = used + wanted.light - limits.target
+    // Who waits for a place was expected before.
+    let excess = used + Math.max(wanted.light, this.#expected) - limits.target
     if (wanted.all > wanted.light) excess = Math.max(excess, used + wanted.all - limits.ceiling)
     for (const goal of this.#goals) excess = Math.max(excess, live - goal.below)
     return excess

@@ -339,6 +339,17 @@ export class TieredStore implements Store {
     if (this.#state === 'open') await this.#spiller.makeRoom(belowBytes)
   }
 
+  /** This many bytes of results are going to come: room for them is made ahead, below `target`. */
+  expect(bytes: number): void {
+    this.#spiller.expect(bytes)
+    this.#changed()
+  }
+
+  /** What stored values take from RAM in the memory tier: places that were only granted not counted. */
+  get tierBytes(): number {
+    return this.#memory.pageBytes - this.#memory.reservedPages
+  }
+
   get totals(): StoreTotals {
     const inline = this.#slabs.bytes
     const { spilling } = this.#spiller
@@ -419,7 +430,7 @@ export class TieredStore implements Store {
 
   #passNeeded(): boolean {
     if (this.#placer.waiting > 0 || this.#spiller.hasGoals || this.#spiller.failing !== null) return true
-    return this.#slabs.bytes + this.#memory.bytes + this.#memory.reserved > this.#target
+    return this.#slabs.bytes + this.#memory.bytes + this.#memory.reserved + this.#spiller.expected > this.#target
   }
 
   #pass(): void {

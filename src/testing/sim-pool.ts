@@ -45,8 +45,6 @@ const UNMAPPED_MS = 400
 const MAPPED_CHANCE = 0.3
 /** Share of the memory limit that a growing task takes at most. */
 const GROWTH_MAX = 0.5
-/** Share of it that no task is blamed for. */
-const RESERVED = 0.1
 /** io tasks at a time. */
 const IO_MAX = 64
 /** A task that may take less than its timeout is not hit by it. */
@@ -192,14 +190,15 @@ export class SimPool implements ExecutorPool {
   forgetFunctions(_ids: readonly FunctionId[]): void {}
 
   sample(): readonly ExecutorSample[] {
-    const reservedBytes = RESERVED * this.#options.memoryLimit
     const running = [...this.#runs.values()].filter((run) => run.started)
-    return running.map(({ request, grownBytes }) => ({
+    return running.map(({ request, grownBytes, place }) => ({
       pid: request.runId,
       privateBytes: grownBytes,
       vmDataBytes: grownBytes,
       baselineBytes: 0,
-      reservedBytes,
+      reservedBytes: request.memory.reservedBytes,
+      runId: request.runId,
+      placeBytes: place?.nbytes ?? 0,
       dying: false,
     }))
   }
@@ -339,7 +338,6 @@ export class SimPool implements ExecutorPool {
         type: value.type,
         durationMs,
         stillMapped,
-        grownBytes: 0,
       }),
     )
   }
@@ -384,7 +382,7 @@ export class SimPool implements ExecutorPool {
     const { runId } = run.request
     const stillMapped = this.#keepMapped(run)
     this.#end(run, () =>
-      this.#events.onFinished({ runId, result: { via: 'place', place }, type, durationMs, stillMapped, grownBytes: 0 }),
+      this.#events.onFinished({ runId, result: { via: 'place', place }, type, durationMs, stillMapped }),
     )
   }
 

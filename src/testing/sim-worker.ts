@@ -12,6 +12,7 @@ import { checkInvariants } from '../worker/core/validate.ts'
 import { createState, statusOf, wantsReplica, type WorkerState } from '../worker/core/state.ts'
 import { CoreDriver, type EventBody } from '../worker/core-driver.ts'
 import { heartbeat } from '../worker/heartbeat.ts'
+import { memoryMeasured } from '../worker/memory/admission-look.ts'
 import { MemoryManager } from '../worker/memory/memory-manager.ts'
 import { PeerClient, type PeerConnection } from '../worker/peer-client.ts'
 import { Performer } from '../worker/perform.ts'
@@ -114,7 +115,8 @@ export class SimWorker {
       pool: () => this.pool,
       send: (message) => this.link.send(message),
       setTimer: (delayMs, event) => this.driver.setTimer(delayMs, event),
-      dispatch: (event) => this.driver.dispatch(event),
+      dispatch,
+      tierBytes: () => this.store.totals.managed,
       wipe: (generation) => this.#wipe(generation),
       close: (reason) => this.close(reason),
     })
@@ -271,6 +273,7 @@ export class SimWorker {
         onPause: () => this.#dispatch({ kind: 'MemoryPaused' }),
         onResume: () => this.#dispatch({ kind: 'MemoryResumed' }),
         onProbe: () => this.#dispatch({ kind: 'MemoryProbed' }),
+        onMeasured: (look) => this.#dispatch(memoryMeasured(look, this.store.totals.managed)),
         killExecutor: (pid, advice) => void this.pool.killForMemory(pid, advice),
         running: () => this.state?.running ?? 0,
         deadMapped: () => this.store.totals.deadMapped + this.store.totals.deadMappedDisk,
@@ -292,6 +295,10 @@ export class SimWorker {
       workerId,
       address,
       nthreads: profile.nthreads,
+      memory:
+        profile.memoryLimit === 0
+          ? null
+          : { limitBytes: profile.memoryLimit, pauseBytes: 0.8 * profile.memoryLimit, canSpill: true },
       resources: profile.resources,
       incomingBytesLimit: profile.memoryLimit === 0 ? Infinity : TRANSFER_FRACTION * profile.memoryLimit,
       messageBytesLimit: MESSAGE_BYTES,

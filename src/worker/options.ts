@@ -5,6 +5,7 @@ import { formatBytes } from '../base/units.ts'
 import type { Credentials } from '../comm/index.ts'
 import { type Config, loadConfig } from '../config/index.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { AdmissionSettings } from './core/admission.ts'
 import { STATUS_PAGE_FILE, type WorkerStartOptions } from '../protocol/nanny.ts'
 
 /** The pause ends this part of the limit below where it began: around one value it would flap. */
@@ -108,6 +109,13 @@ function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inl
     killTask: bytes(executor === 'inline' ? false : config.get('worker.memory.kill-task')),
     resume: bytes(pause === false ? false : Math.max(pause / 2, pause - PAUSE_HYSTERESIS)),
   }
+}
+
+/** What admission is to know; null: nothing is asked of memory before a task starts. */
+export function admissionSettings({ start, rungs }: WorkerSettings): AdmissionSettings | null {
+  if (start.memoryLimit === 0 || rungs.pause === Infinity) return null
+  const canSpill = rungs.target < Infinity || rungs.spill < Infinity
+  return { limitBytes: start.memoryLimit, pauseBytes: rungs.pause, canSpill }
 }
 
 /** Bytes; Infinity when the rung is off, or the worker has no limit. */

@@ -1,6 +1,7 @@
 import { assertNever } from '../base/invariant.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { WorkerToScheduler } from '../protocol/scheduler-worker.ts'
+import type { StoredValue } from '../store/store.ts'
 import { encodeError } from '../values/error.ts'
 import type { WorkerEffect, WorkerMessage } from './core/effects.ts'
 import type { ReplicaName } from './core/events.ts'
@@ -18,9 +19,15 @@ export interface PerformerParts {
   send(message: WorkerToScheduler): void
   setTimer(delayMs: number, event: EventBody): void
   dispatch(event: EventBody): void
+  /** What stored values take from RAM. */
+  tierBytes(): number
   /** Empties the store; events wait until it is empty. */
   wipe(generation: number): void
   close(reason: string): void
+}
+
+function isCopy(value: StoredValue | undefined): boolean {
+  return value !== undefined && (value.fetched || value.borrowed)
 }
 
 /** Does what the core wants done. Decides nothing. */
@@ -59,6 +66,8 @@ export class Performer {
         return this.#free(effect.values)
       case 'KeepReplicas':
         return this.#parts.dispatch({ kind: 'ReplicasKept', values: store.keepReplicas(effect.keys) })
+      case 'MakeRoom':
+        return this.#makeRoom(effect)
       case 'WipeStore':
         return this.#parts.wipe(effect.generation)
       case 'ForgetFunctions':
@@ -70,6 +79,17 @@ export class Performer {
       default:
         return assertNever(effect, 'effect of the worker')
     }
+  }
+
+  #makeRoom({ bytes, keep }: Extract<WorkerEffect, { kind: 'MakeRoom' }>): void {
+    const { store, dispatch } = this.#parts
+    const kept = keep.filter((key) => isCopy(store.get(key))).map((key) => store.pin(key))
+    const answer = (): void => {
+      dispatch({ kind: 'RoomMade', tierBytes: this.#parts.tierBytes() })
+      for (const pin of kept) pin?.release()
+    }
+    // The store reports by itself what it cannot move.
+    store.makeRoom(Math.max(0, store.totals.managed - bytes)).then(answer, answer)
   }
 
   /** What the store holds of another run by now is none of ours. */

@@ -4,6 +4,7 @@
 // D1. A run's pins are taken before its request goes to the pool, and released at its end; an input that stays mapped after
 //     that is released when the pool says that the mapping is gone.
 // D2. A result is either stored or given back, exactly once.
+// D3. The store is told how many bytes of results are going to come, so that it can make room while they are computed.
 
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
@@ -36,6 +37,8 @@ interface OpenRun {
   readonly key: TaskKey
   readonly name: string
   readonly pins: readonly Pin[]
+  /** Size of its result, until a place was asked for. */
+  expectedBytes: number
 }
 
 const NO_PINS: readonly Pin[] = []
@@ -45,6 +48,7 @@ export class RunDesk {
   readonly #parts: RunDeskParts
   readonly #open = new Map<RunId, OpenRun>()
   readonly #mapped = new Map<RunId, Map<TaskKey, Pin>>()
+  #expectedBytes = 0
   readonly #results = new Map<RunId, { readonly run: FinishedRun; readonly key: TaskKey }>()
 
   constructor(parts: RunDeskParts) {
@@ -52,15 +56,16 @@ export class RunDesk {
   }
 
   start(order: RunOrder): void {
-    const { runId, key, inputs, name, fn, fnBytes, args, options, attempt } = order
+    const { runId, key, inputs, name, fn, fnBytes, args, options, attempt, memory } = order
     const pins = inputs.length === 0 ? NO_PINS : this.#pinAll(runId, inputs)
     if (pins === null) return
-    this.#open.set(runId, { key, name, pins })
+    this.#open.set(runId, { key, name, pins, expectedBytes: memory.resultBytes })
+    this.#expect(memory.resultBytes)
     const { clusterId, generation } = this.#parts.identity()
     const sources = pins.length === 0 ? NO_INPUTS : pins.map((pin) => ({ key: pin.key, source: pin.source }))
     this.#parts
       .pool()
-      .run({ runId, key, name, fn, fnBytes, args, inputs: sources, options, attempt, clusterId, generation })
+      .run({ runId, key, name, fn, fnBytes, args, inputs: sources, options, attempt, memory, clusterId, generation })
   }
 
   /** Null when one is not there: the core hears of it. */
@@ -85,8 +90,9 @@ export class RunDesk {
     onFinished: (run: FinishedRun): void => this.#onFinished(run),
     onErred: (run: PoolEvent<'onErred'>): void => {
       this.#end(run.runId, run.stillMapped)
-      const { runId, kind, error, durationMs } = run
-      this.#parts.dispatch({ kind: 'RunErred', runId, failure: kind, error, durationMs })
+      const { runId, kind, error, durationMs, peakBytes } = run
+      const erred = { kind: 'RunErred', runId, failure: kind, error, durationMs } as const
+      this.#parts.dispatch(peakBytes === undefined ? erred : { ...erred, peakBytes })
     },
     onReturned: ({ runId, reason }: PoolEvent<'onReturned'>): void => {
       this.#end(runId, [])
@@ -159,14 +165,16 @@ export class RunDesk {
   }
 
   #onFinished(run: FinishedRun): void {
-    const { runId, durationMs, stillMapped } = run
+    const { runId, durationMs, stillMapped, peakBytes } = run
     const open = this.#end(runId, stillMapped)
     if (open === undefined) {
       if (run.result.via === 'place') this.#parts.store.cancelPlace(run.result.place)
       return
     }
     this.#results.set(runId, { run, key: open.key })
-    this.#parts.dispatch({ kind: 'RunFinished', runId, durationMs, depth: this.#parts.pool().depthFor(open.name) })
+    const depth = this.#parts.pool().depthFor(open.name)
+    const finished = { kind: 'RunFinished', runId, durationMs, depth } as const
+    this.#parts.dispatch(peakBytes === undefined ? finished : { ...finished, peakBytes })
   }
 
   /** D1. */
@@ -174,6 +182,7 @@ export class RunDesk {
     const open = this.#open.get(runId)
     if (open === undefined) return undefined
     this.#open.delete(runId)
+    this.#stopExpecting(open)
     if (open.pins.length === 0) return open
     for (const pin of open.pins) {
       const mapped = stillMapped.includes(pin.key)
@@ -181,6 +190,19 @@ export class RunDesk {
       if (mapped) this.#keepMapped(runId, pin)
     }
     return open
+  }
+
+  /** D3. */
+  #expect(nbytes: number): void {
+    if (nbytes === 0) return
+    this.#expectedBytes += nbytes
+    this.#parts.store.expect(this.#expectedBytes)
+  }
+
+  #stopExpecting(open: OpenRun): void {
+    const { expectedBytes } = open
+    open.expectedBytes = 0
+    this.#expect(-expectedBytes)
   }
 
   #keepMapped(runId: RunId, pin: Pin): void {
@@ -193,8 +215,9 @@ export class RunDesk {
   }
 
   #stored(value: StoredValue, runId: RunId): void {
-    const { nbytes, type, durable } = value
-    this.#parts.dispatch({ kind: 'ValueStored', runId, nbytes, type, durable })
+    const { nbytes, type, durable, tier } = value
+    const stored = { kind: 'ValueStored', runId, nbytes, type, durable } as const
+    this.#parts.dispatch(tier === 'disk' ? { ...stored, onDisk: true } : stored)
   }
 
   #refused(runId: RunId, thrown: unknown): void {
@@ -203,6 +226,8 @@ export class RunDesk {
 
   async #grantPlace(run: PlaceRequest, answer: (reply: PlaceAnswer) => void): Promise<void> {
     const { store } = this.#parts
+    const open = this.#open.get(run.runId)
+    if (open !== undefined) this.#stopExpecting(open)
     if (run.failed !== undefined) store.cancelPlace(run.failed.place)
     try {
       const avoid = run.failed === undefined ? {} : { avoid: run.failed.place.tier }

@@ -30,9 +30,10 @@ import { story } from './core/story.ts'
 import { CoreDriver, type EventBody } from './core-driver.ts'
 import { createInlinePool, createProcessPool, type ExecutorPool, type ExecutorPoolEvents } from './executor/index.ts'
 import { heartbeat } from './heartbeat.ts'
+import { memoryMeasured } from './memory/admission-look.ts'
 import { MemoryManager, type ProcessSample } from './memory/memory-manager.ts'
 import { type OpenContainer, openCaptured } from './open-container.ts'
-import { resolveSettings, type WorkerSettings } from './options.ts'
+import { admissionSettings, resolveSettings, type WorkerSettings } from './options.ts'
 import { PeerClient, type PeerConnection } from './peer-client.ts'
 import { PeerServer } from './peer-server.ts'
 import { Performer } from './perform.ts'
@@ -131,7 +132,8 @@ export class Worker {
       pool,
       send: (message) => this.#link?.send(message),
       setTimer: (delayMs, event) => this.#driver.setTimer(delayMs, event),
-      dispatch: (event) => this.#driver.dispatch(event),
+      dispatch,
+      tierBytes: () => this.#store.tierBytes,
       wipe: (generation) => this.#wipe(generation),
       close: (reason) => void this.close(reason),
     })
@@ -266,6 +268,7 @@ export class Worker {
       workerId: start.workerId,
       address,
       nthreads: start.nthreads,
+      memory: admissionSettings(this.#settings),
       resources: start.resources,
       incomingBytesLimit,
       messageBytesLimit,
@@ -336,6 +339,7 @@ export class Worker {
         onPause: () => this.#onPause(),
         onResume: () => this.#onResume(),
         onProbe: () => this.#probe(),
+        onMeasured: (look) => this.#driver.dispatch(memoryMeasured(look, this.#store.tierBytes)),
         killExecutor: (pid, advice) => this.#killExecutor(pid, advice),
         running: () => this.#state?.running ?? 0,
         deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,

@@ -118,6 +118,7 @@ export class Harness {
       inputs: submission.inputs ?? [],
       options: submission.options ?? {},
       attempt: 1,
+      memory: { reservedBytes: submission.options?.memory ?? 2 ** 20, heapBytes: submission.options?.memory ?? 0 },
       clusterId: 'cluster',
       generation: 1,
     })

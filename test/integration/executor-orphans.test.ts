@@ -24,7 +24,7 @@ const { id, name, bytes } = capture(async function loop(children) {
 })
 for (const runId of [1, 2]) {
   const args = encodeArgs([runId === 1], () => undefined).bytes
-  pool.run({ runId, key: 'loop-' + runId, name, fn: id, fnBytes: bytes, args, inputs: [], options: {}, attempt: 1, clusterId: 'c', generation: 1 })
+  pool.run({ runId, key: 'loop-' + runId, name, fn: id, fnBytes: bytes, args, inputs: [], options: {}, attempt: 1, memory: { reservedBytes: 0, heapBytes: 0 }, clusterId: 'c', generation: 1 })
 }
 const started = setInterval(() => {
   if (pool.infos.filter((info) => info.task !== undefined).length < 2) return

@@ -14,6 +14,13 @@ export function expectedMs(state: SchedulerState, { fn, prefix }: Pick<TaskGroup
   return byName >= 0 ? byName : guessedMs(state, prefix)
 }
 
+/** What a run is expected to take of its worker's memory: its result, and what is asked to be reserved for it. */
+export function expectedNeedBytes(state: SchedulerState, task: TaskRecord): number {
+  const asked = task.group.options.memory ?? 0
+  const reserved = task.trouble?.reserve?.bytes ?? 0
+  return expectedResultBytes(state, task) + Math.max(asked, reserved)
+}
+
 export function expectedResultBytes(state: SchedulerState, task: TaskRecord): number {
   const own = task.group.fn?.measured.meanBytes ?? -1
   if (own >= 0) return own

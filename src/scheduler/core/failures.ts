@@ -2,7 +2,8 @@
 //
 // F1. Only the run that was executing is blamed: `crashed` and `out-of-memory` are told by its worker, a run named in
 //     `worker-exited` by the nanny. Runs that waited are repeated for nothing.
-// F2. A task with `idempotent: false` is never run again once a run may have been started.
+// F2. An attempt after one that ran out of memory has twice as much reserved as that had taken; the last one runs alone.
+// F3. A task with `idempotent: false` is never run again once a run may have been started.
 
 import { formatBytes } from '../../base/units.ts'
 import type { TaskKey } from '../../base/ids.ts'
@@ -15,13 +16,22 @@ import { troubleOf, type SchedulerState } from './state.ts'
 const STORE_FULL_RETRIES = 3
 const STORE_FULL_PAUSE_MS = 100
 
+/** How much more memory an attempt gets than the one before had taken when it died. */
+const RESERVE_FACTOR = 2
+
+export interface RunFailure {
+  readonly kind: TaskFailureKind
+  readonly error: Uint8Array
+  /** Out of memory: what the run had taken, at least, bytes. */
+  readonly peakBytes?: number
+}
+
 /** Books the failure of the run that just ended; null = the task may run again. */
 export function afterError(
   state: SchedulerState,
   task: TaskRecord,
   worker: WorkerRecord,
-  kind: TaskFailureKind,
-  bytes: Uint8Array,
+  { kind, error: bytes, peakBytes }: RunFailure,
 ): TaskFailure | null {
   noteAttempt(task, worker)
   const history = historyOf(task)
@@ -37,7 +47,7 @@ export function afterError(
     case 'timeout':
       return task.retriesLeft-- > 0 ? null : failure
     case 'out-of-memory':
-      return ++troubleOf(task).outOfMemory <= state.options.allowedOomFailures ? null : failure
+      return reserveMore(state, task, worker, peakBytes ?? 0) ? null : failure
     case 'crashed':
       return ++troubleOf(task).crashes <= state.options.allowedFailures ? null : failure
     case 'store-full':
@@ -45,6 +55,22 @@ export function afterError(
     case 'system':
       return failure
   }
+}
+
+/** More memory for the next attempt, the last one alone on its worker; false when there is none. */
+function reserveMore(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, peakBytes: number): boolean {
+  const trouble = troubleOf(task)
+  const attempts = state.options.allowedOomFailures
+  if (++trouble.outOfMemory > attempts) return false
+  const { memoryLimit, nthreads } = worker.info
+  const had = Math.max(trouble.reserve?.bytes ?? 0, task.group.options.memory ?? 0)
+  const known = Math.max(had, peakBytes)
+  const bytes = RESERVE_FACTOR * (known > 0 ? known : memoryLimit / nthreads)
+  trouble.reserve = {
+    bytes: Math.round(Math.min(bytes, largestLimitFor(state, task.group))),
+    alone: trouble.outOfMemory === attempts,
+  }
+  return true
 }
 
 /** The worker process died with this run in execution. */

@@ -2,7 +2,7 @@
 // present runs are expected to bring. A worker without room is passed over as long as there is another (placement.ts), and
 // never gets stolen work (stealing.ts).
 
-import { expectedResultBytes } from './expectation.ts'
+import { expectedNeedBytes } from './expectation.ts'
 import type { TaskRecord, WorkerRecord } from './records.ts'
 import type { SchedulerState } from './state.ts'
 
@@ -13,7 +13,7 @@ const SMALL = 0.01
 export function hasRoom(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, missingBytes: number): boolean {
   const limit = worker.info.memoryLimit
   if (limit === 0 || state.options.pauseFraction === Infinity) return true
-  const needed = missingBytes + expectedResultBytes(state, task)
+  const needed = missingBytes + expectedNeedBytes(state, task)
   if (needed < SMALL * limit) return true
   return expectedUse(state, worker) + needed <= state.options.pauseFraction * limit
 }

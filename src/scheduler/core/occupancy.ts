@@ -1,4 +1,4 @@
-// The books of each worker's load: occupancy in whole microseconds and expected result bytes, so that what is added when
+// The books of each worker's load: occupancy in whole microseconds and expected bytes of memory, so that what is added when
 // a run starts is taken off exactly when it ends.
 //
 // O1. `expectedUs` and `expectedBytes` of a task are what its present run added to its worker.
@@ -6,7 +6,7 @@
 // O3. An input that has to be brought to a worker counts once, from the first task there that needs it until the input has
 //     arrived or the last of them is gone.
 
-import { expectedMs, expectedResultBytes, guessedMs, isMeasured, learn, outlasted, wholeUs } from './expectation.ts'
+import { expectedMs, expectedNeedBytes, guessedMs, isMeasured, learn, outlasted, wholeUs } from './expectation.ts'
 import type { PrefixRecord, TaskRecord, WorkerRecord } from './records.ts'
 import { touch, type SchedulerState } from './state.ts'
 import { correctSteal, endSteal } from './steals.ts'
@@ -16,7 +16,7 @@ import { fetchUs } from './transfer-cost.ts'
 export function addLoad(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
   if (!isMeasured(task)) (task.group.prefix.guessed ??= new Set()).add(task)
   task.expectedUs = wholeUs(expectedMs(state, task.group) * 1000)
-  task.expectedBytes = Math.round(expectedResultBytes(state, task))
+  task.expectedBytes = Math.round(expectedNeedBytes(state, task))
   task.processingOn = worker
   worker.processing.add(task)
   state.processing++

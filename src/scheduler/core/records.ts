@@ -8,7 +8,7 @@ import type { ClientId, FunctionId, RunId, TaskKey, WorkerId } from '../../base/
 import type { ErrorCode } from '../../errors/codes.ts'
 import type { ErrorFields } from '../../errors/plimsoll-error.ts'
 import type { ExecutorInfo, MemoryMeasures, WorkerStatus } from '../../protocol/scheduler-client.ts'
-import type { RegisterWorker } from '../../protocol/scheduler-worker.ts'
+import type { MemoryReserve, RegisterWorker } from '../../protocol/scheduler-worker.ts'
 import type { Holder, TaskOptionsWire } from '../../protocol/tasks.ts'
 
 export const TASK_STATES = [
@@ -45,6 +45,8 @@ export interface TaskFailure {
 export interface TaskTrouble {
   crashes: number
   outOfMemory: number
+  /** For its next attempts, since it ran out of memory. */
+  reserve: MemoryReserve | null
   storeFull: number
   /** Addresses of the workers on which attempts failed; at most `WORKERS_NAMED_MAX`. */
   workers: string[]

@@ -415,6 +415,7 @@ export function troubleOf(task: TaskRecord): TaskTrouble {
   task.trouble ??= {
     crashes: 0,
     outOfMemory: 0,
+    reserve: null,
     storeFull: 0,
     workers: [],
     avoid: null,

@@ -3,6 +3,16 @@ import type { WorkerToScheduler } from '../../protocol/scheduler-worker.ts'
 import type { TaskFailureKind, TaskOptionsWire } from '../../protocol/tasks.ts'
 import type { ReplicaName } from './events.ts'
 
+/** Memory of one run, bytes; all 0 in a worker without a limit. */
+export interface TaskMemory {
+  /** What it may take before it is to blame for a shortage. */
+  readonly reservedBytes: number
+  /** Heap that its executor has to allow, should that be more than the usual share. */
+  readonly heapBytes: number
+  /** What it is expected to leave in the store. */
+  readonly resultBytes: number
+}
+
 /** One execution to start; its inputs are all in the store. */
 export interface RunOrder {
   readonly runId: RunId
@@ -14,6 +24,7 @@ export interface RunOrder {
   readonly inputs: readonly TaskKey[]
   readonly options: TaskOptionsWire
   readonly attempt: number
+  readonly memory: TaskMemory
 }
 
 /** One key to ask a peer for. */
@@ -59,6 +70,11 @@ export type WorkerEffect =
   | { readonly kind: 'FreeFromStore'; readonly values: readonly ReplicaName[] }
   /** The scheduler asked for these copies: they may be the last ones, and are not to be dropped for room. Answered by `ReplicasKept`. */
   | { readonly kind: 'KeepReplicas'; readonly keys: readonly TaskKey[] }
+  /**
+   * Keep this much less in memory than now: answered by `RoomMade` when that is so, or nothing more can leave. Copies among
+   * `keep`, what the next task reads, are not to be dropped: they would have to be fetched again.
+   */
+  | { readonly kind: 'MakeRoom'; readonly bytes: number; readonly keep: readonly TaskKey[] }
   /** Drop everything stored; no later effect may overtake it. */
   | { readonly kind: 'WipeStore'; readonly generation: number }
   | { readonly kind: 'ForgetFunctions'; readonly ids: readonly FunctionId[] }

@@ -36,13 +36,21 @@ export type WorkerEvent = { readonly now: number } & (
   /** The scheduler is another one, or the generation is: nothing held or running counts any more. */
   | { readonly kind: 'ClusterChanged'; readonly generation: number }
   /** The executor is done and its result waits to be stored. `depth`: see `CoreSettings`. */
-  | { readonly kind: 'RunFinished'; readonly runId: RunId; readonly durationMs: number; readonly depth: number }
+  | {
+      readonly kind: 'RunFinished'
+      readonly runId: RunId
+      readonly durationMs: number
+      readonly depth: number
+      /** Private memory it took at its highest, bytes; absent when that cannot be told. */
+      readonly peakBytes?: number
+    }
   | {
       readonly kind: 'ValueStored'
       readonly runId: RunId
       readonly nbytes: number
       readonly type: string
       readonly durable: boolean
+      readonly onDisk?: boolean
     }
   | { readonly kind: 'ValueRefused'; readonly runId: RunId; readonly error: Uint8Array }
   | {
@@ -51,6 +59,8 @@ export type WorkerEvent = { readonly now: number } & (
       readonly failure: TaskFailureKind
       readonly error: Uint8Array
       readonly durationMs: number
+      /** Out of memory: what it had taken, at least; absent when that cannot be told. */
+      readonly peakBytes?: number
     }
   /** It was never started; nobody is blamed. */
   | { readonly kind: 'RunReturned'; readonly runId: RunId; readonly reason: string }
@@ -81,6 +91,17 @@ export type WorkerEvent = { readonly now: number } & (
   | { readonly kind: 'MemoryResumed' }
   /** The pause for memory does not end by itself: one task may start, alone; the pause goes on with its start. */
   | { readonly kind: 'MemoryProbed' }
+  /** A look at memory, bytes: the answer to what admission has to know (admission.ts). */
+  | {
+      readonly kind: 'MemoryMeasured'
+      /** Private memory, but for what executors with a run took since they started, and one that is about to get one. */
+      readonly idleBytes: number
+      /** Stored values in the memory tier. */
+      readonly tierBytes: number
+      /** What the executors of these runs took since they started, with the places of their results. */
+      readonly grown: readonly { readonly runId: RunId; readonly bytes: number }[]
+    }
+  | { readonly kind: 'RoomMade'; readonly tierBytes: number }
   | { readonly kind: 'MissingDue' }
   | { readonly kind: 'HandBackDue' }
   | { readonly kind: 'PeerRetryDue'; readonly peer: WorkerId }

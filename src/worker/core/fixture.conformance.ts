@@ -99,6 +99,7 @@ export const order = (key: string, run: number, inputs: string[] = []) => ({
   inputs,
   options: {},
   attempt: 1,
+  memory: { reservedBytes: 0, heapBytes: 0, resultBytes: 0 },
 })
 export const sent = (...messages: object[]) => ({ kind: 'SendToScheduler', messages })
 export const kinds = (effects: readonly WorkerEffect[]) => effects.map((effect) => effect.kind)

@@ -49,6 +49,9 @@ class Model {
   /** Assignments that were given and not answered yet: each must be answered or freed. */
   readonly owed = new Map<RunId, TaskKey>()
 
+  /** The store was asked for room, and has not answered. */
+  makingRoom = false
+
   /** By the step whose effects are performed. */
   mayStart = false
 
@@ -58,6 +61,7 @@ class Model {
       workerId: workerId('me'),
       address: 'tcp://here:9',
       nthreads: 2,
+      memory: seed % 2 === 0 ? null : { limitBytes: 1000, pauseBytes: 800, canSpill: seed % 3 > 0 },
       resources: { GPU: 1, disk: 2.5 },
       incomingBytesLimit: this.prng.int(2) === 0 ? Number.POSITIVE_INFINITY : 150,
       messageBytesLimit: 100,
@@ -142,6 +146,11 @@ class Model {
         return
       case 'WipeStore':
         this.store.clear()
+        return
+      case 'MakeRoom':
+        expect(this.makingRoom).toBe(false)
+        expect(effect.bytes).toBeGreaterThan(0)
+        this.makingRoom = true
         return
       case 'SetTimer':
         this.timers.push({ due: this.now + effect.delayMs, event: effect.event })
@@ -281,6 +290,7 @@ class Model {
       inputs: repeated === undefined ? inputs : [],
       options: this.pick(DEMANDS) ?? {},
       attempt: 1,
+      ...(this.prng.int(8) === 0 && { reserve: { bytes: this.prng.int(900), alone: this.prng.int(2) === 0 } }),
     }
   }
 
@@ -311,7 +321,8 @@ class Model {
     const id = run.runId
     const end = this.prng.int(8)
     if (end < 4) {
-      this.send({ kind: 'RunFinished', runId: id, durationMs: 1, depth: 1 + this.prng.int(3) })
+      const peakBytes = this.prng.int(500)
+      this.send({ kind: 'RunFinished', runId: id, durationMs: 1, depth: 1 + this.prng.int(3), peakBytes })
       return
     }
     this.running.delete(id)
@@ -386,6 +397,16 @@ class Model {
     this.sendStored({ kind: 'ReplicasLost', values: [{ key, runId: id }], reason: 'room' })
   }
 
+  look(): void {
+    if (this.makingRoom && this.prng.int(2) === 0) {
+      this.makingRoom = false
+      this.send({ kind: 'RoomMade', tierBytes: this.prng.int(400) })
+      return
+    }
+    const grown = [...this.running.keys()].map((id) => ({ runId: id, bytes: this.prng.int(400) }))
+    this.send({ kind: 'MemoryMeasured', idleBytes: this.prng.int(600), tierBytes: this.prng.int(400), grown })
+  }
+
   pass(): void {
     this.now += this.prng.int(400)
     for (const timer of this.timers.splice(0)) {
@@ -401,6 +422,7 @@ class Model {
     else if (what < 13) this.endStoring()
     else if (what < 16) this.moveTransfer()
     else if (what === 16) this.evict()
+    else if (what === 18) this.look()
     else if (what === 17)
       this.send({
         kind: (['MemoryPaused', 'MemoryResumed', 'MemoryProbed'] as const)[this.prng.int(3)] ?? 'MemoryResumed',
@@ -418,6 +440,7 @@ class Model {
       i++
     ) {
       this.pass()
+      this.look()
       if (this.state.missing.size > 0) {
         const keys = [...this.state.missing].map((task) => ({
           key: task.key,
@@ -448,7 +471,7 @@ class Model {
       (collection) => collection.size,
     )
     expect(sizes).toEqual(sizes.map(() => 0))
-    expect([load, heldBytes, incomingBytes]).toEqual([0, 0, 0])
+    expect([load, heldBytes, incomingBytes, this.state.admission.claimedBytes]).toEqual([0, 0, 0, 0])
   }
 }
 

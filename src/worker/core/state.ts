@@ -23,8 +23,9 @@ import type { FunctionId, RunId, TaskKey, WorkerId } from '../../base/ids.ts'
 import { Prng } from '../../base/prng.ts'
 import { RingLog } from '../../base/ring-log.ts'
 import type { WorkerStatus } from '../../protocol/scheduler-client.ts'
-import type { Priority } from '../../protocol/scheduler-worker.ts'
+import type { MemoryReserve, Priority } from '../../protocol/scheduler-worker.ts'
 import type { TaskOptionsWire } from '../../protocol/tasks.ts'
+import { Admission, type AdmissionSettings } from './admission.ts'
 import { EMPTY_SET } from './lazy-set.ts'
 import { createReadyQueue, type ReadyQueue } from './ready-queue.ts'
 import { Resources } from './resources.ts'
@@ -50,6 +51,8 @@ export interface Assignment {
   readonly args: Uint8Array
   readonly options: TaskOptionsWire
   readonly attempt: number
+  /** What the scheduler wants reserved for this attempt, after others ran out of memory. */
+  readonly reserve: MemoryReserve | null
   readonly inputs: readonly LocalTask[]
   /** How many of `inputs` are not in `memory`: exact in every state. */
   missingInputs: number
@@ -106,6 +109,11 @@ export interface Run {
   /** What becomes of its result. `cancel`: dropped and reported; `discard`: dropped, and nobody asks any more. */
   fate: 'keep' | 'cancel' | 'discard'
   durationMs: number
+  /** What it counts for in memory now, and what of that is its result: admission.ts. */
+  claimBytes: number
+  resultBytes: number
+  /** Its function is being tried out. */
+  isTry: boolean
 }
 
 export interface Peer {
@@ -139,6 +147,8 @@ export interface CoreSettings {
   /** Own contact address: peers with the same host part come first. */
   readonly address: string
   readonly nthreads: number
+  /** Absent: nothing is asked of memory before a task starts. */
+  readonly memory?: AdmissionSettings | null
   /** Supply of abstract counters (resources.ts). */
   readonly resources: Readonly<Record<string, number>>
   /** No fetch starts while this many bytes are on their way. */
@@ -177,6 +187,7 @@ export interface WorkerState {
   readonly tasks: Map<TaskKey, LocalTask>
   readonly waiting: Set<LocalTask>
   readonly ready: ReadyQueue
+  readonly admission: Admission
   /** Exactly the tasks in `constrained`, and what running ones hold. */
   readonly resources: Resources
   readonly missing: Set<LocalTask>
@@ -230,6 +241,7 @@ export function createState(settings: CoreSettings): WorkerState {
     tasks: new Map(),
     waiting: new Set(),
     ready: createReadyQueue(),
+    admission: new Admission(settings.memory ?? null, settings.nthreads),
     resources: new Resources(settings.resources),
     missing: new Set(),
     erred: new Set(),

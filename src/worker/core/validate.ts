@@ -132,9 +132,13 @@ function checkCollections(state: WorkerState): void {
 function checkRuns(state: WorkerState): void {
   let load = 0
   let running = 0
+  let claimed = 0
+  let trying = 0
   const discarded = new Map<string, number>()
   for (const [id, run] of state.runs) {
     invariant(run.runId === id, `run ${id} is filed under its id`)
+    claimed += run.claimBytes
+    if (run.isTry) trying++
     if (run.phase === 'running') {
       running++
       load += run.weight
@@ -147,6 +151,8 @@ function checkRuns(state: WorkerState): void {
     invariant(state.discarded.has(key), `${key} is said to have a discarded run`)
   invariant(running === state.running, `${running} runs are running, not ${state.running}`)
   invariant(Math.abs(load - state.load) < 1e-6, `the load is ${load}, not ${state.load}`)
+  invariant(claimed === state.admission.claimedBytes, `runs claim ${claimed}, not ${state.admission.claimedBytes}`)
+  invariant(trying === state.admission.trying, `${trying} runs try out functions, not ${state.admission.trying}`)
   invariant(state.load <= state.settings.nthreads + 1e-6, `the load ${state.load} is above nthreads`)
   invariant(discarded.size === state.discarded.size, 'the count of discarded runs is exact')
   for (const [key, count] of discarded)
@@ -165,7 +171,12 @@ function checkResources(state: WorkerState): void {
   if (statusOf(state) !== 'running') return
   const next = state.resources.firstAffordable()
   if (next !== undefined)
-    check(state, next, state.load > 0, 'a task whose resources are free does not wait on an idle worker')
+    check(
+      state,
+      next,
+      state.load > 0 || state.admission.awaitsRoom,
+      'a task whose resources are free does not wait on an idle worker',
+    )
 }
 
 function checkTransfer(state: WorkerState, transfer: Transfer): void {

@@ -4,6 +4,7 @@
 import { formatBytes, formatDurationMs } from '../../base/units.ts'
 import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import type { TaskFailureKind } from '../../protocol/tasks.ts'
+import { growthOf } from './executor-pool.ts'
 import type { ExecutorEnd, ExecutorProcess } from './executor-process.ts'
 import type { PoolRun } from './pool-run.ts'
 
@@ -20,6 +21,8 @@ const HEAP_MESSAGE = /JavaScript heap out of memory|Fatal process out of memory|
 export interface Certificate {
   readonly kind: TaskFailureKind
   readonly error: PlimsollError
+  /** Out of memory: what the task had taken, at least, bytes. */
+  readonly peakBytes?: number
 }
 
 export function deathCertificate(
@@ -46,7 +49,9 @@ export function deathCertificate(
   const how = end.signal === null ? `exit code ${end.code}` : end.signal
   if (isOutOfMemory(executor, end)) {
     const message = `Task ${key} (${name}) used more memory than it may: its executor ended with ${how}. ${memoryFacts(run, executor, memoryLimit)} ${adviceOf(executor, run)}`
-    return { kind: 'out-of-memory', error: new PlimsollError('TASK_OUT_OF_MEMORY', message, fields) }
+    const peakBytes = peakOf(run, executor, end)
+    const error = new PlimsollError('TASK_OUT_OF_MEMORY', message, { ...fields, peakBytes })
+    return { kind: 'out-of-memory', error, peakBytes }
   }
   const lines = stderrTail === '' ? '' : ` Last lines of stderr:\n${stderrTail}`
   const message = `Task ${key} (${name}) ended its executor process: ${how} in attempt ${attempt}. The worker and its other tasks go on. A task must not end its process; look for process.exit, unhandled rejections and native crashes.${lines}`
@@ -82,6 +87,13 @@ function isOutOfMemory(executor: ExecutorProcess, end: ExecutorEnd): boolean {
     HEAP_MESSAGE.test(executor.output.tail(STDERR_LINES_SEARCHED)) ||
     (executor.dataCapBytes > 0 && vmData > NEAR_CAP * executor.dataCapBytes)
   )
+}
+
+/** What it was seen to have taken, and what the cap that ended it allowed. */
+function peakOf(run: PoolRun, executor: ExecutorProcess, end: ExecutorEnd): number {
+  const last = executor.lastSample
+  const seen = Math.max(run.peakBytes, last === null ? 0 : growthOf(last))
+  return end.signal === 'SIGKILL' ? seen : Math.max(seen, executor.heapBytes)
 }
 
 function memoryFacts(run: PoolRun, executor: ExecutorProcess, memoryLimit: number): string {

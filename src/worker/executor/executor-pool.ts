@@ -15,6 +15,14 @@ import type { ExecutorInput, ResultPlace } from '../../protocol/worker-executor.
 
 export type { ExecutorInput, ResultPlace } from '../../protocol/worker-executor.ts'
 
+/** Bytes; 0 in a worker without a limit. */
+export interface RunMemory {
+  /** Private memory that it may take before it is to blame for a shortage. */
+  readonly reservedBytes: number
+  /** Heap that its executor has to allow; 0: the usual share does. */
+  readonly heapBytes: number
+}
+
 export interface RunRequest {
   readonly runId: RunId
   readonly key: TaskKey
@@ -27,6 +35,7 @@ export interface RunRequest {
   readonly options: TaskOptionsWire
   /** 1 for the first. */
   readonly attempt: number
+  readonly memory: RunMemory
   readonly clusterId: string
   readonly generation: number
 }
@@ -41,8 +50,8 @@ export interface FinishedRun {
   readonly type: string
   readonly durationMs: number
   readonly stillMapped: readonly TaskKey[]
-  /** Growth of heap and external memory during the task, bytes; 0 when unknown. */
-  readonly grownBytes: number
+  /** Private memory that it took at its highest, as far as was seen, bytes; absent where it cannot be told from others'. */
+  readonly peakBytes?: number
 }
 
 export interface PlaceRequest {
@@ -62,6 +71,8 @@ export interface ExecutorPoolEvents {
     readonly error: Uint8Array
     readonly durationMs: number
     readonly stillMapped: readonly TaskKey[]
+    /** Out of memory: what it had taken, at least, bytes. */
+    readonly peakBytes?: number
   }): void
   /** It was never started, or ended with others for no fault of its own: run it again, nobody is blamed. */
   onReturned(run: { readonly runId: RunId; readonly reason: string }): void
@@ -95,6 +106,10 @@ export interface ExecutorSample {
   readonly baselineBytes: number
   /** What its runs may take by what they asked for and by what is known of their functions, bytes; 0 when it runs nothing. */
   readonly reservedBytes: number
+  /** The run that has started in it; null when there is none, or several (io). */
+  readonly runId: RunId | null
+  /** The place that it was given for the result of that run, bytes. */
+  readonly placeBytes: number
   /** It was killed and is not gone yet: its memory is still on its way back. */
   readonly dying: boolean
 }

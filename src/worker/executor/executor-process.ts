@@ -148,14 +148,27 @@ export class ExecutorProcess {
   }
 
   /** Its memory now, with all its descendants; the last sample when it is dying (its memory returns later than it says). */
-  sample(nowMs: number, reservedBytes: number): ExecutorSample | null {
+  sample(
+    nowMs: number,
+    runs: { readonly reservedBytes: number; readonly only: PoolRun | null },
+  ): ExecutorSample | null {
     const tree = this.killCause === null ? this.#memory.read(nowMs) : null
     if (tree === null) return this.lastSample === null ? null : { ...this.lastSample, dying: true }
     const { own, privateBytes } = tree
     const baselineBytes =
       this.idleMemory === null ? privateBytes : this.idleMemory.rssAnonBytes + this.idleMemory.swapBytes
     const { vmDataBytes } = own
-    this.lastSample = { pid: this.pid, privateBytes, vmDataBytes, baselineBytes, reservedBytes, dying: false }
+    const { reservedBytes, only } = runs
+    this.lastSample = {
+      pid: this.pid,
+      privateBytes,
+      vmDataBytes,
+      baselineBytes,
+      reservedBytes,
+      runId: only?.request.runId ?? null,
+      placeBytes: only?.place?.nbytes ?? 0,
+      dying: false,
+    }
     this.curve.push({ atMs: nowMs, bytes: privateBytes })
     return this.lastSample
   }

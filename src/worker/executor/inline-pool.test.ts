@@ -65,7 +65,8 @@ class Desk {
       fnBytes: bytes,
       args: encodeArgs(args, () => undefined).bytes,
     }
-    this.pool.run({ ...run, inputs: [], options, attempt: 1, clusterId: 'c', generation: 1 })
+    const memory = { reservedBytes: 0, heapBytes: 0 }
+    this.pool.run({ ...run, inputs: [], options, attempt: 1, memory, clusterId: 'c', generation: 1 })
     return id
   }
 

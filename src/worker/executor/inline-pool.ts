@@ -196,7 +196,6 @@ class InlinePool implements ExecutorPool {
             ...common,
             result: { via: 'inline', blob: outcome.blob },
             type: outcome.type,
-            grownBytes: 0,
           })
         case 'erred':
           return this.#events.onErred({ ...common, kind: outcome.failure, error: outcome.error })
@@ -244,7 +243,6 @@ class InlinePool implements ExecutorPool {
         type: result.type,
         durationMs,
         stillMapped: [],
-        grownBytes: 0,
       }),
     )
   }

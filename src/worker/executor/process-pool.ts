@@ -31,7 +31,6 @@ import type { OutputStream } from './output-log.ts'
 import { type PoolRun, newPoolRun, placeFailed } from './pool-run.ts'
 import { Seats, type SeatsEvents } from './seats.ts'
 import { TaskDurations } from './task-durations.ts'
-import { TaskPeaks } from './task-peaks.ts'
 
 export function createProcessPool(options: ExecutorPoolOptions, events: ExecutorPoolEvents): ExecutorPool {
   return new ProcessPool(options, events)
@@ -43,7 +42,6 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
   readonly #seats: Seats
   readonly #runs = new Map<RunId, PoolRun>()
   readonly #durations = new TaskDurations()
-  readonly #peaks = new TaskPeaks()
   readonly #suspicion: IoSuspicion
   readonly #dispatcher: Dispatcher
   readonly #collections: Collections
@@ -97,11 +95,12 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     const samples: ExecutorSample[] = []
     for (const executor of this.#seats.executors) {
       const runs = this.#runningIn(executor)
-      const reservedBytes = runs.reduce((sum, run) => sum + this.#peaks.reservation(run, this.#options.memoryLimit), 0)
-      const sample = executor.sample(now, reservedBytes)
+      const reservedBytes = runs.reduce((sum, run) => sum + run.request.memory.reservedBytes, 0)
+      const only = executor.concurrency === 1 ? (runs[0] ?? null) : null
+      const sample = executor.sample(now, { reservedBytes, only })
       if (sample === null) continue
       samples.push(sample)
-      if (runs.length === 1) for (const run of runs) run.peakBytes = Math.max(run.peakBytes, growthOf(sample))
+      if (only !== null) only.peakBytes = Math.max(only.peakBytes, growthOf(sample))
     }
     return samples
   }
@@ -360,13 +359,14 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     if (run === null) return
     const { runId, durationMs, stillMapped, grownBytes } = end
     this.#durations.note(run.request.name, durationMs)
-    if (executor.concurrency === 1) this.#peaks.note(run.request.name, Math.max(grownBytes, run.peakBytes))
     this.#suspicion.clear(run)
     if (run.cancelled) this.#endCancelled(run, stillMapped)
     else {
       const result = resultOf(run)
       this.#end(run)
-      this.#events.onFinished({ runId, result, type, durationMs, stillMapped, grownBytes })
+      const finished = { runId, result, type, durationMs, stillMapped }
+      if (executor.concurrency > 1) this.#events.onFinished(finished)
+      else this.#events.onFinished({ ...finished, peakBytes: Math.max(grownBytes, run.peakBytes) })
     }
     this.#goOn(executor)
   }
@@ -516,8 +516,10 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     this.#events.onReturned({ runId: run.request.runId, reason })
   }
 
-  #erred(run: PoolRun, { kind, error }: Certificate, durationMs: number, stillMapped: readonly TaskKey[] = []): void {
-    this.#events.onErred({ runId: run.request.runId, kind, error: encodeError(error), durationMs, stillMapped })
+  #erred(run: PoolRun, certificate: Certificate, durationMs: number, stillMapped: readonly TaskKey[] = []): void {
+    const { kind, error, peakBytes } = certificate
+    const erred = { runId: run.request.runId, kind, error: encodeError(error), durationMs, stillMapped }
+    this.#events.onErred(peakBytes === undefined ? erred : { ...erred, peakBytes })
   }
 
   #stillMapped(executor: ExecutorProcess, runId: RunId): TaskKey[] {

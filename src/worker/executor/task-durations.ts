@@ -1,6 +1,6 @@
 // How long the runs of each function took lately, and what follows for how many of them one executor is handed at a time.
 
-import { RecentSamples, Samples } from './recent-samples.ts'
+import { RecentSamples, Samples } from '../../base/recent-samples.ts'
 
 const SAMPLES = 16
 /** Above it a second run in the pipe gains little and can only wait; no higher than the dispatcher's stall check, which takes it back. */

@@ -54,6 +54,7 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
       recycleHoarders: () => hoarders++,
       onUnmanagedHigh: ({ unmanaged, unmanagedRecent }) => warnings.push(unmanaged + unmanagedRecent),
       onProbe: () => events.push('probe'),
+      onMeasured: () => {},
     },
     50,
   )
@@ -272,6 +273,8 @@ describe('the memory ladder', () => {
       vmDataBytes: 0,
       baselineBytes: 10,
       reservedBytes: 50,
+      runId: null,
+      placeBytes: 0,
       dying: false,
     }
     now.executors = [{ ...greedy, pid: 6, privateBytes: 55 }, greedy]

@@ -58,6 +58,8 @@ export interface MemoryManagerParts {
   onUnmanagedHigh(measures: MemoryMeasures): void
   /** One task may start in spite of the pause. */
   onProbe(): void
+  /** Memory was looked at. */
+  onMeasured(look: ProcessSample): void
 }
 
 const FRUITLESS_REST_MS = 1000
@@ -125,7 +127,8 @@ export class MemoryManager {
   /** One look at process memory, and what follows from it. */
   tick(): void {
     const { clock, limit, rungs } = this.#parts
-    const { privateBytes, executors } = this.#parts.readProcesses()
+    const look = this.#parts.readProcesses()
+    const { privateBytes, executors } = look
     this.#privateBytes = privateBytes
     const sample = { ...this.#parts.counted(), privateBytes: this.#privateBytes }
     const now = clock.now()
@@ -137,6 +140,7 @@ export class MemoryManager {
     this.#spillOrStop(process, sample.managed, now)
     this.#pauseOrResume(process, now)
     if (process > rungs.killTask) this.#kill(process, executors)
+    this.#parts.onMeasured(look)
   }
 
   /** Time in which the running tasks could grow up to `kill-task`. */

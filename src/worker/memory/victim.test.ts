@@ -13,6 +13,8 @@ function executor(pid: number, grownMib: number, reservedMib: number, dying = fa
     vmDataBytes: 0,
     baselineBytes,
     reservedBytes: reservedMib * MIB,
+    runId: null,
+    placeBytes: 0,
     dying,
   }
 }

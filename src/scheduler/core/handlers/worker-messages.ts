@@ -129,7 +129,7 @@ function taskErred(state: SchedulerState, worker: WorkerRecord, message: Message
   if (task === undefined) return
   task.group.prefix.runs++
   endRun(state, task)
-  const failure = afterError(state, task, worker, message.kind, message.error)
+  const failure = afterError(state, task, worker, message)
   if (failure === null) {
     transition(state, task, 'released')
     recommend(state, task, 'settled')

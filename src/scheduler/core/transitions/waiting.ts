@@ -66,10 +66,11 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
     options: group.options,
     attempt: task.attempts,
   } as const
-  if (worker.functions.has(fn.id)) state.outbox.toWorker(worker, message)
+  const order = task.trouble?.reserve == null ? message : { ...message, reserve: task.trouble.reserve }
+  if (worker.functions.has(fn.id)) state.outbox.toWorker(worker, order)
   else {
     worker.functions.add(fn.id)
-    state.outbox.toWorker(worker, { ...message, fnBytes: fn.bytes })
+    state.outbox.toWorker(worker, { ...order, fnBytes: fn.bytes })
   }
   if (task.trouble !== null) holdIfHandedBack(state, task, worker, run)
   if (state.awaited.has(task)) state.outbox.attachValue(worker, task.key, run)

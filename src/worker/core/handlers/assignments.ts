@@ -55,6 +55,7 @@ function assign(turn: Turn, task: LocalTask, message: MessageOf<'compute-task'>)
     args,
     options,
     attempt,
+    reserve: message.reserve ?? null,
     inputs,
     missingInputs,
     returns: 0,

@@ -12,6 +12,8 @@ import { giveToThief, handBack, sendFinished, unblock } from './assignments.ts'
 
 /** An executor that keeps dying before it starts a task says something about this worker, not about the task. */
 const RETURNS_MAX = 5
+/** How much more than what it had when it died a function is expected to need. */
+const SHORTAGE_FACTOR = 2
 
 export function runFinished(turn: Turn, event: EventOf<'RunFinished'>): void {
   const state = turn.state
@@ -22,12 +24,14 @@ export function runFinished(turn: Turn, event: EventOf<'RunFinished'>): void {
   }
   if (run.phase === 'storing') return
   noteDepth(state, run.name, event.depth)
+  if (event.peakBytes !== undefined) state.admission.needs.notePeak(run.name, event.peakBytes, event.durationMs)
   if (run.fate !== 'keep') {
     turn.emit({ kind: 'DropResult', runId: event.runId })
     endRun(turn, event.runId)
     return
   }
   freeSlot(state, run)
+  state.admission.holdResult(run)
   run.phase = 'storing'
   run.durationMs = event.durationMs
   turn.emit({ kind: 'StoreResult', runId: event.runId })
@@ -40,8 +44,11 @@ function noteDepth(state: WorkerState, name: string, depth: number): void {
 
 export function valueStored(turn: Turn, event: EventOf<'ValueStored'>): void {
   const { runId, nbytes, type, durable } = event
-  const run = turn.state.runs.get(runId)
+  const { runs, admission } = turn.state
+  const run = runs.get(runId)
   if (run === undefined) return
+  admission.needs.noteResult(run.name, nbytes)
+  if (event.onDisk !== true) admission.stored(nbytes)
   const task = endRun(turn, runId)
   if (task === null) {
     turn.free(run.key, runId)
@@ -60,7 +67,15 @@ export function valueRefused(turn: Turn, event: EventOf<'ValueRefused'>): void {
 }
 
 export function runErred(turn: Turn, event: EventOf<'RunErred'>): void {
-  failRun(turn, event.runId, event.failure, event.error, event.durationMs)
+  const { runId, failure, error, durationMs, peakBytes } = event
+  if (peakBytes !== undefined) noteShortage(turn.state, runId, peakBytes)
+  failRun(turn, runId, failure, error, durationMs, peakBytes)
+}
+
+/** It would have taken more: others of its kind are expected to. */
+function noteShortage(state: WorkerState, runId: RunId, peakBytes: number): void {
+  const run = state.runs.get(runId)
+  if (run !== undefined) state.admission.needs.notePeak(run.name, SHORTAGE_FACTOR * peakBytes, 0)
 }
 
 function failRun(
@@ -69,10 +84,12 @@ function failRun(
   kind: EventOf<'RunErred'>['failure'],
   error: Uint8Array,
   durationMs: number,
+  peakBytes?: number,
 ): void {
   const task = endRun(turn, runId)
   if (task === null) return
-  turn.send({ op: 'task-erred', key: task.key, runId, kind, error, durationMs })
+  const message = { op: 'task-erred', key: task.key, runId, kind, error, durationMs } as const
+  turn.send(peakBytes === undefined ? message : { ...message, peakBytes })
   task.runId = runId
   transition(turn, task, 'error')
 }
@@ -148,6 +165,7 @@ function endRun(turn: Turn, runId: RunId): LocalTask | null {
   if (run === undefined) return null
   state.runs.delete(runId)
   freeSlot(state, run)
+  state.admission.release(run)
   if (run.fate === 'discard') {
     countDown(state, run)
     unblock(turn, state, run.key)

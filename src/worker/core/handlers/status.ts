@@ -38,6 +38,14 @@ export function memoryProbed(turn: Turn, _event: EventOf<'MemoryProbed'>): void 
   })
 }
 
+export function memoryMeasured(turn: Turn, event: EventOf<'MemoryMeasured'>): void {
+  turn.state.admission.measured(event, turn.state.runs)
+}
+
+export function roomMade(turn: Turn, event: EventOf<'RoomMade'>): void {
+  turn.state.admission.roomMade(event)
+}
+
 function changeStatus(turn: Turn, change: (state: WorkerState) => void): void {
   const before = statusOf(turn.state)
   change(turn.state)
