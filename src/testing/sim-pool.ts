@@ -377,7 +377,9 @@ export class SimPool implements ExecutorPool {
       const code = (error as { readonly code?: string }).code ?? 'EIO'
       return this.#askForPlace(run, { parts, durationMs, type, nbytes }, { place, code })
     }
-    if (!this.#isLive(run) || run.cancelled) return
+    // Its place was given back while it wrote: what it left goes with its process.
+    if (!this.#isLive(run)) return this.#fs.unlink(place.path).catch(() => {})
+    if (run.cancelled) return
     run.place = null
     const { runId } = run.request
     const stillMapped = this.#keepMapped(run)

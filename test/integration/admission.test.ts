@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { task } from '../../dist/index.js'
+import { type PlimsollError, task } from '../../dist/index.js'
 import { FaultCluster, MIB } from './fault-cluster.ts'
 
 const onLinux = process.platform === 'linux'
@@ -33,7 +33,7 @@ async function hold(log: string, bytes: number): Promise<number> {
 function fillHeap(log: string, bytes: number): number {
   process.getBuiltinModule('node:fs').appendFileSync(log, 'begin\n')
   const rows: number[][] = []
-  for (let taken = 0; taken < bytes; taken += 800_000) rows.push(Array.from({ length: 100_000 }, (_, i) => i + 0.5))
+  for (let taken = 0; taken < bytes; taken += 800_000) rows.push(new Array(100_000).fill(taken + 0.5))
   return rows.length
 }
 
@@ -43,14 +43,14 @@ describe.skipIf(!onLinux)('threads x peak = 4 x limit', () => {
     await using faults = await FaultCluster.start({ nthreads: 7, memoryLimit: limit })
     const log = join(faults.folder, 'log')
     const bytes = Math.floor((4 * limit) / 7)
-    const logs = Array.from({ length: 10 }, () => log)
+    const sizes = Array.from({ length: 10 }, (_, n) => bytes - n)
     const futures = faults.client.map(
       hold,
-      logs,
-      logs.map(() => bytes),
+      sizes.map(() => log),
+      sizes,
     )
-    expect(await faults.client.gather(futures)).toEqual(logs.map(() => bytes))
-    expect(linesOf(log).filter((line) => line === 'begin')).toHaveLength(logs.length)
+    expect(await faults.client.gather(futures)).toEqual(sizes)
+    expect(linesOf(log)).toEqual(sizes.flatMap(() => ['begin', 'end']))
     expect((await faults.worker()).processPeak).toBeLessThanOrEqual(limit)
   })
 })
@@ -74,11 +74,11 @@ describe.skipIf(!onLinux)('a worker of four threads', () => {
 
   it('gives up what runs out of memory three times, the last time alone, and tells how it went', async () => {
     const log = join(faults.folder, 'endless')
-    const error = await faults.client.submit(fillHeap, log, 1e12).exception({ timeout: '120s' })
+    const error = await faults.client.submit(fillHeap, log, 1e12).exception({ timeout: '50s' })
     expect(error).toMatchObject({ code: 'TASK_OUT_OF_MEMORY', fields: { function: 'fillHeap', attempt: 3 } })
     expect(linesOf(log)).toHaveLength(3)
     // At the third attempt it had what the worker has.
-    const { heapLimit, peakBytes, memoryCurve } = (error as { fields: Record<string, unknown> }).fields
+    const { heapLimit, peakBytes, memoryCurve } = (error as PlimsollError).fields
     expect(heapLimit).toBe(640 * MIB)
     expect(peakBytes).toBeGreaterThan(300 * MIB)
     expect((memoryCurve as unknown[]).length).toBeGreaterThan(2)
@@ -87,8 +87,7 @@ describe.skipIf(!onLinux)('a worker of four threads', () => {
   it('never runs two tasks at once that ask for more than there is together', async () => {
     const log = join(faults.folder, 'asked')
     const asking = task(hold, { memory: '300 MiB' })
-    const futures = [1, 2, 3].map((n) => faults.client.submit(asking, log, n * MIB))
-    await faults.client.gather(futures)
+    await faults.client.gather([1, 2, 3].map((n) => faults.client.submit(asking, log, n * MIB)))
     expect(linesOf(log)).toEqual(['begin', 'end', 'begin', 'end', 'begin', 'end'])
   })
 })
