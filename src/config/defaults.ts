@@ -191,7 +191,8 @@ export const CONFIG_KEYS = {
   'scheduler.allowed-oom-failures': {
     kind: 'count',
     default: 2,
-    about: 'How often a task that ran out of memory is tried again.',
+    about:
+      'How often a task that ran out of memory is tried again, each time with more of it, the last time alone on its worker.',
   },
   'scheduler.worker-grace': {
     kind: 'duration',

@@ -1,15 +1,20 @@
 // Memory between tasks. Nothing makes V8 collect while an executor is idle, so it would keep the garbage of its last task,
 // often more than 100 MiB; and mapped blobs are given back only by a collection. Who asks for one for the sake of mapped
 // blobs, and how often, is decided in the worker.
+//
+// A large result is garbage as soon as it is written, and would stay until the next one makes V8 collect: then both count. It
+// was mostly made a moment ago, so a collection of the young generation gives it back.
 
 import { getHeapStatistics } from 'node:v8'
 import type { Libc } from '../native/libc.ts'
 
 /** An executor that grew by more than this part of its share since its last collection collects before the next task. */
 const GROWTH_FRACTION = 0.25
+/** A young collection takes a millisecond or two: worth it for results of this size. */
+const LARGE_RESULT_BYTES = 8 * 2 ** 20
 
 export interface GarbageOptions {
-  readonly collect: () => void
+  readonly collect: (generation: 'young' | 'all') => void
   readonly libc: Libc | null
   /** 0: no limit, and no collections for the sake of growth. */
   readonly shareBytes: number
@@ -23,6 +28,7 @@ export class Garbage {
   #baseline: number
   #held = 0
   #used = 0
+  #writtenBytes = 0
 
   constructor(options: GarbageOptions) {
     this.#options = options
@@ -45,10 +51,20 @@ export class Garbage {
     if (shareBytes > 0 && this.#held - this.#baseline > GROWTH_FRACTION * shareBytes) this.collect()
   }
 
+  /** Of a result; its memory can be given back once nothing on the stack holds it any more: `dropWritten`. */
+  written(nbytes: number): void {
+    this.#writtenBytes += nbytes
+  }
+
+  dropWritten(): void {
+    if (this.#writtenBytes >= LARGE_RESULT_BYTES) this.#options.collect('young')
+    this.#writtenBytes = 0
+  }
+
   /** Returns how long it took, milliseconds. Maps end a moment later, when the loop turns. */
   collect(): number {
     const start = performance.now()
-    this.#options.collect()
+    this.#options.collect('all')
     this.#options.libc?.mallocTrim()
     // What survives is held by modules of the user: measured from here on.
     this.#baseline = this.#measure()

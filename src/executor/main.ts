@@ -95,11 +95,11 @@ function tagOutput(stream: NodeJS.WriteStream, tasks: TaskLoop): void {
 }
 
 /** A handle on the collector that user code does not see. */
-function takeGc(): () => void {
+function takeGc(): (generation: 'young' | 'all') => void {
   setFlagsFromString('--expose-gc')
-  const gc = runInNewContext('gc') as () => void
+  const gc = runInNewContext('gc') as (options?: { readonly type: 'minor' }) => void
   setFlagsFromString('--no-expose-gc')
-  return () => gc()
+  return (generation) => (generation === 'young' ? gc({ type: 'minor' }) : gc())
 }
 
 /** The first to go when the machine runs out of memory: a task is cheaper to run again than a worker. */

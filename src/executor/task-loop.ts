@@ -33,7 +33,7 @@ export interface TaskLoopOptions {
   readonly functions: FunctionCache
   readonly libc: GarbageOptions['libc']
   readonly sender: Sender
-  collectGarbage(): void
+  readonly collectGarbage: (generation: 'young' | 'all') => void
 }
 
 type Large = Extract<Outcome, { kind: 'large' }>
@@ -89,7 +89,7 @@ export class TaskLoop {
     })
     const mappedBytes = (): number => this.#reader.mappedBytes
     this.#garbage = new Garbage({
-      collect: () => options.collectGarbage(),
+      collect: options.collectGarbage,
       libc,
       shareBytes: start.shareBytes,
       mappedBytes,
@@ -168,7 +168,7 @@ export class TaskLoop {
   }
 
   #betweenTasks(): void {
-    if (!this.#collectAsked) return
+    if (!this.#collectAsked) return this.#garbage.dropWritten()
     this.#collectAsked = false
     this.#options.sender.send({ op: 'collected', durationMs: this.#garbage.collect() })
   }
@@ -269,8 +269,10 @@ export class TaskLoop {
     } catch (error) {
       code = (error as NodeJS.ErrnoException).code ?? 'EIO'
     }
-    if (code === null)
+    if (code === null) {
+      this.#garbage.written(result.nbytes)
       return this.#end(running, () => ({ op: 'written', place: place.id, type: result.type, ...this.#runEnd(running) }))
+    }
     this.#setPhase('placing')
     this.#options.sender.send({ op: 'place-request', runId, nbytes: result.nbytes, failed: { place: place.id, code } })
   }
