@@ -78,6 +78,9 @@ describe.skipIf(!onLinux)('a worker of four threads', () => {
     expect(error).toMatchObject({ code: 'TASK_OUT_OF_MEMORY', fields: { function: 'fillHeap', attempt: 3 } })
     expect(linesOf(log)).toHaveLength(3)
     // At the third attempt it had what the worker has.
+    expect(error).toMatchObject({
+      fields: { cap: 'heap', limit: 640 * MIB, signal: 'SIGABRT', inputBytes: 0, inputs: [], neighbours: [] },
+    })
     const { heapLimit, peakBytes, memoryCurve } = (error as PlimsollError).fields
     expect(heapLimit).toBe(640 * MIB)
     expect(peakBytes).toBeGreaterThan(300 * MIB)

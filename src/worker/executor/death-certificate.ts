@@ -6,9 +6,11 @@ import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import type { TaskFailureKind } from '../../protocol/tasks.ts'
 import { growthOf } from './executor-pool.ts'
 import type { ExecutorEnd, ExecutorProcess } from './executor-process.ts'
-import type { PoolRun } from './pool-run.ts'
+import { type PoolRun, sourceBytes } from './pool-run.ts'
 
 const STDERR_LINES = 20
+const INPUTS_NAMED = 5
+const LIMIT_SET_BY = '--memory-limit, memoryLimit'
 /** V8's last words are followed by a native stack, which can be long. */
 const STDERR_LINES_SEARCHED = 500
 /** Within this part of the cap on its private memory, a death is put down to it. */
@@ -25,11 +27,25 @@ export interface Certificate {
   readonly peakBytes?: number
 }
 
+/** What else a certificate tells of its worker. */
+export interface DeathScene {
+  readonly memoryLimit: number
+  /** What ran besides. */
+  readonly neighbours: readonly Neighbour[]
+}
+
+export interface Neighbour {
+  readonly key: string
+  readonly function: string
+  /** Private memory of its executor since that started, bytes. */
+  readonly grownBytes: number
+}
+
 export function deathCertificate(
   run: PoolRun,
   executor: ExecutorProcess,
   end: ExecutorEnd,
-  memoryLimit: number,
+  { memoryLimit, neighbours }: DeathScene,
 ): Certificate {
   const stderrTail = executor.output.tail(STDERR_LINES)
   const { key, name, attempt } = run.request
@@ -41,16 +57,24 @@ export function deathCertificate(
     signal: end.signal,
     stderrTail,
     inputBytes: run.inputBytes,
+    inputs: largestInputs(run),
     limit: memoryLimit,
+    limitSetBy: LIMIT_SET_BY,
     heapLimit: executor.heapBytes,
+    reservedBytes: run.request.memory.reservedBytes,
     executorPid: executor.pid,
     memoryCurve: [...executor.curve],
+    neighbours,
   }
   const how = end.signal === null ? `exit code ${end.code}` : end.signal
   if (isOutOfMemory(executor, end)) {
     const message = `Task ${key} (${name}) used more memory than it may: its executor ended with ${how}. ${memoryFacts(run, executor, memoryLimit)} ${adviceOf(executor, run)}`
     const peakBytes = peakOf(run, executor, end)
-    const error = new PlimsollError('TASK_OUT_OF_MEMORY', message, { ...fields, peakBytes })
+    const error = new PlimsollError('TASK_OUT_OF_MEMORY', message, {
+      ...fields,
+      cap: capOf(executor),
+      peakBytes,
+    })
     return { kind: 'out-of-memory', error, peakBytes }
   }
   const lines = stderrTail === '' ? '' : ` Last lines of stderr:\n${stderrTail}`
@@ -96,9 +120,21 @@ function peakOf(run: PoolRun, executor: ExecutorProcess, end: ExecutorEnd): numb
   return end.signal === 'SIGKILL' ? seen : Math.max(seen, executor.heapBytes)
 }
 
+/** The bound that ended it. */
+function capOf(executor: ExecutorProcess): 'kill-task' | 'heap' | 'executor-cap' {
+  if (executor.killCause?.kind === 'out-of-memory') return 'kill-task'
+  const vmData = executor.lastSample?.vmDataBytes ?? 0
+  return executor.dataCapBytes > 0 && vmData > NEAR_CAP * executor.dataCapBytes ? 'executor-cap' : 'heap'
+}
+
+function largestInputs(run: PoolRun): { key: string; nbytes: number }[] {
+  const inputs = run.request.inputs.map(({ key, source }) => ({ key: key as string, nbytes: sourceBytes(source) }))
+  return inputs.sort((a, b) => b.nbytes - a.nbytes).slice(0, INPUTS_NAMED)
+}
+
 function memoryFacts(run: PoolRun, executor: ExecutorProcess, memoryLimit: number): string {
   const facts = [
-    memoryLimit > 0 ? `limit of the worker ${formatBytes(memoryLimit)}` : 'the worker has no limit',
+    memoryLimit > 0 ? `limit of the worker ${formatBytes(memoryLimit)} (${LIMIT_SET_BY})` : 'the worker has no limit',
     executor.heapBytes > 0 ? `heap of one executor ${formatBytes(executor.heapBytes)}` : 'default heap',
     `inputs ${formatBytes(run.inputBytes)}`,
     `attempt ${run.request.attempt}`,

@@ -54,6 +54,10 @@ export function placeFailed(run: PoolRun, code: string): PlimsollError | null {
 
 function inputBytesOf(request: RunRequest): number {
   let total = 0
-  for (const { source } of request.inputs) total += source.via === 'inline' ? source.bytes.byteLength : source.nbytes
+  for (const { source } of request.inputs) total += sourceBytes(source)
   return total
+}
+
+export function sourceBytes(source: RunRequest['inputs'][number]['source']): number {
+  return source.via === 'inline' ? source.bytes.byteLength : source.nbytes
 }

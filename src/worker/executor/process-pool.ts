@@ -13,7 +13,14 @@ import type { StatusPage, SlotState } from '../../native/status-page.ts'
 import type { ExecutorInfo } from '../../protocol/scheduler-client.ts'
 import type { ExecutorToWorker, RunEnd } from '../../protocol/worker-executor.ts'
 import { Collections } from './collections.ts'
-import { type Certificate, deathCertificate, lostCertificate, timeoutCertificate } from './death-certificate.ts'
+import {
+  type Certificate,
+  deathCertificate,
+  type DeathScene,
+  lostCertificate,
+  type Neighbour,
+  timeoutCertificate,
+} from './death-certificate.ts'
 import {
   type ExecutorPool,
   type ExecutorPoolEvents,
@@ -497,11 +504,22 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     const ownDoing = cause === null || cause.kind === 'out-of-memory'
     const io = executor.concurrency > 1
     if (ownDoing && !executor.hasLeftovers && (named || (io && together === 1))) {
-      return this.#erred(run, deathCertificate(run, executor, end, this.#options.memoryLimit), 0)
+      return this.#erred(run, deathCertificate(run, executor, end, this.#sceneOf(executor)), 0)
     }
     if (io && run.request.options.idempotent === false) return this.#erred(run, lostCertificate(run), 0)
     if (io && (ownDoing || cause.kind === 'crashed')) this.#suspicion.note(run)
     this.#events.onReturned({ runId, reason: returnReason(executor, end) })
+  }
+
+  #sceneOf(dead: ExecutorProcess): DeathScene {
+    const neighbours: Neighbour[] = []
+    for (const executor of this.#seats.executors) {
+      if (executor === dead) continue
+      const grownBytes = executor.lastSample === null ? 0 : growthOf(executor.lastSample)
+      for (const { request } of this.#runningIn(executor))
+        neighbours.push({ key: request.key, function: request.name, grownBytes })
+    }
+    return { memoryLimit: this.#options.memoryLimit, neighbours }
   }
 
   // The end of a run.
