@@ -50,6 +50,7 @@ const MESSAGES: readonly Message[] = [
   { ...task, options: { retries: 2 } },
   { ...task, fn: functionId('g'), name: 'dec' },
   { op: 'free-keys', keys: [key] },
+  { ...task, reserve: { bytes: 2 ** 33, alone: true } },
   task,
   { op: 'task-finished', key, runId: runId(7), nbytes: 12, type: 'number', durable: true, durationMs: 0.125 },
   {

@@ -139,6 +139,27 @@ describe('deaths', () => {
     sim.fail('x', 'out-of-memory')
     expect(sim.stateOf('x')).toBe('erred')
   })
+
+  it('for lack of memory are followed by attempts with twice as much, the last one alone', () => {
+    const sim = cluster({ a: { memoryLimit: 1000 } }, { allowedOomFailures: 2 })
+    sim.graph({ x: [] })
+    const reserved = (): unknown[] =>
+      sim.sent('a').flatMap((message) => (message.op === 'compute-task' ? [message.reserve] : []))
+    expect(reserved()).toEqual([undefined])
+    sim.fail('x', 'out-of-memory', [], 150)
+    expect(reserved()).toEqual([{ bytes: 300, alone: false }])
+    // It had more than it was seen to have taken, and died all the same.
+    sim.fail('x', 'out-of-memory', [], 200)
+    expect(reserved()).toEqual([{ bytes: 600, alone: true }])
+    expect(sim.workerRecord('a').expectedBytes).toBe(1024 + 600)
+  })
+
+  it('for lack of memory never ask for more than any worker has', () => {
+    const sim = cluster({ a: { memoryLimit: 1000 } }, { allowedOomFailures: 1 })
+    sim.graph({ x: [] }, { options: { memory: 900 } })
+    sim.fail('x', 'out-of-memory')
+    expect(sim.task('x').trouble?.reserve).toEqual({ bytes: 1000, alone: true })
+  })
 })
 
 describe('a result that no store could take', () => {

@@ -288,7 +288,7 @@ export class CoreFixture {
     })
   }
 
-  fail(key: string, kind: TaskFailureKind = 'user', bytes: readonly number[] = [42]): void {
+  fail(key: string, kind: TaskFailureKind = 'user', bytes: readonly number[] = [42], peakBytes?: number): void {
     const task = this.task(key)
     this.workerSays(task.processingOn?.id as string, {
       op: 'task-erred',
@@ -297,6 +297,7 @@ export class CoreFixture {
       kind,
       error: new Uint8Array(bytes),
       durationMs: 5,
+      ...(peakBytes !== undefined && { peakBytes }),
     })
   }
 
