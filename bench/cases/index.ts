@@ -3,7 +3,7 @@
 import type { BenchCase } from '../case.ts'
 import { core } from './core.ts'
 import { map } from './map.ts'
-import { outOfCore } from './out-of-core.ts'
+import { outOfCore, outOfCoreSizes } from './out-of-core.ts'
 import { roundTrips } from './round-trips.ts'
 import { scatterGather } from './scatter-gather.ts'
 import { sleeps } from './sleeps.ts'
@@ -20,6 +20,7 @@ export const CASES: readonly BenchCase[] = [
   transferOnHost,
   transferTcp,
   outOfCore,
+  ...outOfCoreSizes,
   sleeps,
   core,
   start,

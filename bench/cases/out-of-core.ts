@@ -24,13 +24,10 @@ const add = (a: Float64Array, b: Float64Array): Float64Array => {
 }
 const total = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0)
 
-export const outOfCore: BenchCase = {
-  id: 'f',
-  title: 'out of core',
-  does: '60 blocks of 64 MiB on two workers with a limit of 512 MiB each: produced and kept, summed, block n added to block n + 30, those summed, and the total of all sums fetched. 151 tasks, submitted at once',
+type Sizes = { readonly blocks: number; readonly mib: number; readonly limitMib: number }
+
+const COMMON: Omit<BenchCase, 'id' | 'title' | 'does' | 'full' | 'quick'> = {
   peers: ['dask'],
-  full: { blocks: 60, mib: 64, limitMib: 512 },
-  quick: { blocks: 6, mib: 8, limitMib: 512 },
   figures: [
     { name: 'seconds', title: 'time', unit: 's', better: 'less' },
     { name: 'killed', title: 'workers killed or restarted', unit: 'count', better: 'less', summary: 'worst' },
@@ -42,15 +39,41 @@ export const outOfCore: BenchCase = {
     { figure: 'seconds', timesBetterThan: 'dask', atLeast: 2.5 },
     { figure: 'killed', atMost: 0 },
     { figure: 'recomputed', atMost: 0 },
+    { figure: 'peakBytes', atMost: 512 * MIB },
   ],
-  timeoutMs: 300_000,
+  timeoutMs: 600_000,
   run: (request) => {
-    const { blocks, mib, limitMib } = request.sizes as { blocks: number; mib: number; limitMib: number }
+    const { blocks, mib, limitMib } = request.sizes as Sizes
     return withCluster(request, (client) => compute(client, blocks, (mib * MIB) / 8), {
       memoryLimit: limitMib * MIB,
     })
   },
 }
+
+export const outOfCore: BenchCase = {
+  ...COMMON,
+  id: 'f',
+  title: 'out of core',
+  does: '60 blocks of 64 MiB on two workers with a limit of 512 MiB each: produced and kept, summed, block n added to block n + 30, those summed, and the total of all sums fetched. 151 tasks, submitted at once',
+  full: { blocks: 60, mib: 64, limitMib: 512 },
+  quick: { blocks: 6, mib: 8, limitMib: 512 },
+}
+
+/** The same program on blocks that are together so many times larger than the limits of both workers. */
+function timesTheLimits(factor: 2 | 4 | 8, name: string): BenchCase {
+  const blocks = factor * 32
+  return {
+    ...COMMON,
+    id: `f-${name}`,
+    title: `out of core, ${name}fold`,
+    does: `the same with ${blocks} blocks of 32 MiB, together ${factor} times the sum of the limits; their sums of pairs, which are kept too, are half as much again`,
+    full: { blocks, mib: 32, limitMib: 512 },
+    quick: { blocks: 2 * factor, mib: 8, limitMib: 512 },
+    pairsMax: 3,
+  }
+}
+
+export const outOfCoreSizes = [timesTheLimits(2, 'two'), timesTheLimits(4, 'four'), timesTheLimits(8, 'eight')]
 
 async function compute(client: Client, count: number, length: number): Promise<Figures> {
   const startedAt = performance.now()

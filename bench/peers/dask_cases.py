@@ -311,6 +311,9 @@ CASES = {
     "e-host": transfer,
     "e-tcp": transfer,
     "f": out_of_core,
+    "f-two": out_of_core,
+    "f-four": out_of_core,
+    "f-eight": out_of_core,
     "g": sleeps,
 }
 
