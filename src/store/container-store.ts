@@ -214,6 +214,9 @@ export class ContainerStore implements Store {
     await this.#evicting
   }
 
+  /** Whether there is room is for the container to know. */
+  expect(): void {}
+
   get totals(): StoreTotals {
     const spilled = this.#container?.spilledTotal ?? { memory: 0, disk: 0 }
     const managed = Math.max(0, this.#bytes - spilled.memory)

@@ -49,10 +49,6 @@ export class FileTier {
   get bytes(): number {
     return this.#bytes
   }
-  /** Part of `pageBytes` that is granted and not accepted yet. */
-  get reservedPages(): number {
-    return this.#reservedPages
-  }
   get pageBytes(): number {
     return this.#pageBytes + this.#reservedPages
   }

@@ -163,6 +163,8 @@ export interface Store {
   free(keys: readonly TaskKey[]): void
   check(key: TaskKey): Promise<boolean>
   makeRoom(belowBytes: number): Promise<void>
+  /** This many bytes of results are going to come: room for them is made ahead. */
+  expect(bytes: number): void
   readonly totals: StoreTotals
   keyCounts(): Record<Tier, number>
   wipe(): Promise<void>

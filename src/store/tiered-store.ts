@@ -345,11 +345,6 @@ export class TieredStore implements Store {
     this.#changed()
   }
 
-  /** What stored values take from RAM in the memory tier: places that were only granted not counted. */
-  get tierBytes(): number {
-    return this.#memory.pageBytes - this.#memory.reservedPages
-  }
-
   get totals(): StoreTotals {
     const inline = this.#slabs.bytes
     const { spilling } = this.#spiller

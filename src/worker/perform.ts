@@ -1,7 +1,7 @@
 import { assertNever } from '../base/invariant.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { WorkerToScheduler } from '../protocol/scheduler-worker.ts'
-import type { StoredValue } from '../store/store.ts'
+import type { Store, StoredValue } from '../store/store.ts'
 import { encodeError } from '../values/error.ts'
 import type { WorkerEffect, WorkerMessage } from './core/effects.ts'
 import type { ReplicaName } from './core/events.ts'
@@ -9,7 +9,6 @@ import type { ExecutorPool } from './executor/index.ts'
 import type { PeerClient } from './peer-client.ts'
 import type { EventBody } from './core-driver.ts'
 import type { RunDesk } from './run-desk.ts'
-import type { Store } from '../store/store.ts'
 
 export interface PerformerParts {
   readonly store: Store

@@ -30,7 +30,7 @@ import { story } from './core/story.ts'
 import { CoreDriver, type EventBody } from './core-driver.ts'
 import { createInlinePool, createProcessPool, type ExecutorPool, type ExecutorPoolEvents } from './executor/index.ts'
 import { heartbeat } from './heartbeat.ts'
-import { memoryMeasured } from './memory/admission-look.ts'
+import { memoryMeasured, tierBytesOf } from './memory/admission-look.ts'
 import { MemoryManager, type ProcessSample } from './memory/memory-manager.ts'
 import { type OpenContainer, openCaptured } from './open-container.ts'
 import { admissionSettings, resolveSettings, type WorkerSettings } from './options.ts'
@@ -133,7 +133,7 @@ export class Worker {
       send: (message) => this.#link?.send(message),
       setTimer: (delayMs, event) => this.#driver.setTimer(delayMs, event),
       dispatch,
-      tierBytes: () => this.#store.tierBytes,
+      tierBytes: () => tierBytesOf(this.#store.totals),
       wipe: (generation) => this.#wipe(generation),
       close: (reason) => void this.close(reason),
     })
@@ -339,7 +339,7 @@ export class Worker {
         onPause: () => this.#onPause(),
         onResume: () => this.#onResume(),
         onProbe: () => this.#probe(),
-        onMeasured: (look) => this.#driver.dispatch(memoryMeasured(look, this.#store.tierBytes)),
+        onMeasured: (look) => this.#driver.dispatch(memoryMeasured(look, tierBytesOf(this.#store.totals))),
         killExecutor: (pid, advice) => this.#killExecutor(pid, advice),
         running: () => this.#state?.running ?? 0,
         deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,

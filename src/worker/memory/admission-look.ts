@@ -1,10 +1,16 @@
 // What a look at the processes says to admission (core/admission.ts).
 
+import type { StoreTotals } from '../../store/store.ts'
 import type { EventBody } from '../core-driver.ts'
 import { growthOf } from '../executor/executor-pool.ts'
 import type { ProcessSample } from './memory-manager.ts'
 
 type MemoryMeasured = Extract<EventBody, { readonly kind: 'MemoryMeasured' }>
+
+/** What stored values take from RAM in the memory tier; a place that was only granted counts with its run. */
+export function tierBytesOf({ memoryTierFileBytes, reserved }: StoreTotals): number {
+  return Math.max(0, memoryTierFileBytes - reserved)
+}
 
 /**
  * What executors with a run have grown by is told apart, by run. So is what the smallest of the others has: the next run
