@@ -81,10 +81,10 @@ export class Performer {
   }
 
   #makeRoom({ bytes, keep }: Extract<WorkerEffect, { kind: 'MakeRoom' }>): void {
-    const { store, dispatch } = this.#parts
+    const { store } = this.#parts
     const kept = keep.filter((key) => isCopy(store.get(key))).map((key) => store.pin(key))
     const answer = (): void => {
-      dispatch({ kind: 'RoomMade', tierBytes: this.#parts.tierBytes() })
+      this.#parts.dispatch({ kind: 'RoomMade', tierBytes: this.#parts.tierBytes() })
       for (const pin of kept) pin?.release()
     }
     // The store reports by itself what it cannot move.

@@ -33,7 +33,11 @@ async function hold(log: string, bytes: number): Promise<number> {
 function fillHeap(log: string, bytes: number): number {
   process.getBuiltinModule('node:fs').appendFileSync(log, 'begin\n')
   const rows: number[][] = []
-  for (let taken = 0; taken < bytes; taken += 800_000) rows.push(new Array(100_000).fill(taken + 0.5))
+  for (let taken = 0; taken < bytes; taken += 800_000) {
+    const row: number[] = []
+    row.length = 100_000
+    rows.push(row.fill(taken + 0.5))
+  }
   return rows.length
 }
 

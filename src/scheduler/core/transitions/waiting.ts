@@ -66,7 +66,8 @@ function assign(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): 
     options: group.options,
     attempt: task.attempts,
   } as const
-  const order = task.trouble?.reserve == null ? message : { ...message, reserve: task.trouble.reserve }
+  const reserve = task.trouble?.reserve ?? null
+  const order = reserve === null ? message : { ...message, reserve }
   if (worker.functions.has(fn.id)) state.outbox.toWorker(worker, order)
   else {
     worker.functions.add(fn.id)
