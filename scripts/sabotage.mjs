@@ -79,9 +79,9 @@ const FAULTS = [
   },
   {
     file: 'src/scheduler/core/handlers/worker-registration.ts',
-    find: '  dropMissing(state, worker, inventory)\n',
-    replace: '',
-    why: 'what a worker lost while it was away is believed to be there',
+    find: '    if (task === undefined || !adoptOne(state, worker, task, held)) drop.push(held.key)\n',
+    replace: '    if (task !== undefined) adoptOne(state, worker, task, held)\n',
+    why: 'a worker that is back keeps what was released while it was away',
   },
   {
     file: 'src/scheduler/core/handlers/worker-messages.ts',
@@ -96,9 +96,9 @@ const FAULTS = [
     why: 'what needs a refused key is refused in the same graph only',
   },
   {
-    file: 'src/worker/core/handlers/replicas.ts',
-    find: '  turn.sendScattered(task.key, runId)\n',
-    replace: '',
+    file: 'src/scheduler/core/transitions/released.ts',
+    find: '  dropPlaced(state, task)\n',
+    replace: '  state.placements.delete(task)\n',
     why: 'what a client had scattered when it died stays for ever',
   },
 ]
