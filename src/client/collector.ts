@@ -49,12 +49,13 @@ export class Collector {
         this.#policy.noteCluster(this.#deps.clock.now(), message.limitBytes, message.isShort)
       else this.touch()
     }
-    this.#collectIfDue()
+    this.#collectIfDue(false)
   }
 
+  /** For good: nothing makes it tick again. */
   close(): void {
     this.#stopTick?.()
-    this.#stopTick = null
+    this.#stopTick = () => {}
   }
 
   #tickLater(): void {
@@ -66,15 +67,15 @@ export class Collector {
     const wasActive = this.#active
     this.#active = false
     if (wasActive) this.#policy.noteActivity(this.#deps.clock.now())
-    this.#collectIfDue()
+    this.#collectIfDue(!wasActive)
     if (wasActive || this.#deps.held().keys > 0) this.#tickLater()
   }
 
-  #collectIfDue(): void {
+  #collectIfDue(quiet: boolean): void {
     const { clock, collection } = this.#deps
     this.#costMs ??= collection.heapBytes() * MS_PER_BYTE
     const start = clock.now()
-    if (!this.#policy.isDue(start, this.#deps.held(), this.#costMs)) return
+    if (!this.#policy.isDue(start, this.#deps.held(), this.#costMs, quiet)) return
     collection.run()
     const end = clock.now()
     this.#costMs = end - start

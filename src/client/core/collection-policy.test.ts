@@ -14,7 +14,7 @@ function collections(
 ): number[] {
   const times: number[] = []
   for (let now = fromMs; now <= toMs; now += 100) {
-    if (!policy.isDue(now, at(now), costMs)) continue
+    if (!policy.isDue(now, at(now), costMs, true)) continue
     policy.noteCollection(now, at(now))
     times.push(now)
   }
@@ -26,20 +26,20 @@ describe('CollectionPolicy', () => {
     const policy = new CollectionPolicy(0)
     policy.noteCluster(0, 10 * GIB, false)
     policy.noteActivity(1000)
-    expect(policy.isDue(1100, held(0.9 * GIB), 1)).toBe(false)
-    expect(policy.isDue(1200, held(1.1 * GIB), 1)).toBe(true)
+    expect(policy.isDue(1100, held(0.9 * GIB), 1, true)).toBe(false)
+    expect(policy.isDue(1200, held(1.1 * GIB), 1, true)).toBe(true)
     policy.noteCollection(1200, held(1.1 * GIB))
     policy.noteActivity(1500)
     // Finalizers released most of it: growth counts from there.
-    expect(policy.isDue(1500, held(0.2 * GIB), 1)).toBe(false)
-    expect(policy.isDue(1600, held(1.25 * GIB), 1)).toBe(true)
+    expect(policy.isDue(1500, held(0.2 * GIB), 1, true)).toBe(false)
+    expect(policy.isDue(1600, held(1.25 * GIB), 1, true)).toBe(true)
   })
 
   it('counts growth against 2 GiB when no worker has a limit', () => {
     const policy = new CollectionPolicy(0)
     policy.noteActivity(1000)
-    expect(policy.isDue(1100, held(0.19 * GIB), 1)).toBe(false)
-    expect(policy.isDue(1100, held(0.21 * GIB), 1)).toBe(true)
+    expect(policy.isDue(1100, held(0.19 * GIB), 1, true)).toBe(false)
+    expect(policy.isDue(1100, held(0.21 * GIB), 1, true)).toBe(true)
   })
 
   it('never takes more than a twentieth of the time', () => {
@@ -70,7 +70,7 @@ describe('CollectionPolicy', () => {
     const policy = new CollectionPolicy(0)
     policy.noteActivity(100_000)
     policy.noteCluster(100_000, GIB, true)
-    expect(policy.isDue(100_000, held(1000), 1)).toBe(false)
+    expect(policy.isDue(100_000, held(1000), 1, true)).toBe(false)
   })
 
   it('collects after a second of quiet, then ever less often while something is held, and not at all otherwise', () => {

@@ -59,13 +59,13 @@ export class CollectionPolicy {
     this.#idleDueMs = nowMs + IDLE_MS.first
   }
 
-  /** `costMs`: what a collection takes, by the last one or by estimate. */
-  isDue(nowMs: number, held: Holdings, costMs: number): boolean {
+  /** `costMs`: what a collection takes, by the last one or by estimate. `quiet`: nothing has happened since it was asked last. */
+  isDue(nowMs: number, held: Holdings, costMs: number, quiet: boolean): boolean {
     this.#leastBytes = Math.min(this.#leastBytes, held.bytes)
     if (held.keys === 0 || costMs > PART * (nowMs - this.#lastMs)) return false
     if (held.bytes - this.#leastBytes >= GROWTH * this.#limitBytes) return true
     if (this.#pressed && nowMs >= this.#pressedDueMs && held.bytes >= SMALL * this.#limitBytes) return true
-    return nowMs >= this.#idleDueMs
+    return quiet && nowMs >= this.#idleDueMs
   }
 
   /** One is over; what it found is released in the turns that follow. */
