@@ -12,6 +12,7 @@ function setup(costMs = 1) {
     run: () => {
       runs.push(clock.now())
       clock.advance(costMs)
+      return costMs
     },
     heapBytes: () => 2 ** 20,
   }

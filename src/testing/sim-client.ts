@@ -36,7 +36,7 @@ const TIMEOUT_MS = 20_000
 const HEARTBEAT_MS = 1000
 const READ_AGAIN_MS = 500
 /** Futures are released by the script of the history. */
-const NO_COLLECTION = { run: () => {}, heapBytes: () => 0 }
+const NO_COLLECTION = { run: () => 0, heapBytes: () => 0 }
 
 export class SimClient {
   readonly process: SimProcess

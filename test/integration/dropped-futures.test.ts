@@ -70,11 +70,6 @@ describe('dropped futures', () => {
     expect(spilled).toBe(0)
   })
 
-  it('keep them with client.gc off', { timeout: 90_000 }, async () => {
-    const { most } = await run<{ most: number }>('off', STEADY, { PLIMSOLL_CLIENT__GC: 'off' })
-    expect(most).toBeGreaterThan(200)
-  })
-
   it(
     'release their values within 5 s of pressure that others cause, while the program is busy',
     { timeout: 90_000 },
@@ -101,16 +96,19 @@ describe('dropped futures', () => {
     },
   )
 
+  const IDLE = `
+    let futures = client.map(task((n) => n, { name: 'drop' }), Array.from({ length: 100 }, (_, n) => n))
+    await wait(futures)
+    futures = null
+    await end({ afterS: await gone('drop', 5000, false) })`
+
   it('release their values while the program does nothing', { timeout: 90_000 }, async () => {
-    const { afterS } = await run<{ afterS: number | null }>(
-      'idle',
-      `
-      let futures = client.map(task((n) => n, { name: 'drop' }), Array.from({ length: 100 }, (_, n) => n))
-      await wait(futures)
-      futures = null
-      await end({ afterS: await gone('drop', 20_000, false) })`,
-    )
+    const { afterS } = await run<{ afterS: number | null }>('idle', IDLE)
     expect(afterS).not.toBeNull()
-    expect(afterS).toBeLessThan(5)
+  })
+
+  it('keep them with client.gc off, since nothing makes V8 look', { timeout: 90_000 }, async () => {
+    const { afterS } = await run<{ afterS: number | null }>('off', IDLE, { PLIMSOLL_CLIENT__GC: 'off' })
+    expect(afterS).toBeNull()
   })
 })
