@@ -19,13 +19,14 @@ const DIST = join(ROOT, 'dist')
 
 /** From the bottom up; a module goes into the first that matches, and is a file of its own otherwise, as entries and CLI actions are. */
 const CHUNKS = [
+  { name: 'launch', test: /src\/(worker\/executor\/launch|nanny\/child)/ },
   { name: 'base', test: /src\/(base|errors|protocol|graph|values|functions|native)\/|src\/http\/address/ },
   { name: 'runner', test: /src\/runner\// },
   { name: 'rpc', test: /src\/(comm|rpc|http|config|diagnostics)\/|src\/nanny\/env|src\/cluster\/helper-messages/ },
   { name: 'client', test: /src\/client\/|src\/cluster\/(local-|options|data-option|helper-process)/ },
   { name: 'scheduler', test: /src\/scheduler\// },
   { name: 'store', test: /src\/store\// },
-  { name: 'worker', test: /src\/worker\/(?!main)/ },
+  { name: 'worker', test: /src\/worker\/(?!main|worker-process)/ },
   { name: 'nanny', test: /src\/nanny\/|src\/cluster\/nanny-cluster/ },
   { name: 'executor', test: /src\/executor\/(?!main)/ },
   { name: 'cli', test: /src\/cli\/(?!main|actions)/ },

@@ -1,12 +1,16 @@
 // Entry of the helper process of a LocalCluster: hosts scheduler and nannies, so that a busy program does not stall
 // heartbeats, restarts and the watch over memory. It lives for its program alone: when the channel ends, however the
 // program ended, workers are killed and directories removed.
+//
+// Worker processes start before scheduler and nannies are loaded: they take longer than those.
 
 import { configureLogging, configureLoggingFrom } from '../diagnostics/logging.ts'
 import { loadConfig } from '../config/index.ts'
+import { endAhead, spawnAhead, workerCommand } from '../nanny/child.ts'
+import { workerEnvironment } from '../nanny/env.ts'
 import type { ClusterPlan } from './backend.ts'
 import { type HelperToProgram, type ProgramToHelper, toWireFailure } from './helper-messages.ts'
-import { NannyCluster } from './nanny-cluster.ts'
+import type { NannyCluster } from './nanny-cluster.ts'
 
 /** Whatever hangs: after this the helper is gone, and with its channels all workers, which end by themselves. */
 const CLOSE_MS_MAX = 15_000
@@ -20,7 +24,14 @@ function tell(message: HelperToProgram, then: () => void = () => {}): void {
 
 async function start(plan: ClusterPlan): Promise<void> {
   try {
-    configureLoggingFrom(loadConfig({ overrides: plan.config, env: {}, files: [] }))
+    const config = loadConfig({ overrides: plan.config, env: {}, files: [] })
+    const { env, nWorkers, nthreads, memoryLimit } = plan
+    spawnAhead(
+      workerCommand({ executor: 'process', nthreads, memoryLimit }, workerEnvironment(config, { env })),
+      nWorkers,
+    )
+    configureLoggingFrom(config)
+    const { NannyCluster } = await import('./nanny-cluster.ts')
     const hosted = new NannyCluster(plan, () => tell({ op: 'workers', workers: hosted.workers }))
     cluster = hosted
     void hosted.closed.then((reason) => tell({ op: 'closed', reason }, () => process.exit(0)))
@@ -28,6 +39,7 @@ async function start(plan: ClusterPlan): Promise<void> {
     tell({ op: 'workers', workers: hosted.workers })
     tell({ op: 'started', scheduler })
   } catch (error) {
+    endAhead()
     // A cluster that did not start has closed itself; one that was not even made ends here.
     tell({ op: 'start-failed', error: toWireFailure(error) }, () => cluster ?? process.exit(1))
   }

@@ -1,3 +1,5 @@
+import { createHmac } from 'node:crypto'
+import { msgpackr } from '../base/msgpack.ts'
 import { Client as ConnectedClient } from '../client/client.ts'
 import type { ClientOptions } from '../client/client-options.ts'
 import { openSession } from '../client/open-session.ts'
@@ -14,8 +16,10 @@ export class Client extends ConnectedClient {
     const cluster = new LocalCluster(options)
     try {
       const opening = openSession(cluster, clientOptions)
-      // While the processes start: the first function is captured without waiting for it.
+      // While the processes start: what the first function, the first message and the handshake need.
       syntaxTools()
+      msgpackr()
+      createHmac('sha256', '').digest()
       const session = await opening
       const { setAsDefault } = clientOptions
       return new Client(session, {

@@ -9,7 +9,7 @@ import { writeFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { loadPlainMsgpackr } from '../base/msgpack.ts'
+import { msgpackr } from '../base/msgpack.ts'
 import { loadLibc } from '../native/libc.ts'
 import { StatusPage } from '../native/status-page.ts'
 import type { ExecutorStart, WorkerToExecutor } from '../protocol/worker-executor.ts'
@@ -23,7 +23,7 @@ import { TaskLoop } from './task-loop.ts'
 const FROM_WORKER = 3
 const TO_WORKER = 4
 
-loadPlainMsgpackr()
+msgpackr()
 const collectGarbage = takeGc()
 const functions = new FunctionCache()
 const sender = new Sender(writeToWorker)

@@ -1,9 +1,11 @@
 // One worker process: starts it, talks to it over Node's IPC channel, forwards what it writes to stderr and keeps the end
 // of that for the reason of its death. Decides nothing.
+//
+// Processes may be started ahead, before there is a nanny for them; they wait for the first message like any other.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import type { NannyToWorker, WorkerToNanny } from '../protocol/nanny.ts'
+import type { NannyToWorker, WorkerStartOptions, WorkerToNanny } from '../protocol/nanny.ts'
 
 export interface ChildEvents {
   onMessage(message: WorkerToNanny): void
@@ -24,6 +26,55 @@ const TAIL_BYTES = 4096
 /** Messages sent before the exit arrive through a pipe that is read on; normally a millisecond later. */
 const DRAIN_MS = 1_000
 
+export interface WorkerCommand {
+  readonly script: string
+  readonly arguments: readonly string[]
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** What starts a worker process; its arguments let it start executors before it is told the rest. */
+export function workerCommand(
+  options: Pick<WorkerStartOptions, 'executor' | 'nthreads' | 'memoryLimit'>,
+  env: Readonly<Record<string, string>>,
+  script = WORKER_MAIN,
+): WorkerCommand {
+  const { executor, nthreads, memoryLimit } = options
+  return { script, arguments: executor === 'process' ? [String(nthreads), String(memoryLimit)] : [], env }
+}
+
+const ahead: { readonly command: string; readonly child: ChildProcess }[] = []
+
+/** Starts processes that the next `WorkerChild`ren of the same command take. */
+export function spawnAhead(command: WorkerCommand, count: number): void {
+  for (let n = 0; n < count; n++) {
+    const child = start(command)
+    child.on('error', () => {})
+    ahead.push({ command: JSON.stringify(command), child })
+  }
+}
+
+/** Ends those that nobody took. */
+export function endAhead(): void {
+  for (const { child } of ahead.splice(0)) child.kill('SIGKILL')
+}
+
+function start({ script, arguments: more, env }: WorkerCommand): ChildProcess {
+  return spawn(process.execPath, [script, ...more], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+}
+
+/** One that died meanwhile is left out. */
+function take(command: WorkerCommand): ChildProcess | null {
+  for (let text = ''; ahead.length > 0;) {
+    text ||= JSON.stringify(command)
+    const at = ahead.findIndex((each) => each.command === text)
+    const child = at < 0 ? undefined : ahead.splice(at, 1)[0]?.child
+    if (child === undefined) return null
+    if (child.pid !== undefined && child.connected) return child
+    child.kill('SIGKILL')
+  }
+  return null
+}
+
 export class WorkerChild {
   readonly #process: ChildProcess
   readonly #events: ChildEvents
@@ -31,12 +82,9 @@ export class WorkerChild {
   #exit: { readonly code: number | null; readonly signal: string | null } | null = null
   #reported = false
 
-  constructor(script: string, env: Readonly<Record<string, string>>, events: ChildEvents) {
+  constructor(command: WorkerCommand, events: ChildEvents) {
     this.#events = events
-    this.#process = spawn(process.execPath, [script], {
-      env,
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    })
+    this.#process = take(command) ?? start(command)
     this.#process.stdout?.on('data', (chunk: Buffer) => this.#forward(chunk))
     this.#process.stderr?.on('data', (chunk: Buffer) => this.#forward(chunk))
     this.#process.on('message', (message) => events.onMessage(message as WorkerToNanny))

@@ -20,7 +20,7 @@ import {
   type WorkerToNanny,
 } from '../protocol/nanny.ts'
 import { type ClaimedDirectories, claimDirectories } from '../store/directories.ts'
-import { WORKER_MAIN, WorkerChild, type WorkerExit } from './child.ts'
+import { WorkerChild, type WorkerExit, workerCommand } from './child.ts'
 import {
   createNannyState,
   type NannyEffect,
@@ -179,7 +179,8 @@ export class Nanny {
       clock: systemClock,
       intervalMs: this.#config.get('worker.memory.monitor-interval'),
       terminateBytes,
-      pid: () => this.workerPid,
+      // A worker that starts or ends is not judged, so it need not be measured.
+      pid: () => (this.#state.phase.kind === 'running' ? this.workerPid : null),
       onExceeded: (privateBytes) => {
         const sizes = { privateBytes: formatBytes(privateBytes), terminate: formatBytes(terminateBytes) }
         this.#log.error(
@@ -275,7 +276,7 @@ export class Nanny {
   #createChild(): WorkerChild {
     const { env } = this.#options
     const variables = workerEnvironment(this.#config, env === undefined ? {} : { env })
-    const child = new WorkerChild(this.#hooks.workerMain ?? WORKER_MAIN, variables, {
+    const child = new WorkerChild(workerCommand(this.#options, variables, this.#hooks.workerMain), {
       onMessage: (message) => {
         if (child !== this.#child) return
         this.#preforked = null

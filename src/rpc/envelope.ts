@@ -14,8 +14,8 @@
 // Raw bytes flow under credit: a side may have STREAM_WINDOW_BYTES unconsumed at the other, which returns `credit` (for
 // chunks) or `body-credit` as they are consumed. So a slow consumer stops its own stream and nothing else.
 
-import type { Packr } from 'msgpackr'
-import { msgpackr } from '../base/msgpack.ts'
+import type { Packr, Unpackr } from 'msgpackr'
+import { msgpackr, nativeMsgpackr } from '../base/msgpack.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { packMessages, unpackMessages } from '../protocol/message-rows.ts'
 import type { WireError } from './remote-error.ts'
@@ -37,10 +37,23 @@ export const STREAM_WINDOW_BYTES = 8 * 1024 * 1024
 // - undefined stays undefined (an extension type), since readers test for it.
 const OPTIONS = { useRecords: false, copyBuffers: true, int64AsType: 'auto' as 'number' } as const
 let packr: Packr | null = null
+let reader: Unpackr | null = null
+let frames = 0
 
 function sharedPackr(): Packr {
   packr ??= new (msgpackr().Packr)(OPTIONS)
   return packr
+}
+
+/** What a process hears while it starts is short and little: until there is more, the native part is not loaded. */
+const NATIVE_BYTES_MIN = 4096
+const NATIVE_FRAMES_MIN = 256
+
+function readerOf(frame: Uint8Array): Unpackr {
+  if (reader !== null) return reader
+  if (frame.length < NATIVE_BYTES_MIN && ++frames < NATIVE_FRAMES_MIN) return sharedPackr()
+  reader = new (nativeMsgpackr().Unpackr)(OPTIONS)
+  return reader
 }
 
 /** Messages are slices of buffers of this size. */
@@ -58,7 +71,7 @@ export function encodeEnvelopes(envelopes: readonly Envelope[]): Uint8Array {
 export function decodeEnvelopes(frame: Uint8Array): readonly Envelope[] {
   let data: unknown
   try {
-    data = sharedPackr().unpack(frame)
+    data = readerOf(frame).unpack(frame) as unknown
   } catch (error) {
     throw malformed(`not msgpack (${toError(error).message})`)
   }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 
 // What hosts the pool is a process of its own here, so that it can be killed.
@@ -83,6 +84,28 @@ describe('orphans', () => {
     // The watchdog ends the whole group. A signal reaches one process: the rest is the nanny's part, who knows the groups.
     if (!noKoffi) for (const pid of executors) endGroup(pid)
     await gone([child], 1000)
+  })
+
+  it.runIf(process.platform === 'linux').each([
+    ['is killed', (worker: ChildProcess) => void worker.kill('SIGKILL')],
+    ['loses its nanny', (worker: ChildProcess) => worker.disconnect()],
+  ])('no executor is left that was started ahead when its worker %s before it was told anything', async (_, end) => {
+    const main = fileURLToPath(new URL('../../dist/worker/main.js', import.meta.url))
+    host = spawn(process.execPath, [main, '2', '0'], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    const { pid } = host
+    let executors: number[] = []
+    while (executors.length < 2) {
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      executors = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1')
+        .trim()
+        .split(' ')
+        .filter(Boolean)
+        .map(Number)
+    }
+    for (const executor of executors) strays.add(executor)
+    end(host)
+    await once(host, 'exit')
+    await gone(executors, 5000)
   })
 })
 

@@ -37,13 +37,21 @@ const chunks = (names: readonly string[]): string[] =>
 describe('no package is loaded', () => {
   it.each([
     ['index.js', ['base', 'rpc', 'client']],
-    ['cluster/helper-main.js', ['base', 'rpc', 'store', 'scheduler', 'nanny']],
-    ['worker/main.js', ['base', 'rpc', 'store', 'runner', 'worker']],
+    ['cluster/nanny-cluster.js', ['base', 'launch', 'rpc', 'store', 'scheduler', 'nanny']],
+    ['worker/worker-process.js', ['base', 'launch', 'rpc', 'store', 'runner', 'worker']],
     ['executor/main.js', ['base', 'runner', 'executor']],
   ])('with %s, and of our code %s', (entry, names) => {
     const { files, packages } = loadedWith(entry)
     expect({ files: files.filter((file) => file !== entry), packages }).toEqual({ files: chunks(names), packages: [] })
   })
+})
+
+it('processes that take long to start are started before their parent has loaded what it does not need for that', () => {
+  const helper = loadedWith('cluster/helper-main.js')
+  expect(helper.files).toEqual([...chunks(['base', 'launch', 'rpc']), 'cluster/helper-main.js'])
+  const worker = loadedWith('worker/main.js')
+  expect(worker.files).toEqual([...chunks(['launch']), 'worker/main.js'])
+  expect(worker.builtins).toEqual(['node:child_process', 'node:module', 'node:url'])
 })
 
 it('an executor loads no module of Node that takes long and that it does not need', () => {

@@ -1,5 +1,9 @@
 // How an executor process is started: flags, environment, pipes. Nothing of a debugger or a heap setting that this process
 // was started with may reach it.
+//
+// The first ones are started ahead, before this process has loaded its own code, and are taken when they are asked for. Until
+// then nobody listens to them: one that ended meanwhile is not taken, and all of them end when this process does, since
+// that is the end of their descriptor 3 (executor/main.ts).
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -34,8 +38,35 @@ export function executorShare(memoryLimit: number, nthreads: number): number {
   return memoryLimit === 0 ? 0 : Math.max(MIN_HEAP_BYTES, Math.floor(memoryLimit / nthreads))
 }
 
-/** Starts the process as the leader of its own group, with pipes 3 (to it) and 4 (from it). */
+const ahead: { readonly heapBytes: number; readonly child: ChildProcess }[] = []
+
+/** Starts the executors that a worker will ask for first. */
+export function launchAhead(memoryLimit: number, nthreads: number): void {
+  const heapBytes = executorShare(memoryLimit, nthreads)
+  for (let n = 0; n < nthreads; n++) {
+    try {
+      const child = start({ heapBytes, env: {} })
+      child.on('error', () => {})
+      ahead.push({ heapBytes, child })
+    } catch {
+      // Whoever asks for it will be told why it cannot be started.
+      return
+    }
+  }
+}
+
+/** Starts the process as the leader of its own group, with pipes 3 (to it) and 4 (from it); or takes one started ahead. */
 export function launchExecutor(options: LaunchOptions): ChildProcess {
+  while (ahead.length > 0 && Object.keys(options.env).length === 0) {
+    const { heapBytes, child } = ahead[0] as (typeof ahead)[number]
+    if (heapBytes !== options.heapBytes) break
+    ahead.shift()
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) return child
+  }
+  return start(options)
+}
+
+function start(options: LaunchOptions): ChildProcess {
   return spawn(process.execPath, [...executorFlags(options.heapBytes), MAIN], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
     detached: true,
