@@ -23,11 +23,12 @@ const CHUNKS = [
   { name: 'base', test: /src\/(base|errors|protocol|graph|values|functions|native)\/|src\/http\/address/ },
   { name: 'runner', test: /src\/runner\// },
   { name: 'rpc', test: /src\/(comm|rpc|http|config|diagnostics)\/|src\/nanny\/env|src\/cluster\/helper-messages/ },
-  { name: 'client', test: /src\/client\/|src\/cluster\/(local-|options|data-option|helper-process)/ },
+  { name: 'client', test: /src\/client\/|src\/cluster\/(local-|options|adapt-options|data-option|helper-process)/ },
   { name: 'scheduler', test: /src\/scheduler\// },
   { name: 'store', test: /src\/store\// },
   { name: 'worker', test: /src\/worker\/(?!main|worker-process)/ },
   { name: 'nanny', test: /src\/nanny\/|src\/cluster\/nanny-cluster/ },
+  { name: 'scaling', test: /src\/cluster\/(adaptive|scaling|scheduler-questions)/ },
   { name: 'executor', test: /src\/executor\/(?!main)/ },
   { name: 'cli', test: /src\/cli\/(?!main|actions)/ },
 ]

@@ -37,7 +37,7 @@ const chunks = (names: readonly string[]): string[] =>
 describe('no package is loaded', () => {
   it.each([
     ['index.js', ['base', 'rpc', 'client']],
-    ['cluster/nanny-cluster.js', ['base', 'launch', 'rpc', 'store', 'scheduler', 'nanny']],
+    ['cluster/nanny-cluster.js', ['base', 'launch', 'rpc', 'store', 'scheduler', 'nanny', 'scaling']],
     ['worker/worker-process.js', ['base', 'launch', 'rpc', 'store', 'runner', 'worker']],
     ['executor/main.js', ['base', 'runner', 'executor']],
   ])('with %s, and of our code %s', (entry, names) => {
