@@ -39,9 +39,10 @@ async function start(plan: ClusterPlan): Promise<void> {
     tell({ op: 'workers', workers: hosted.workers })
     tell({ op: 'started', scheduler })
   } catch (error) {
-    endAhead()
     // A cluster that did not start has closed itself; one that was not even made ends here.
     tell({ op: 'start-failed', error: toWireFailure(error) }, () => cluster ?? process.exit(1))
+  } finally {
+    endAhead()
   }
 }
 
