@@ -129,6 +129,20 @@ describe('workers that leave', () => {
     expect(Object.keys((await client.schedulerInfo()).workers)).toHaveLength(1)
   })
 
+  it('have what they moved to disk copied as well', async () => {
+    await using cluster = await start(3, { ...still, 'worker.memory.target': 0.2 })
+    const { client, addresses } = cluster
+    const values = client.map(task(block, { workers: [addresses[0] as string] }), range(12))
+    await wait(values, { timeout: 30_000 })
+    await becomes('values are on disk', async () => {
+      const { workers } = await client.memory()
+      return (workers[addresses[0] as string]?.spilled ?? 0) >= 40 * MIB
+    })
+    expect(await client.retireWorkers({ workers: '0' })).toEqual([addresses[0]])
+    for (const [n, value] of values.entries()) expect(sumOf(await value.result())).toBe(n * 10 * MIB)
+    expect((await client.taskCounts())['block']?.runs).toBe(12)
+  })
+
   it('acceptance check 57: the last one stays, and serves on', async () => {
     await using cluster = await start(1)
     const { client } = cluster

@@ -111,6 +111,11 @@ function bestKeeper(state: SchedulerState, task: TaskRecord, leaving: WorkerReco
   return best
 }
 
+/** Values may stay there: also with one that takes no work at the moment. */
+export function isHome({ link, status }: WorkerRecord): boolean {
+  return link === 'live' && (status === 'running' || status === 'paused')
+}
+
 /** Its copy can be counted on. */
 export function stays(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): boolean {
   return (

@@ -5,7 +5,7 @@ import { mayOrder, orderCopy } from '../copies.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
 import { planRebalance, type Move } from '../rebalance.ts'
 import type { CopyEnd, PendingRequest, SchedulerState } from '../state.ts'
-import { valuesOf } from './values-of.ts'
+import { homesNamed, valuesOf } from './named.ts'
 
 export type PendingRebalance = Extract<PendingRequest, { readonly kind: 'rebalance' }>
 
@@ -13,12 +13,8 @@ export function rebalanceRequested(state: SchedulerState, event: EventOf<'Rebala
   const { request, keys, workers: labels, measure } = event
   const tasks = keys === null ? null : valuesOf(state, request, keys, 'rebalance')
   if (keys !== null && tasks === null) return
-  const workers = [...state.workers.values()].filter(
-    (worker) =>
-      worker.link === 'live' &&
-      (worker.status === 'running' || worker.status === 'paused') &&
-      (labels === null || worker.labels.some((label) => labels.includes(label))),
-  )
+  const workers = homesNamed(state, request, labels, 'rebalance')
+  if (workers === null) return
   const { rebalance } = state.options
   const options = { ...rebalance, measure: measure ?? rebalance.measure }
   const moves = planRebalance(state, workers, tasks === null ? null : new Set(tasks), options)

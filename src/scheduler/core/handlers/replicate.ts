@@ -10,7 +10,7 @@ import { isLeaving, isOrdered, mayOrder, orderCopy, stays, wake } from '../copie
 import { Ledger } from '../ledger.ts'
 import { drop } from '../memory-manager.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
-import { valuesOf } from './values-of.ts'
+import { homesAmong, homesNamed, valuesOf } from './named.ts'
 import type { CopyEnd, PendingRequest, SchedulerState } from '../state.ts'
 
 export type PendingReplicate = Extract<PendingRequest, { readonly kind: 'replicate' }>
@@ -21,7 +21,7 @@ const STALLED_MS = 10_000
 export function replicateRequested(state: SchedulerState, event: EventOf<'ReplicateRequested'>): void {
   const { request, n, workers, branchingFactor } = event
   const tasks = valuesOf(state, request, event.keys, 'replicate')
-  if (tasks === null) return
+  if (tasks === null || homesNamed(state, request, workers, 'replicate') === null) return
   const pending: PendingReplicate = {
     kind: 'replicate',
     n,
@@ -77,7 +77,7 @@ function advanceTask(
 ): void {
   if (!pending.open.has(task)) return
   if (task.state !== 'memory') return giveUp(state, pending, task)
-  const pool = eligible(state, pending)
+  const pool = poolOf(state, pending, task)
   const target = Math.min(pending.n ?? Infinity, pool.length)
   const having = pool.filter((worker) => stays(state, task, worker))
   if (having.length >= target) {
@@ -105,19 +105,14 @@ function advanceTask(
   }
 }
 
-/** Running workers among those named, and paused ones that have a value: they keep it. */
-function eligible(state: SchedulerState, { labels }: PendingReplicate): WorkerRecord[] {
-  return [...state.workers.values()].filter(
-    (worker) =>
-      worker.link === 'live' &&
-      (worker.status === 'running' || worker.status === 'paused') &&
-      (labels === null || worker.labels.some((label) => labels.includes(label))),
-  )
+/** Running workers among those named, and paused ones that have the value: they keep it. */
+function poolOf(state: SchedulerState, { labels }: PendingReplicate, task: TaskRecord): WorkerRecord[] {
+  return homesAmong(state, labels).filter((worker) => worker.isRunning || worker.replicas.has(task))
 }
 
 function giveUp(state: SchedulerState, pending: PendingReplicate, task: TaskRecord): void {
   pending.open.delete(task)
-  const pool = eligible(state, pending)
+  const pool = poolOf(state, pending, task)
   const copies = pool.filter((worker) => worker.replicas.has(task)).length
   pending.incomplete.push({ key: task.key, copies, wanted: Math.min(pending.n ?? Infinity, pool.length) })
 }

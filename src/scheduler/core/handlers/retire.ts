@@ -5,7 +5,7 @@
 // R1. A worker leaves when each of its values has a copy elsewhere that stays (copies.ts, M2): nothing is computed again.
 // R2. Whoever takes a value may have to spill for it: what a retiring worker had on disk may go to a disk.
 
-import { isOrdered, mayOrder, orderCopy, stays } from '../copies.ts'
+import { isHome, isOrdered, mayOrder, orderCopy, stays } from '../copies.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
 import { hasRoomOnDisk, Ledger } from '../ledger.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
@@ -113,11 +113,6 @@ function retire(state: SchedulerState, worker: WorkerRecord, pending: PendingRet
 function isAwaitingScatter(state: SchedulerState, worker: WorkerRecord): boolean {
   for (const workers of state.placements.values()) if (workers.includes(worker)) return true
   return false
-}
-
-/** Values may stay there: also with one that takes no work at the moment. */
-function isHome({ link, status }: WorkerRecord): boolean {
-  return link === 'live' && (status === 'running' || status === 'paused')
 }
 
 /** false: nobody can take it now. */
