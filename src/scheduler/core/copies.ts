@@ -162,10 +162,13 @@ export function endRemoval(state: SchedulerState, task: TaskRecord, worker: Work
   if (request !== null) ended.push({ what: 'removal', request, task, worker, done })
 }
 
-/** The value is no more. */
+/** The value is no more: whoever fetches it may stop. */
 export function endOrdersFor(state: SchedulerState, task: TaskRecord): void {
   const { orders, removals } = state.copies
-  if (orders.size > 0) for (const worker of orders.get(task)?.keys() ?? []) endCopy(state, task, worker, false)
+  for (const worker of orders.size === 0 ? [] : (orders.get(task)?.keys() ?? [])) {
+    endCopy(state, task, worker, false)
+    if (!worker.replicas.has(task)) state.outbox.removeReplica(worker, task.key)
+  }
   if (removals.size > 0) for (const worker of removals.get(task)?.keys() ?? []) endRemoval(state, task, worker, false)
 }
 
