@@ -31,7 +31,7 @@ export class SimFs implements StoreFs {
   /** A system error code, or null to let the operation through. */
   fault: SimFault = () => null
   /** Awaited before each operation: a slow disk, or other work in between. */
-  delay: (operation: string, path: string) => Promise<void> | void = () => {}
+  delay: (operation: string, path: string, bytes: number) => Promise<void> | void = () => {}
 
   constructor(mounts: Readonly<Record<string, number>>) {
     for (const [prefix, capacity] of Object.entries(mounts)) {
@@ -175,7 +175,7 @@ export class SimFs implements StoreFs {
   }
 
   async #before(operation: keyof StoreFs | 'write', path: string, bytes = 0): Promise<void> {
-    await this.delay(operation, path)
+    await this.delay(operation, path, bytes)
     const code = this.fault(operation, path, bytes)
     if (code !== null) throw systemError(code, path)
   }
