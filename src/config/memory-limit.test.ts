@@ -23,6 +23,21 @@ describe('parseMemoryLimit', () => {
     expect(parseMemoryLimit(value, machine)).toBe(bytes)
   })
 
+  it.each([
+    ['auto', 4 * GIB],
+    [0.5, 8 * GIB],
+    ['1.0', 16 * GIB],
+    ['1GiB', GIB],
+    ['1e9', 1e9],
+    [0, 0],
+    ['0 B', 0],
+    ['64 TiB', 16 * GIB],
+  ])('acceptance 1: %s on a machine of 16 GiB and 4 cores, for a worker with 1 thread', (value, bytes) => {
+    const limit = resolveMemoryLimit(value, { nthreads: 1, cores: 4, systemBytes: 16 * GIB })
+    expect(limit.bytes).toBe(bytes)
+    expect(limit.warning === null).toBe(value !== '64 TiB')
+  })
+
   it('never gives several workers of a machine more than it has, nor one with many threads', () => {
     expect(parseMemoryLimit('auto', { ...machine, nthreads: 100 })).toBe(16 * GIB)
     expect(parseMemoryLimit('auto', { ...machine, nthreads: 4, nworkers: 4 })).toBe(4 * GIB)

@@ -619,7 +619,7 @@ const worldStep = fc.oneof(
 )
 
 describe('in any order of events', () => {
-  it('there is never more than one process, and a nanny that is asked to close ends', () => {
+  it('acceptance 29: there is never more than one process, and a nanny that is asked to close ends', () => {
     const property = fc.property(
       fc.array(worldStep, { maxLength: 120 }),
       fc.boolean(),

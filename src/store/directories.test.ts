@@ -60,7 +60,7 @@ describe('claimDirectories', () => {
     await expect(claim('w1')).rejects.toThrow(/belongs to user 12345/)
   })
 
-  it('removes the directories of dead owners, never those of living ones', async () => {
+  it('acceptance 15: removes the directories of dead owners, never those of living ones', async () => {
     const living = await claim('living')
     await fsp.mkdir(join(root(), 'unlocked'), { mode: 0o700 })
     await fsp.writeFile(join(root(), 'unlocked', 'blob'), 'x')

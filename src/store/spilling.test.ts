@@ -239,7 +239,7 @@ describe('spilling at target', () => {
 })
 
 describe('when there is no room', () => {
-  it('keeps blobs in memory when the disk is full, says so, and goes on when there is room again', async () => {
+  it('acceptance 11: keeps blobs in memory when the disk is full, says so, and goes on when there is room again', async () => {
     const fs = new SimFs({ '/shm': 1000 * MiB, '/disk': 12 * MiB })
     const fixture = await openStore({ target: 30 * MiB, memoryLimit: 50 * MiB }, fs)
     const { store, recorded, clock } = fixture
@@ -263,7 +263,7 @@ describe('when there is no room', () => {
     expect((await store.requestPlace(10 * MiB)).tier).toBe('memory')
   })
 
-  it('honours max-spill like a full disk, dead space included', async () => {
+  it('acceptance 10: honours max-spill like a full disk, dead space included', async () => {
     const fixture = await openStore({ target: 20 * MiB, memoryLimit: 30 * MiB, maxSpill: 10 * MiB })
     const { store, recorded } = fixture
     for (let i = 0; i < 3; i++) await store1(fixture, `k${i}`, 9 * MiB)

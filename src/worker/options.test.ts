@@ -46,7 +46,7 @@ describe('the rungs of a worker', () => {
     expect(incomingBytesLimit).toBe(Math.floor(0.1 * GIB))
   })
 
-  it('1.9-1: transfer is a part of the limit, and infinite when it is false or there is no limit', () => {
+  it('acceptance 39: transfer of zero is refused; it is a part of the limit, and infinite when it is false or there is no limit', () => {
     const limit = (config: Record<string, unknown>, memoryLimit: number) =>
       resolveSettings(start({ config, memoryLimit })).incomingBytesLimit
     expect(limit({ 'worker.memory.transfer': 0.25 }, GIB)).toBe(GIB / 4)

@@ -500,6 +500,33 @@ describe('serving', () => {
     expect(sumOf(await readValue(worker, 'large'))).toBe(4_000_000)
   })
 
+  it('acceptance 24: serves one at a time while it is paused; another is told busy, and served a little later', async () => {
+    const script = await new Script().start()
+    const worker = await startWorker(script, 'a')
+    script.compute(worker, 'large', () => new Float64Array(4_000_000).fill(1))
+    await script.take('task-finished', 'large')
+    script.say(worker, { op: 'set-status', status: 'paused' })
+    await script.take('worker-status-change')
+    const first = deferred()
+    const goOn = deferred()
+    const reading = (await reader(worker)).request(
+      'get-data',
+      { keys: [taskKey('large')], hostToken: null },
+      {
+        onChunk: () => {
+          first.resolve()
+          return goOn.promise
+        },
+      },
+    )
+    await first.promise
+    expect(await readValue(worker, 'large')).toBe('busy')
+    goOn.resolve()
+    await reading
+    expect(sumOf(await readValue(worker, 'large'))).toBe(4_000_000)
+    expect(worker.status).toBe('paused')
+  })
+
   it('is over when the reader goes away', async () => {
     const script = await new Script().start()
     const worker = await startWorker(script, 'a', { config: { 'worker.connections.incoming': 1 } })

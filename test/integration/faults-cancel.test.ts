@@ -195,7 +195,7 @@ describe('another try', () => {
 })
 
 describe('a task that ends its process', () => {
-  it('fails after the allowed deaths; what waited behind it or runs after is never blamed', async () => {
+  it('acceptance 30: fails after the allowed deaths; what waited behind it or runs after is never blamed', async () => {
     const { client } = faults
     const [file, calls] = [join(folder, 'neighbours'), join(folder, 'deaths')]
     const stored = client.submit((n: number) => new Float64Array(n).fill(3), 50_000)

@@ -37,7 +37,7 @@ async function unharmed(harm: () => Promise<void>): Promise<void> {
 }
 
 describe('what cannot be sent', () => {
-  it('as a result fails the task with the path, and nothing else', async () => {
+  it('acceptance 9: as a result fails the task with the path, and nothing else', async () => {
     await unharmed(async () => {
       const error = await errorOf(faults.client.submit(() => ({ rows: [{ id: 1 }, { onClick() {} }] })))
       expect(error).toMatchObject({ code: 'NOT_SERIALIZABLE' })

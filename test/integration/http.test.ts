@@ -75,7 +75,7 @@ describe('HTTP', () => {
     expect(same.metrics.get('plimsoll_scheduler_tasks{state="memory"}')).toBeGreaterThanOrEqual(3)
   })
 
-  it('a worker tells its own measures, with what it stores now', async () => {
+  it('acceptance 46: a worker tells its own measures, with what it stores now', async () => {
     const { client } = faults
     const { workers } = await client.schedulerInfo()
     for (const { address, dashboard } of Object.values(workers)) {

@@ -80,7 +80,7 @@ describe('a task with inputs', () => {
 })
 
 describe('workers that should get nothing', () => {
-  it('5.2-3 paused and retiring ones never do; tasks wait for them without a worker', () => {
+  it('acceptance 22: paused and retiring ones never do; tasks wait for them without a worker', () => {
     const sim = cluster({ a: { status: 'paused' } })
     sim.graph({ x: [] })
     expect(sim.stateOf('x')).toBe('queued')

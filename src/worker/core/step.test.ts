@@ -678,7 +678,7 @@ describe('pausing', () => {
     expect(core.stateOf('b')).toBe('ready')
   })
 
-  it('keeps a pause by hand when memory is fine again', () => {
+  it('acceptance 27: keeps a pause by hand when memory is fine again', () => {
     const core = new Core()
     core.receive({ op: 'set-status', status: 'paused' })
     core.send({ kind: 'MemoryPaused' })

@@ -255,7 +255,7 @@ describe('the memory ladder', () => {
     expect(manager.processPeak).toBe(5100)
   })
 
-  it('reports a rise as recent until it is as old as the window', () => {
+  it('acceptance 42: reports a rise as recent until it is as old as the window', () => {
     const { clock, now, manager } = start()
     clock.advance(100)
     now.privateBytes = 300
