@@ -239,7 +239,7 @@ describe('inputs larger than every worker', () => {
     for (const key of keys) sim.finish(key, { nbytes: 600 * MiB })
   }
 
-  it('fail the task at once with sizes, limit and advice (5.2-9); a worker without limit takes it', () => {
+  it('acceptance 51: fail the task at once with sizes, limit and advice; a worker without limit takes it', () => {
     const sim = cluster({ a: { memoryLimit: 1000 * MiB }, b: { memoryLimit: 500 * MiB } })
     big(sim, 'x', 'y')
     sim.graph({ both: ['x', 'y'] })
