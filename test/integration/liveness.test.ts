@@ -41,7 +41,7 @@ describe('values and the limit', () => {
 
   it('a value larger than the limit is kept on disk; a task that needs it fails at once, with the numbers', async () => {
     const { client } = faults
-    const huge = await client.scatter(new Uint8Array(300 * MIB).fill(7))
+    const huge = client.scatter(new Uint8Array(300 * MIB).fill(7))
     await until(
       'it is on disk',
       async () => (await client.memory()).cluster,
