@@ -1,5 +1,6 @@
 // kill -9 of processes that were started by hand: of a nanny, whose worker goes with it, and of the scheduler while clients wait.
 
+import { basename } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { cli, descendantsOf, eventually, installPackage, isAlive, type Project, Running } from './installed.ts'
 
@@ -22,9 +23,9 @@ function start(process: Running): Running {
   return process
 }
 
-async function startWorker(name: string): Promise<Running> {
+async function startWorker(name: string, env: NodeJS.ProcessEnv = {}): Promise<Running> {
   const args = ['worker', address, '--nthreads', '1', '--memory-limit', '512 MiB', '--name', name]
-  const worker = start(cli(project, args))
+  const worker = start(cli(project, args, env))
   await worker.printed(/Worker at tcp:/)
   return worker
 }
@@ -69,6 +70,60 @@ describe('kill -9 of a nanny', () => {
     // Whoever starts next removes what the dead one left.
     const roots = project.scratch().filter((path) => /worker-[0-9a-f]+$/.test(path))
     expect(new Set(roots.map((path) => path.slice(path.lastIndexOf('/')))).size).toBe(1)
+  })
+})
+
+/** Names of the workers that have directories. */
+const directories = (): Set<string> =>
+  new Set(
+    project
+      .scratch()
+      .filter((path) => /worker-[0-9a-f]+$/.test(path))
+      .map((path) => basename(path)),
+  )
+
+describe('directories of workers', () => {
+  it('acceptance check 15: go with a worker that closes, are removed by the next one after kill -9, and stay while theirs lives', async () => {
+    // Everything but a few hundred kilobytes is on disk.
+    const env = {
+      PLIMSOLL_WORKER__MEMORY__TARGET: '0.001',
+      PLIMSOLL_WORKER__MEMORY__INLINE_LIMIT: '1 KiB',
+      PLIMSOLL_WORKER__LOCAL_DIRECTORY: project.env['TMPDIR'],
+    }
+    const living = await startWorker('living', env)
+    const [own] = directories()
+    const doomed = await startWorker('doomed', env)
+    const [stale] = [...directories()].filter((name) => name !== own)
+    const running = program(
+      'job',
+      `
+      const make = (name) => client.map(task((n, at) => new Float64Array(2500).fill(n), { workers: name }), Array.from({ length: 100 }, (_, n) => n), Array(100).fill(name))
+      const kept = make('living'), lost = make('doomed')
+      await wait([...kept, ...lost])
+      while (Object.values((await client.memory()).workers).some(({ spilled }) => spilled < 1e6)) await new Promise((r) => setTimeout(r, 20))
+      console.log('ready')
+      await client.waitForWorkers(3, { timeout: '60s' })
+      console.log('sum', (await client.gather(kept)).reduce((sum, values) => sum + values[2499], 0))
+      await client.close()
+      `,
+    )
+    await running.printed(/ready/)
+    const spilled = (name: string | undefined): number =>
+      project.scratch().filter((path) => path.startsWith(project.directory) && path.includes(`${name}/disk/blobs/`))
+        .length
+    expect(Math.min(spilled(own), spilled(stale))).toBeGreaterThan(0)
+    process.kill(doomed.pid, 'SIGKILL')
+    await doomed.ended
+    expect(directories().has(stale as string)).toBe(true)
+    await startWorker('next', env)
+    await eventually('the stale directories are gone', () => !directories().has(stale as string))
+    expect(spilled(own)).toBeGreaterThan(0)
+    await startWorker('third', env)
+    await running.printed(/sum 4950/)
+    await running.ended
+    await living.stop()
+    expect(directories().has(own as string)).toBe(false)
+    expect(directories().size).toBe(2)
   })
 })
 

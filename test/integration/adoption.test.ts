@@ -8,7 +8,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { Prng } from '../../dist/base/prng.js'
@@ -127,7 +127,7 @@ class Story {
   }
 
   #damageOne(workerId: string): void {
-    const paths = this.faults.valueFiles().filter((path) => basename(dirname(dirname(path))) === workerId)
+    const paths = this.faults.valueFiles().filter((path) => path.includes(`/${workerId}/`))
     const path = paths[this.random.int(paths.length)]
     const held = this.held.find(({ future }) => path !== undefined && this.faults.filesOf(future).includes(path))
     if (path === undefined || held === undefined) return
@@ -239,6 +239,7 @@ describe('kill -9 of workers, again and again', () => {
         expect(
           readdirSync(join(base, readdirSync(base)[0] as string)).filter((name) => !name.includes('.')),
         ).toHaveLength(WORKERS)
+      expect(story.damaged).toBeGreaterThan(KILLS / 20)
       story.release(0)
       client.release(scattered)
       await faults.emptied()
