@@ -103,12 +103,12 @@ export class Dispatcher {
     return depth
   }
 
-  /** Heap that the run needs beyond the usual share; 0 when the share does. */
+  /** Heap that the run needs beyond the usual share, in whole shares, so that a need that varies replaces no executor again; 0 when the share does. */
   #heapNeed(run: PoolRun): number {
     const { heapBytes } = run.request.memory
     const { shareBytes } = this.#seats
     if (shareBytes === 0 || heapBytes <= shareBytes) return 0
-    return Math.min(heapBytes, Math.max(this.#options.memoryLimit, shareBytes))
+    return Math.min(Math.ceil(heapBytes / shareBytes) * shareBytes, Math.max(this.#options.memoryLimit, shareBytes))
   }
 
   /** No executor may have this much heap: one that is idle makes room for one that may. */
