@@ -27,7 +27,7 @@ import {
   type WorkerRecord,
 } from './records.ts'
 import { Story } from './story.ts'
-import { compareLoad, compareStart, WorkerHeap } from './worker-heap.ts'
+import { loadKey, startKey, WorkerHeap } from './worker-heap.ts'
 
 export interface CoreOptions {
   /** Tasks per thread that a data producer may have on a worker; Infinity switches queueing off. */
@@ -336,8 +336,8 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     workers: new Map(),
     hosts: new Map(),
     nannies: new Map(),
-    byLoad: new WorkerHeap(0, compareLoad),
-    byStart: new WorkerHeap(1, compareStart),
+    byLoad: new WorkerHeap(0, loadKey),
+    byStart: new WorkerHeap(1, startKey),
     processing: 0,
     runningThreads: 0,
     poolVersion: 0,
@@ -443,7 +443,7 @@ export function settleRunning(state: SchedulerState, worker: WorkerRecord): void
     state.byLoad.delete(worker)
     state.byStart.delete(worker)
     state.runningThreads -= worker.nthreads
-  }
+  } else touch(state, worker)
   if (worker.link !== 'live') state.memory.short.delete(worker)
   state.poolVersion++
   if (state.byLoad.size > 0) state.workerlessSinceMs = null

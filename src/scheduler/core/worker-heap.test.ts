@@ -3,7 +3,7 @@ import { workerId } from '../../base/ids.ts'
 import { Prng } from '../../base/prng.ts'
 import { cluster } from './fixture.conformance.ts'
 import type { WorkerRecord } from './records.ts'
-import { compareStart, WorkerHeap } from './worker-heap.ts'
+import { compareSpare, startKey, WorkerHeap } from './worker-heap.ts'
 
 function workers(count: number): WorkerRecord[] {
   const sim = cluster(
@@ -19,12 +19,16 @@ function workers(count: number): WorkerRecord[] {
   })
 }
 
+function compareStart(a: WorkerRecord, b: WorkerRecord): number {
+  return Number(a.crowded) - Number(b.crowded) || startKey(a) - startKey(b) || compareSpare(a, b)
+}
+
 describe('WorkerHeap', () => {
   it('has the best and, near the top, the second best at hand whatever happens to loads and members', () => {
     for (let seed = 0; seed < 50; seed++) {
       const random = new Prng(seed)
       const all = workers(12)
-      const heap = new WorkerHeap(1, compareStart)
+      const heap = new WorkerHeap(1, startKey)
       const members = new Set<WorkerRecord>()
       for (let n = 0; n < 200; n++) {
         const worker = random.pick(all) as WorkerRecord
