@@ -235,7 +235,8 @@ async function failureOf(fn: Hog, name: string, options: object): Promise<Plimso
     return 'finished'
   }, stop)
   const siblingRunsIn = await faults.executorOf(sibling)
-  const error = await client.submit(task(fn, { key: name, ...options })).exception({ timeout: '30s' })
+  // Known by one name, they would be known to need all memory, and wait for the sibling to end.
+  const error = await client.submit(task(fn, { key: name, name, ...options })).exception({ timeout: '30s' })
   expect((await faults.worker()).executors.find(({ task: key }) => key === sibling.key)?.pid).toBe(siblingRunsIn)
   writeFileSync(stop, '')
   expect(await sibling.result({ timeout: '10s' })).toBe('finished')
