@@ -5,6 +5,7 @@
 
 import { taskKey, type TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { freshCopy } from '../native/fresh-copy.ts'
 import { encodeArgs, type EncodedArgs } from '../values/args.ts'
 import { encodeValue, type EncodedValue } from '../values/encode.ts'
 import { claimOf, Future, type FutureOwner } from './future.ts'
@@ -121,7 +122,7 @@ export function snapshot(value: EncodedValue): EncodedValue {
   if (value.frames.length === 1) return value
   return {
     ...value,
-    frames: value.frames.map((frame, index) => (index === 0 ? frame : Uint8Array.prototype.slice.call(frame))),
+    frames: value.frames.map((frame, index) => (index === 0 ? frame : freshCopy(frame))),
   }
 }
 

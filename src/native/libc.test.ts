@@ -115,6 +115,14 @@ describe.skipIf(loaded === null || process.platform !== 'linux')('libc on Linux'
     expect(limit()).toBe(2 ** 41)
   })
 
+  it('populates the whole pages of a buffer, and leaves what is in them', () => {
+    const bytes = new Uint8Array(4 * 2 ** 20).subarray(10)
+    bytes[5000] = 7
+    expect(libc.populate(bytes)).toBe(true)
+    expect(bytes[5000]).toBe(7)
+    expect(libc.populate(new Uint8Array(100))).toBe(false)
+  })
+
   it('trims and sets a death signal', () => {
     expect(libc.mallocTrim()).toBe(true)
     expect(libc.setParentDeathSignal(9)).toBe(true)

@@ -31,6 +31,8 @@ export interface Libc {
   setDataLimit(pid: number, bytes: number): boolean
   /** Gives freed heap pages back to the system. False where the allocator offers no such call. */
   mallocTrim(): boolean
+  /** Gives memory that is about to be written its pages, all at once: half the price of one fault each. False where that cannot be asked for. */
+  populate(bytes: Uint8Array): boolean
 }
 
 export interface SharedMapping {
@@ -41,6 +43,7 @@ export interface SharedMapping {
 interface Koffi {
   load(path: string | null): KoffiLibrary
   view(pointer: bigint, length: number): ArrayBuffer
+  address(buffer: ArrayBufferLike): bigint
   errno(): number
 }
 interface KoffiLibrary {
@@ -57,6 +60,7 @@ const LOCK_EX = 2
 const LOCK_NB = 4
 const PR_SET_PDEATHSIG = 1
 const RLIMIT_DATA = 2
+const MADV_POPULATE_WRITE = 23
 
 let loaded: Libc | null | undefined
 
@@ -129,15 +133,22 @@ function bind(koffi: Koffi, library: KoffiLibrary): Libc {
     setParentDeathSignal: () => false,
     setDataLimit: () => false,
     mallocTrim: () => false,
+    populate: () => false,
   }
-  return process.platform === 'linux' ? { ...libc, ...bindLinux(library, fail) } : libc
+  return process.platform === 'linux' ? { ...libc, ...bindLinux(koffi, library, pageBytes, fail) } : libc
 }
 
-type LinuxCalls = Pick<Libc, 'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim'>
+type LinuxCalls = Pick<Libc, 'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim' | 'populate'>
 
-function bindLinux(library: KoffiLibrary, fail: (call: string, detail: string) => never): LinuxCalls {
+function bindLinux(
+  koffi: Koffi,
+  library: KoffiLibrary,
+  pageBytes: number,
+  fail: (call: string, detail: string) => never,
+): LinuxCalls {
   const prctl = library.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong'])
   const prlimit = library.func('prlimit', 'int', ['int', 'int', 'void *', 'void *'])
+  const madvise = library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int'])
   const trim = optional(() => library.func('malloc_trim', 'int', ['size_t']))
   return {
     setParentDeathSignal(signal) {
@@ -157,6 +168,12 @@ function bindLinux(library: KoffiLibrary, fail: (call: string, detail: string) =
       if (trim === null) return false
       trim(0)
       return true
+    },
+    populate({ buffer, byteOffset, byteLength }) {
+      const from = Number(koffi.address(buffer)) + byteOffset
+      const start = Math.ceil(from / pageBytes) * pageBytes
+      const end = Math.floor((from + byteLength) / pageBytes) * pageBytes
+      return end > start && madvise(start, end - start, MADV_POPULATE_WRITE) === 0
     },
   }
 }

@@ -11,7 +11,7 @@ const WRITE_BYTES_MAX = 2 ** 30
 const WRITEV_BUFFERS_MAX = 512
 const CHECK_CHUNK_BYTES = 4 * 2 ** 20
 /** Read with the prefix, so that most headers come with the first read. */
-const HEADER_GUESS_BYTES = 4096
+export const HEADER_GUESS_BYTES = 4096
 
 const PAGE_BYTES = 4096
 
@@ -64,11 +64,11 @@ function nextBatch(parts: readonly Uint8Array[], start: number, skip: number): U
 }
 
 /**
- * Reads and parses the header of the blob at `offset`.
+ * Reads and parses the header of the blob at `offset`; `known`: its first bytes, when they are here already.
  * @throws BLOB_CORRUPT when there is no whole header; the file system's own errors as they are.
  */
-export async function readBlobHeader(fs: StoreFs, path: string, offset = 0): Promise<BlobHeader> {
-  const first = await fs.read(path, offset, Math.max(BLOB_PREFIX_BYTES, HEADER_GUESS_BYTES))
+export async function readBlobHeader(fs: StoreFs, path: string, offset = 0, known?: Uint8Array): Promise<BlobHeader> {
+  const first = known ?? (await fs.read(path, offset, Math.max(BLOB_PREFIX_BYTES, HEADER_GUESS_BYTES)))
   const needed = blobHeaderLength(first)
   return parseBlobHeader(needed <= first.byteLength ? first : await fs.read(path, offset, needed))
 }

@@ -122,6 +122,10 @@ export class SimFs implements StoreFs {
     return file.bytes.slice(offset, Math.min(file.size, offset + length))
   }
 
+  async peek(path: string, length: number): Promise<{ stat: FileStat; bytes: Uint8Array }> {
+    return { stat: await this.stat(path), bytes: await this.read(path, 0, length) }
+  }
+
   async copy(from: string, to: string): Promise<void> {
     const source = this.#find(from)
     await this.#before('copy', to, source.size)

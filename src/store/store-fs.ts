@@ -2,6 +2,7 @@
 // same interface (sim-fs.ts). Errors carry the system's `code` (ENOSPC, EXDEV, ENOENT, ...).
 
 import * as fsp from 'node:fs/promises'
+import { closeSync, fstatSync, openSync, readSync, type BigIntStats } from 'node:fs'
 import { dirname } from 'node:path'
 
 export interface FileStat {
@@ -29,6 +30,8 @@ export interface StoreFs {
   create(path: string): Promise<WritableFile>
   /** Up to `length` bytes from `offset`; fewer at the end of the file. */
   read(path: string, offset: number, length: number): Promise<Uint8Array>
+  /** Of a file in RAM: what `stat` says, and its first `length` bytes. No trips through the thread pool. */
+  peek(path: string, length: number): Promise<{ readonly stat: FileStat; readonly bytes: Uint8Array }>
   copy(from: string, to: string): Promise<void>
   link(from: string, to: string): Promise<void>
   rename(from: string, to: string): Promise<void>
@@ -47,14 +50,7 @@ export const nodeStoreFs: StoreFs = {
   },
   list: (path) => fsp.readdir(path),
   async stat(path) {
-    const stat = await fsp.stat(path, { bigint: true })
-    return {
-      size: Number(stat.size),
-      mode: Number(stat.mode) & 0o7777,
-      nlink: Number(stat.nlink),
-      dev: Number(stat.dev),
-      mtimeNs: stat.mtimeNs.toString(),
-    }
+    return fileStat(await fsp.stat(path, { bigint: true }))
   },
   async freeBytes(path) {
     const stat = await fsp.statfs(path)
@@ -86,6 +82,16 @@ export const nodeStoreFs: StoreFs = {
       await handle.close()
     }
   },
+  async peek(path, length) {
+    const fd = openSync(path, 'r')
+    try {
+      const bytes = Buffer.allocUnsafe(length)
+      const count = readSync(fd, bytes, 0, length, 0)
+      return { stat: fileStat(fstatSync(fd, { bigint: true })), bytes: bytes.subarray(0, count) }
+    } finally {
+      closeSync(fd)
+    }
+  },
   copy: (from, to) => fsp.copyFile(from, to, fsp.constants.COPYFILE_EXCL),
   link: (from, to) => fsp.link(from, to),
   rename: (from, to) => fsp.rename(from, to),
@@ -98,4 +104,14 @@ export const nodeStoreFs: StoreFs = {
     await fsp.writeFile(next, bytes, { mode: 0o600 })
     await fsp.rename(next, path)
   },
+}
+
+function fileStat(stat: BigIntStats): FileStat {
+  return {
+    size: Number(stat.size),
+    mode: Number(stat.mode) & 0o7777,
+    nlink: Number(stat.nlink),
+    dev: Number(stat.dev),
+    mtimeNs: stat.mtimeNs.toString(),
+  }
 }

@@ -13,7 +13,7 @@ import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { type Arrival, Arrivals } from './arrivals.ts'
 import type { StoreContext } from './context.ts'
 import { checkRecord } from './check-record.ts'
-import { asStoreError, filePermits, readBlobHeader, systemCode } from './file-ops.ts'
+import { HEADER_GUESS_BYTES, asStoreError, filePermits, readBlobHeader, systemCode } from './file-ops.ts'
 import { BlobFile, FileTier } from './file-tier.ts'
 import { currentBootId, readIdentity, removeIdentity, sameIdentity, writeIdentity } from './identity.ts'
 import { PlaceWriter } from './place-writer.ts'
@@ -243,9 +243,11 @@ export class TieredStore implements Store {
     const { tier, own } = await this.#linkIntoTier(path, entry.key)
     let mtimeNs: string
     try {
-      const stat = await this.#context.fs.stat(own)
+      const { fs } = this.#context
+      const isRam = tier === this.#memory && !this.#spiller.sameDevice
+      const { stat, bytes } = isRam ? await fs.peek(own, HEADER_GUESS_BYTES) : { stat: await fs.stat(own) }
       if (stat.size !== nbytes) throw corruptError(entry, `its file has ${stat.size} bytes instead of ${nbytes}`)
-      await this.#checkHeader(own, nbytes, entry)
+      await this.#checkHeader(own, nbytes, entry, bytes)
       mtimeNs = stat.mtimeNs
     } catch (error) {
       await tier.unlinkQuietly(own)
@@ -513,8 +515,8 @@ export class TieredStore implements Store {
     }
   }
 
-  async #checkHeader(path: string, nbytes: number, entry: BlobEntry): Promise<void> {
-    const header = await readBlobHeader(this.#context.fs, path)
+  async #checkHeader(path: string, nbytes: number, entry: BlobEntry, known?: Uint8Array): Promise<void> {
+    const header = await readBlobHeader(this.#context.fs, path, 0, known)
     if (header.meta.key === entry.key && header.meta.runId === entry.runId && header.totalBytes === nbytes) return
     throw corruptError(
       entry,

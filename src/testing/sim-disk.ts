@@ -108,6 +108,9 @@ export class ProcessFs implements StoreFs {
   read(path: string, offset: number, length: number): Promise<Uint8Array> {
     return this.#do('read', path, length, (files) => files.read(path, offset, length))
   }
+  async peek(path: string, length: number): Promise<{ stat: FileStat; bytes: Uint8Array }> {
+    return { stat: await this.stat(path), bytes: await this.read(path, 0, length) }
+  }
   link(from: string, to: string): Promise<void> {
     return this.#do('link', to, 0, (files) => files.link(from, to))
   }

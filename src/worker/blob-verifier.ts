@@ -49,11 +49,15 @@ export class BlobVerifier {
 
   /** Null until the header is complete. */
   #readHead(chunk: Uint8Array): BlobHeader | null {
-    this.#head = Buffer.concat([this.#head, chunk])
-    if (this.#head.length < BLOB_PREFIX_BYTES || this.#head.length < blobHeaderLength(this.#head)) return null
-    this.#header = checkHeader(this.#head, this.#expected)
+    const head = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk])
+    if (head.length < BLOB_PREFIX_BYTES || head.length < blobHeaderLength(head)) {
+      // A chunk's memory is used again.
+      this.#head = head === chunk ? Uint8Array.from(chunk) : head
+      return null
+    }
+    this.#header = checkHeader(head, this.#expected)
     // The bytes behind the header belong to frames that were not summed yet; this chunk is summed by the caller.
-    this.#sumFrames(this.#header, this.#head.subarray(0, this.#position), 0)
+    this.#sumFrames(this.#header, head.subarray(0, this.#position), 0)
     this.#head = new Uint8Array(0)
     return this.#header
   }
