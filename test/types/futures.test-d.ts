@@ -1,6 +1,17 @@
 // Checked by the compiler alone: futures, gather, scatter and the functions that wait.
 
-import { asCompleted, type Client, type Future, fireAndForget, getClient, progress, wait } from '../../src/index.ts'
+import {
+  asCompleted,
+  type Client,
+  type Future,
+  fireAndForget,
+  getClient,
+  progress,
+  type Rebalanced,
+  type Replicated,
+  type RestartOutcome,
+  wait,
+} from '../../src/index.ts'
 import { typeOf } from './expect.ts'
 
 declare const client: Client
@@ -66,3 +77,13 @@ typeOf((await client.memory()).cluster.spilled)<number>()
 typeOf((await client.taskCounts())['f']?.runs)<number | undefined>()
 // @ts-expect-error a number is no future
 await client.retry(3)
+
+// Where data lives.
+typeOf(client.replicate(numbers, { n: 2, workers: 'a' }))<Promise<Replicated>>()
+typeOf(client.rebalance())<Promise<Rebalanced>>()
+void client.rebalance([number, text], { measure: 'managedInMemory' })
+// @ts-expect-error no such measure
+void client.rebalance(numbers, { measure: 'managed_in_memory' })
+typeOf(client.retireWorkers({ n: 1 }))<Promise<string[]>>()
+typeOf(client.restartWorkers(['a']))<Promise<Record<string, RestartOutcome>>>()
+typeOf(client.amm.running())<Promise<boolean>>()
