@@ -189,6 +189,11 @@ export class SimClient {
     this.process.kill()
   }
 
+  /** The simulation is over: what keeps a real program alive that waits for something is let go. */
+  dispose(): void {
+    this.#session?.keepAlive.close()
+  }
+
   // Behind it.
 
   #end(): void {

@@ -60,18 +60,25 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   for (const fault of faults) world.at(fault.atMs, `fault ${fault.kind}`, () => applyFault(cluster, fault))
   await world.run(() => world.now >= scenario.endMs, scenario.endMs)
   heal(cluster)
-  if (isLast) {
-    await endWithoutScheduler(cluster)
-    return report(world, cluster, faults, describeOutcome(cluster))
-  }
-  await quieten(cluster)
-  const outcome = describeOutcome(cluster)
-  await empty(cluster)
+  const outcome = await (isLast ? endWithoutScheduler(cluster) : endInOrder(cluster))
+  for (const client of cluster.clients) client.dispose()
   return report(world, cluster, faults, outcome)
 }
 
+async function endInOrder(cluster: SimCluster): Promise<string[]> {
+  await quieten(cluster)
+  const outcome = describeOutcome(cluster)
+  await empty(cluster)
+  return outcome
+}
+
 /** Clients hear of it, workers end, and nothing is left. */
-async function endWithoutScheduler(cluster: SimCluster): Promise<void> {
+async function endWithoutScheduler(cluster: SimCluster): Promise<string[]> {
+  await waitForTheEnd(cluster)
+  return describeOutcome(cluster)
+}
+
+async function waitForTheEnd(cluster: SimCluster): Promise<void> {
   const { world } = cluster
   const isOver = (): boolean => cluster.living.length === 0 && cluster.clients.every((client) => client.isToldTheEnd)
   if (await world.run(isOver, world.now + QUIET_WITHIN_MS)) return checkFiles(cluster)
