@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { runId } from '../../base/ids.ts'
+import { functionId, runId } from '../../base/ids.ts'
 import type { AdmissionSettings } from './admission.ts'
 import type { WorkerEffect } from './effects.ts'
 import { computeTask, Core, executed, input } from './fixture.conformance.ts'
 import type { CoreSettings } from './state.ts'
 
 const LIMIT = 1000
+const named = (name: string) => ({ name, fn: functionId(name) })
 const MEMORY: AdmissionSettings = { limitBytes: LIMIT, pauseBytes: 800, canSpill: true }
 
 function coreWith(settings: Partial<CoreSettings> = {}): Core {
@@ -32,7 +33,7 @@ function end(core: Core, run: number, peakBytes: number, nbytes = 0, durationMs 
 function taught(needs: Record<string, number>, settings: Partial<CoreSettings> = {}): Core {
   const core = coreWith(settings)
   for (const [index, [name, peakBytes]] of Object.entries(needs).entries()) {
-    core.compute(`taught-${name}`, 900 + index, { name })
+    core.compute(`taught-${name}`, 900 + index, named(name))
     end(core, 900 + index, peakBytes)
   }
   return core
@@ -41,7 +42,7 @@ function taught(needs: Record<string, number>, settings: Partial<CoreSettings> =
 const asks = (effects: readonly WorkerEffect[]) =>
   effects.flatMap((effect) => (effect.kind === 'MakeRoom' ? [effect.bytes] : []))
 const batch = (core: Core, runs: readonly number[], name: string) =>
-  executed(core.receive(...runs.map((run) => computeTask(`t${run}`, run, { name }))))
+  executed(core.receive(...runs.map((run) => computeTask(`t${run}`, run, named(name)))))
 
 describe('a task starts', () => {
   it('while what is in use and its need are at most pause', () => {
@@ -55,7 +56,7 @@ describe('a task starts', () => {
   it('with the result counted as well, from its start to its place in memory', () => {
     const core = coreWith()
     measure(core, 100, 0)
-    core.compute('first', 50, { name: 'f' })
+    core.compute('first', 50, { ...named('f') })
     end(core, 50, 200, 100)
     measure(core, 110, 0)
     // 110 + 2 x 300 = 710; the first one leaves 100 in memory.
@@ -77,7 +78,7 @@ describe('a task starts', () => {
     const core = taught({ f: 700 })
     measure(core, 100, 0)
     const options = { memory: 300 }
-    const runs = [1, 2, 3].map((run) => computeTask(`t${run}`, run, { name: 'f', options }))
+    const runs = [1, 2, 3].map((run) => computeTask(`t${run}`, run, { ...named('f'), options }))
     expect(executed(core.receive(...runs))).toEqual(['t1', 't2'])
   })
 
@@ -142,7 +143,9 @@ describe('functions that never ended here', () => {
     const core = coreWith()
     measure(core, 0, 0)
     core.hold('big', 20, 200)
-    const runs = [1, 2].map((run) => computeTask(`t${run}`, run, { name: 'new', inputs: [input('big', 20, [], 200)] }))
+    const runs = [1, 2].map((run) =>
+      computeTask(`t${run}`, run, { ...named('new'), inputs: [input('big', 20, [], 200)] }),
+    )
     measure(core, 0, 200)
     // 200 + 400 = 600, and 400 more are too many.
     expect(executed(core.receive(...runs))).toEqual(['t1'])
@@ -175,9 +178,9 @@ describe('a task that does not fit', () => {
   it('waits the longer, the longer its function takes', () => {
     const core = coreWith()
     measure(core, 100, 0)
-    core.compute('a', 50, { name: 'large' })
+    core.compute('a', 50, { ...named('large') })
     end(core, 50, 700, 0, 400)
-    core.compute('b', 51, { name: 'small' })
+    core.compute('b', 51, { ...named('small') })
     end(core, 51, 10)
     batch(core, [1, 2], 'large')
     core.now = 3999
@@ -191,9 +194,9 @@ describe('room', () => {
   it('is asked for where stored values are in the way, once, and the task starts when it is there', () => {
     const core = taught({ f: 300 })
     measure(core, 100, 500)
-    const effects = core.compute('t1', 1, { name: 'f' })
+    const effects = core.compute('t1', 1, { ...named('f') })
     expect([executed(effects), asks(effects)]).toEqual([[], [100]])
-    expect(asks(core.compute('t2', 2, { name: 'f' }))).toEqual([])
+    expect(asks(core.compute('t2', 2, { ...named('f') }))).toEqual([])
     const made = core.send({ kind: 'RoomMade', tierBytes: 400 })
     // The next one is not started, but asked for.
     expect([executed(made), asks(made)]).toEqual([['t1'], [300]])
@@ -201,12 +204,12 @@ describe('room', () => {
 
   it('is asked for ahead of the next task while all threads are busy', () => {
     const core = coreWith({ nthreads: 1 })
-    core.compute('first', 50, { name: 'f' })
+    core.compute('first', 50, { ...named('f') })
     end(core, 50, 100, 100)
     measure(core, 100, 400)
     expect(batch(core, [1], 'f')).toEqual(['t1'])
     // When t1 is done: 100 + 400 + its result 100, and then 200 for t2.
-    expect(asks(core.compute('t2', 2, { name: 'f' }))).toEqual([])
+    expect(asks(core.compute('t2', 2, { ...named('f') }))).toEqual([])
     measure(core, 100, 500)
     expect(asks(measure(core, 100, 500))).toEqual([])
     expect(core.state.admission.awaitsRoom).toBe(true)
@@ -215,7 +218,7 @@ describe('room', () => {
   it('is not asked for again before memory was looked at, when the store could make none; the task starts alone', () => {
     const core = taught({ f: 300 })
     measure(core, 100, 500)
-    core.receive(computeTask('t1', 1, { name: 'f' }), computeTask('t2', 2, { name: 'f' }))
+    core.receive(computeTask('t1', 1, { ...named('f') }), computeTask('t2', 2, { ...named('f') }))
     const made = core.send({ kind: 'RoomMade', tierBytes: 480 })
     expect([executed(made), asks(made)]).toEqual([['t1'], []])
     expect(asks(measure(core, 100, 480, { 1: 300 }))).toHaveLength(1)
@@ -224,7 +227,7 @@ describe('room', () => {
   it('is not asked for when nothing may be spilled', () => {
     const core = taught({ f: 300 }, { memory: { ...MEMORY, canSpill: false } })
     measure(core, 100, 500)
-    const effects = core.compute('t1', 1, { name: 'f' })
+    const effects = core.compute('t1', 1, { ...named('f') })
     expect([executed(effects), asks(effects)]).toEqual([['t1'], []])
   })
 })
@@ -236,9 +239,9 @@ describe('an attempt after one that ran out of memory', () => {
     const core = taught({ f: 200 })
     measure(core, 100, 0)
     const effects = core.receive(
-      computeTask('t1', 1, { name: 'f', reserve }),
-      computeTask('t2', 2, { name: 'f' }),
-      computeTask('t3', 3, { name: 'f' }),
+      computeTask('t1', 1, { ...named('f'), reserve }),
+      computeTask('t2', 2, { ...named('f') }),
+      computeTask('t3', 3, { ...named('f') }),
     )
     expect(executed(effects)).toEqual(['t1', 't2'])
     const runs = effects.flatMap((effect) => (effect.kind === 'Execute' ? effect.runs : []))
@@ -253,7 +256,7 @@ describe('an attempt after one that ran out of memory', () => {
     measure(core, 100, 0)
     batch(core, [1], 'f')
     measure(core, 100, 50)
-    const waiting = core.compute('t2', 2, { name: 'f', reserve: { bytes: 500, alone: true }, priority: [0, 0, 0] })
+    const waiting = core.compute('t2', 2, { ...named('f'), reserve: { bytes: 500, alone: true }, priority: [0, 0, 0] })
     expect([executed(waiting), asks(waiting)]).toEqual([[], []])
     expect(asks(end(core, 1, 10))).toEqual([50])
     const effects = core.send({ kind: 'RoomMade', tierBytes: 0 })

@@ -85,8 +85,8 @@ export class Admission {
   planFor(task: LocalTask): Plan {
     const { assignment } = task
     if (this.#settings === null || assignment === null) return NO_PLAN
-    const { options, reserve, name } = assignment
-    const learned = this.needs.of(name)
+    const { options, reserve } = assignment
+    const learned = this.needs.of(assignment)
     const resultBytes = learned?.resultBytes ?? 0
     const asked = Math.max(options.memory ?? 0, reserve?.bytes ?? 0)
     const isAlone = reserve?.alone === true
@@ -103,7 +103,7 @@ export class Admission {
     if (settings === null || task.assignment === null) return NO_MEMORY
     const { assignment } = task
     const fitting = this.#alone(settings)
-    const known = Math.max(plan.peakBytes, this.needs.of(assignment.name)?.peakBytes ?? 0)
+    const known = Math.max(plan.peakBytes, this.needs.of(assignment)?.peakBytes ?? 0)
     return {
       reservedBytes: Math.max(this.#floor(assignment), plan.isAlone ? fitting : Math.min(known, fitting)),
       heapBytes: plan.isAlone ? settings.limitBytes : plan.isTry ? 0 : plan.peakBytes,
@@ -197,8 +197,8 @@ export class Admission {
   /** A3: this one, which is first, does not fit; true while others may start before it. */
   mayBeOvertaken(task: LocalTask, now: number): boolean {
     if (this.#blocked?.task !== task) this.#blocked = { task, since: now }
-    const { name } = task.assignment as Assignment
-    const patienceMs = Math.max(PATIENCE_MS, PATIENCE_MEDIANS * this.needs.medianMs(name))
+    const medianMs = this.needs.medianMs(task.assignment as Assignment)
+    const patienceMs = Math.max(PATIENCE_MS, PATIENCE_MEDIANS * medianMs)
     return now - this.#blocked.since < patienceMs
   }
 

@@ -99,6 +99,7 @@ function startRun(turn: Turn, task: LocalTask, weight: number, plan: Plan): void
   const run: Run = {
     runId,
     key: task.key,
+    fn,
     name,
     weight,
     startedAt: turn.now,

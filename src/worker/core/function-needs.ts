@@ -1,6 +1,8 @@
-// What the runs of each function needed lately: private memory at their highest, bytes of result, time. By name, as all
-// statistics of functions are: a function that is captured anew for every task has a new id each time.
+// What the runs of each function needed lately: private memory at their highest, bytes of result, time. By the function
+// itself, and by its name for those that were not seen before: a function that is captured anew for every task has a new id
+// each time. That a run ran out of memory is held against its own function alone: unnamed ones share a name.
 
+import type { FunctionId } from '../../base/ids.ts'
 import { RecentSamples, Samples } from '../../base/recent-samples.ts'
 
 const SAMPLES = 64
@@ -48,25 +50,39 @@ class Learned extends Samples implements MemoryNeed {
   }
 }
 
+/** What a run is of. */
+export interface Origin {
+  readonly fn: FunctionId
+  readonly name: string
+}
+
 export class FunctionNeeds {
-  readonly #recent = new RecentSamples(() => new Learned())
+  readonly #byFunction = new RecentSamples(() => new Learned())
+  readonly #byName = new RecentSamples(() => new Learned())
 
   /** Undefined before its first run has ended. */
-  of(name: string): MemoryNeed | undefined {
-    return this.#recent.of(name)
+  of({ fn, name }: Origin): MemoryNeed | undefined {
+    return this.#byFunction.of(fn) ?? this.#byName.of(name)
   }
 
-  notePeak(name: string, peakBytes: number, durationMs: number): void {
-    this.#recent.add(name, durationMs).peak.add(peakBytes)
+  notePeak({ fn, name }: Origin, peakBytes: number, durationMs: number): void {
+    this.#byFunction.add(fn, durationMs).peak.add(peakBytes)
+    this.#byName.add(name, durationMs).peak.add(peakBytes)
   }
 
-  noteResult(name: string, nbytes: number): void {
-    this.#recent.of(name)?.result.add(nbytes)
+  /** It died for memory: it is expected to need this much. */
+  noteShortage({ fn }: Origin, peakBytes: number): void {
+    this.#byFunction.add(fn, 0).peak.add(peakBytes)
+  }
+
+  noteResult({ fn, name }: Origin, nbytes: number): void {
+    this.#byFunction.of(fn)?.result.add(nbytes)
+    this.#byName.of(name)?.result.add(nbytes)
   }
 
   /** Milliseconds; 0 while unknown. */
-  medianMs(name: string): number {
-    const sorted = this.#recent.of(name)?.sorted()
+  medianMs({ name }: Origin): number {
+    const sorted = this.#byName.of(name)?.sorted()
     return sorted?.[sorted.length >> 1] ?? 0
   }
 }

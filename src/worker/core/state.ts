@@ -99,6 +99,7 @@ export interface LocalTask {
 export interface Run {
   readonly runId: RunId
   readonly key: TaskKey
+  readonly fn: FunctionId
   readonly name: string
   /** Share of one thread that it counts for. */
   readonly weight: number

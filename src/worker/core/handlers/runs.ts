@@ -24,7 +24,7 @@ export function runFinished(turn: Turn, event: EventOf<'RunFinished'>): void {
   }
   if (run.phase === 'storing') return
   noteDepth(state, run.name, event.depth)
-  if (event.peakBytes !== undefined) state.admission.needs.notePeak(run.name, event.peakBytes, event.durationMs)
+  if (event.peakBytes !== undefined) state.admission.needs.notePeak(run, event.peakBytes, event.durationMs)
   if (run.fate !== 'keep') {
     turn.emit({ kind: 'DropResult', runId: event.runId })
     endRun(turn, event.runId)
@@ -47,7 +47,7 @@ export function valueStored(turn: Turn, event: EventOf<'ValueStored'>): void {
   const { runs, admission } = turn.state
   const run = runs.get(runId)
   if (run === undefined) return
-  admission.needs.noteResult(run.name, nbytes)
+  admission.needs.noteResult(run, nbytes)
   if (event.onDisk !== true) admission.stored(nbytes)
   const task = endRun(turn, runId)
   if (task === null) {
@@ -72,10 +72,10 @@ export function runErred(turn: Turn, event: EventOf<'RunErred'>): void {
   failRun(turn, runId, failure, error, durationMs, peakBytes)
 }
 
-/** It would have taken more: others of its kind are expected to. */
+/** It would have taken more: other runs of its function are expected to. */
 function noteShortage(state: WorkerState, runId: RunId, peakBytes: number): void {
   const run = state.runs.get(runId)
-  if (run !== undefined) state.admission.needs.notePeak(run.name, SHORTAGE_FACTOR * peakBytes, 0)
+  if (run !== undefined) state.admission.needs.noteShortage(run, SHORTAGE_FACTOR * peakBytes)
 }
 
 function failRun(
