@@ -9,11 +9,11 @@
 import { invariant } from '../../base/invariant.ts'
 import type { ClientToScheduler } from '../../protocol/scheduler-client.ts'
 
-/** On their way: enough that a fast network and a busy scheduler never wait for the question that clears them. */
-const WINDOW_BYTES = 64 * 2 ** 20
+/** On their way: seconds of work for a cluster, but no more of it than a scheduler takes in before a heartbeat is overdue. */
+const WINDOW_BYTES = 16 * 2 ** 20
 /** From here on the scheduler is asked how far it is, so that the log can be cleared. */
 const QUESTION_MESSAGES = 512
-const QUESTION_BYTES = 16 * 2 ** 20
+const QUESTION_BYTES = 4 * 2 ** 20
 
 export class StreamLog {
   #messages: ClientToScheduler[] = []
