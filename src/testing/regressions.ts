@@ -23,4 +23,9 @@ export const REGRESSIONS: readonly Regression[] = [
     name: 'client that dies in the middle of a scatter',
     what: 'what had arrived at a worker stayed there for ever (scheduler/core/data.test.ts, scattered data)',
   },
+  {
+    seed: 729,
+    name: 'retirement while the only copy is damaged',
+    what: 'a worker looked for a value that was gone: its order was overdue (scheduler/core/retire.test.ts, calls a copy back)',
+  },
 ]

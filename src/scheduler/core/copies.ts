@@ -6,6 +6,8 @@
 //     not told to go itself. Where no such copy is known, a worker first confirms that it keeps one.
 // M3. Every order ends: with its answer, with the loss of its worker or value, or, a copy, when it is overdue or its worker
 //     takes no more values. Requests that wait for it are told once (`ended`).
+// M4. A worker may go on with a copy after its order has ended without an answer (`late`): the copy is welcome as long as there
+//     is the value; with the value, it is called back.
 
 import type { RunId } from '../../base/ids.ts'
 import type { RequestNumber } from './events.ts'
@@ -45,6 +47,7 @@ export function orderCopy(
   if (order === undefined) {
     order = newOrder(state, task, worker)
     orders.set(worker, order)
+    removeEntry(state.copies.late, task, worker)
     askToKeep(state, task, worker)
   }
   if (thenRemove !== undefined) order.thenRemove.push({ worker: thenRemove, request: request ?? null })
@@ -137,7 +140,8 @@ export function isOrdered({ copies }: SchedulerState, task: TaskRecord, worker: 
 
 /** The worker has said that the copy is there, or that it will not come. */
 export function endCopy(state: SchedulerState, task: TaskRecord, worker: WorkerRecord, done: boolean): void {
-  const { orders, incoming } = state.copies
+  const { orders, incoming, late } = state.copies
+  if (late.size > 0) removeEntry(late, task, worker)
   const order = orders.get(task)?.get(worker)
   if (order === undefined) return
   removeEntry(orders, task, worker)
@@ -164,10 +168,12 @@ export function endRemoval(state: SchedulerState, task: TaskRecord, worker: Work
 
 /** The value is no more: whoever fetches it may stop. */
 export function endOrdersFor(state: SchedulerState, task: TaskRecord): void {
-  const { orders, removals } = state.copies
-  for (const worker of orders.size === 0 ? [] : (orders.get(task)?.keys() ?? [])) {
-    endCopy(state, task, worker, false)
-    if (!worker.replicas.has(task)) state.outbox.removeReplica(worker, task.key)
+  const { orders, removals, late } = state.copies
+  for (const fetching of [orders, late]) {
+    for (const worker of fetching.size === 0 ? [] : (fetching.get(task)?.keys() ?? [])) {
+      endCopy(state, task, worker, false)
+      if (!worker.replicas.has(task)) state.outbox.removeReplica(worker, task.key)
+    }
   }
   if (removals.size > 0) for (const worker of removals.get(task)?.keys() ?? []) endRemoval(state, task, worker, false)
 }
@@ -175,15 +181,18 @@ export function endOrdersFor(state: SchedulerState, task: TaskRecord): void {
 /** The worker cannot be talked to: what it was told may not have reached it. */
 export function endOrdersOf(state: SchedulerState, worker: WorkerRecord): void {
   for (const task of state.copies.orders.keys()) endCopy(state, task, worker, false)
+  for (const task of state.copies.late.keys()) removeEntry(state.copies.late, task, worker)
   for (const task of state.copies.removals.keys()) endRemoval(state, task, worker, false)
 }
 
-/** M3. Nobody waits any longer for copies that are overdue, or that a worker will not fetch now; they are welcome when they come. */
+/** M3, M4. Nobody waits any longer for copies that are overdue, or that a worker will not fetch now. */
 export function sweepCopies(state: SchedulerState): void {
   for (const [task, orders] of state.copies.orders) {
     for (const [worker, order] of orders) {
       const fetches = worker.isRunning || worker.replicas.has(task)
-      if (!fetches || state.now > order.deadlineMs) endCopy(state, task, worker, false)
+      if (fetches && state.now <= order.deadlineMs) continue
+      endCopy(state, task, worker, false)
+      if (!worker.replicas.has(task)) entryOf(state.copies.late, task).set(worker, null)
     }
   }
 }

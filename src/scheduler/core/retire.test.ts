@@ -137,6 +137,38 @@ describe('retiring', () => {
     expect(asked(sim, 'd')).toEqual(['x'])
   })
 
+  it.each([
+    ['is overdue', 12_000, () => {}],
+    ['will not come soon: its worker paused', 1000, (sim: CoreFixture) => pause(sim, 'b')],
+  ] as const)('calls a copy back that %s, when the value goes', (_how, afterMs, happens) => {
+    const sim = cluster({ a: {}, b: {} })
+    put(sim, 'x', 'a')
+    retire(sim, ['a'])
+    sim.worker('d')
+    put(sim, 'ballast', 'b', 1000)
+    happens(sim)
+    sim.advance(afterMs)
+    expect(asked(sim, 'd')).toEqual(['x'])
+    sim.take()
+    sim.release('x')
+    for (const worker of ['b', 'd']) expect(sim.sent(worker)).toEqual([{ op: 'remove-replicas', keys: ['x'] }])
+    expect(sim.state.copies.late.size).toBe(0)
+  })
+
+  it('calls nothing back that has come late, or was refused', () => {
+    for (const ends of [copied, (sim: CoreFixture) => refuse(sim, 'b', 'x')]) {
+      const sim = cluster({ a: {}, b: {} })
+      put(sim, 'x', 'a')
+      retire(sim, ['a'])
+      pause(sim, 'b')
+      sim.advance(1000)
+      ends(sim, 'x', 'b')
+      sim.take()
+      sim.release('x')
+      expect(sim.sent('b').filter(({ op }) => op === 'remove-replicas')).toEqual([])
+    }
+  })
+
   it('5.10-8 leaves the worker where it is when it is not to be closed', () => {
     const sim = cluster({ a: {}, b: {} })
     const request = retire(sim, ['a'], false)

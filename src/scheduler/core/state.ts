@@ -209,6 +209,8 @@ export interface Copies {
   readonly orders: Map<TaskRecord, Map<WorkerRecord, CopyOrder>>
   /** Replicas that were told to go, and who waits for that. */
   readonly removals: Map<TaskRecord, Map<WorkerRecord, RequestNumber | null>>
+  /** Workers that may still fetch a copy whose order has ended. */
+  readonly late: Map<TaskRecord, Map<WorkerRecord, null>>
   /** Sums over `orders`. */
   readonly incoming: Map<WorkerRecord, number>
   /** Orders that ended and whose requests have not been told. */
@@ -357,7 +359,15 @@ export function createState(id: string, options: CoreOptions = DEFAULT_CORE_OPTI
     },
     memory: { short: new Set(), limitBytes: 0, told: { limitBytes: 0, isShort: false } },
     replicated: new Set(),
-    copies: { orders: new Map(), removals: new Map(), incoming: new Map(), ended: [], timer: false, cursor: 0 },
+    copies: {
+      orders: new Map(),
+      removals: new Map(),
+      late: new Map(),
+      incoming: new Map(),
+      ended: [],
+      timer: false,
+      cursor: 0,
+    },
     memoryManagerRuns: false,
     queue: new HeapSet((task) => task, comparePriority),
     noWorker: new Map(),

@@ -285,9 +285,9 @@ function checkMemory({ memory, workers, clients }: SchedulerState, found: Violat
   )
 }
 
-/** R2 and M3, and that nothing is on the move that is not there. */
+/** R2, M3 and M4, and that nothing is on the move that is not there. */
 function checkCopies(state: SchedulerState, found: Violations): void {
-  const { orders, removals, incoming, ended } = state.copies
+  const { orders, removals, late, incoming, ended } = state.copies
   for (const task of state.tasks.values())
     found.expect(
       state.replicated.has(task) === task.holders.length > 1,
@@ -297,7 +297,7 @@ function checkCopies(state: SchedulerState, found: Violations): void {
   for (const task of state.replicated)
     found.expect(state.tasks.get(task.key) === task, () => `${task.key} is listed as replicated but forgotten`, task)
   const coming = new Map<WorkerRecord, number>()
-  for (const [task, byWorker] of [...orders, ...removals]) {
+  for (const [task, byWorker] of [...orders, ...removals, ...late]) {
     found.expect(task.state === 'memory', () => `${task.key} (${task.state}) is on the move`, task)
     for (const [worker, order] of byWorker) {
       found.expect(

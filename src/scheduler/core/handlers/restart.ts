@@ -41,8 +41,8 @@ function forgetTasks(state: SchedulerState): void {
     state.outbox.refuse(request, 'TASK_CANCELLED', `the cluster was restarted during a ${kind}`)
   }
   forgetDatasets(state)
-  const { orders, removals, incoming, ended } = state.copies
-  for (const each of [orders, removals, incoming]) each.clear()
+  const { orders, removals, late, incoming, ended } = state.copies
+  for (const each of [orders, removals, late, incoming]) each.clear()
   ended.length = 0
   state.replicated.clear()
   for (const client of state.clients.values()) {
