@@ -23,7 +23,7 @@ export function describeStuck(cluster: SimCluster): string[] {
   const keys = new Set<string>()
   for (const client of cluster.clients) {
     if (!client.isSatisfied)
-      lines.push(`${client.name} waits (${client.connection === null ? 'no connection' : 'connected'})`)
+      lines.push(`${client.name} waits (${client.connection?.closed === false ? 'connected' : 'no connection'})`)
     for (const { state, reading } of client.held.values()) {
       if (state.settled && !reading) continue
       lines.push(`${client.name} waits for ${state.key}: ${state.outcome.status}${reading ? ', reading' : ''}`)

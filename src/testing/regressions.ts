@@ -28,4 +28,9 @@ export const REGRESSIONS: readonly Regression[] = [
     name: 'retirement while the only copy is damaged',
     what: 'a worker looked for a value that was gone: its order was overdue (scheduler/core/retire.test.ts, calls a copy back)',
   },
+  {
+    seed: 544,
+    name: 'client whose first try to come back is met by silence',
+    what: 'one try took the whole grace, and the client gave up a scheduler that could be reached again (client/core/attachment.test.ts)',
+  },
 ]

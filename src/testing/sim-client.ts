@@ -202,8 +202,8 @@ export class SimClient {
   }
 
   async #open(): Promise<void> {
-    const dial = async (): Promise<SchedulerConnection> => {
-      this.#connection = await this.#network.connect(this.process, SCHEDULER_ADDRESS, 'client')
+    const dial = async (tryMs?: number): Promise<SchedulerConnection> => {
+      this.#connection = await this.#network.connect(this.process, SCHEDULER_ADDRESS, 'client', tryMs)
       return this.#connection as unknown as SchedulerConnection
     }
     const { process } = this

@@ -74,13 +74,13 @@ export class SimNetwork {
   }
 
   /** @throws CONNECT_FAILED when nobody listens there, or nothing comes back. */
-  connect(process: SimProcess, address: string, role: SimRole): Promise<SimConnection> {
+  connect(process: SimProcess, address: string, role: SimRole, timeoutMs = CONNECT_TIMEOUT_MS): Promise<SimConnection> {
     return new Promise((resolve, reject) => {
       const failed = (why: string): void => reject(new PlimsollError('CONNECT_FAILED', `${address}: ${why}`))
       const target = this.#listeners.get(address)
       const blocked = target !== undefined && this.#blockedUntil(process.machine, target.process.machine) !== null
       if (blocked) {
-        process.after(CONNECT_TIMEOUT_MS, () => failed('no answer'))
+        process.after(timeoutMs, () => failed('no answer'))
         return
       }
       process.after(2 * this.#delay(process.machine, process.machine), () => {

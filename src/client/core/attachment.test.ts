@@ -38,6 +38,21 @@ describe('Attachment', () => {
     expect(failAll(attachment(), Infinity, false).at).toBeLessThan(30_200)
   })
 
+  it('tries once more when the network is back after a silence within the grace, however short that is', () => {
+    for (const graceMs of [500, 2000, 5000, 30_000])
+      for (let seed = 0; seed < 50; seed++) {
+        const one = attachment(graceMs, seed)
+        const startedAt: number[] = []
+        let now = 0
+        for (let next = one.lost(now); next.kind === 'try'; next = one.failed(now, false)) {
+          startedAt.push(now + next.afterMs)
+          now += next.afterMs + next.timeoutMs
+        }
+        const backAt = 0.6 * graceMs
+        expect(startedAt.some((at) => at >= backAt && at <= 0.9 * graceMs)).toBe(true)
+      }
+  })
+
   it('gives up soon when every try is refused', () => {
     for (let seed = 0; seed < 50; seed++) {
       const { at, why, pauses } = failAll(attachment(30_000, seed), 1, true)

@@ -6,6 +6,9 @@
 //     to be expected. Silence, resets and unreachable networks may pass: they have the whole grace.
 // A3. The client counts as back when the scheduler has answered behind everything that was said again. A connection that
 //     breaks before that goes on with the old grace: what kills every connection ends the client, not a loop.
+// A4. A try waits for an answer for no more than half of what is left of the grace (TRY_MS_MIN at the least). A silent one
+//     goes on being silent for a while when the network is back, for its packets are repeated ever more rarely: another has
+//     to follow within the grace, however short that is.
 
 import type { Prng } from '../../base/prng.ts'
 
@@ -78,6 +81,6 @@ export class Attachment {
     if (leftMs <= 0) return { kind: 'give-up', why: `it could not be reached for ${Math.round(this.graceMs)} ms` }
     const pauseMs = Math.min(PAUSE_MS.most, PAUSE_MS.first * 2 ** this.#tries++) * (0.5 + this.#prng.next() / 2)
     const afterMs = Math.min(pauseMs, leftMs)
-    return { kind: 'try', afterMs, timeoutMs: Math.max(TRY_MS_MIN, Math.min(TRY_MS_MAX, leftMs - afterMs)) }
+    return { kind: 'try', afterMs, timeoutMs: Math.max(TRY_MS_MIN, Math.min(TRY_MS_MAX, (leftMs - afterMs) / 2)) }
   }
 }
