@@ -36,6 +36,8 @@ export interface WorkerRequests {
     { readonly values: readonly ServedValue[] },
   ]
   'release-pins': [{ readonly pins: readonly number[] }, Record<string, never>]
+  /** What came of these values was damaged: the worker checks its copies, and drops and reports those that are bad. */
+  'check-values': [{ readonly keys: readonly TaskKey[] }, Record<string, never>]
   /** The blob's bytes follow the question as chunks. Answered when the value is in a file (durable). */
   'put-data': [
     { readonly key: TaskKey; readonly runId: RunId; readonly nbytes: number; readonly type: string },

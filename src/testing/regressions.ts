@@ -26,7 +26,7 @@ export const REGRESSIONS: readonly Regression[] = [
   {
     seed: 729,
     name: 'retirement while the only copy is damaged',
-    what: 'a worker looked for a value that was gone: its order was overdue (scheduler/core/retire.test.ts, calls a copy back)',
+    what: 'peers asked for it for ever (worker/worker.test.ts, a damaged copy of a peer), one when it was gone (scheduler/core/retire.test.ts, calls a copy back)',
   },
   {
     seed: 544,

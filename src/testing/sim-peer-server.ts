@@ -47,6 +47,10 @@ export class SimPeerServer {
       for (const pin of pins) this.#release(pin)
       return {}
     })
+    connection.handle<Question<'check-values'>>('check-values', async ({ keys }) => {
+      await Promise.all(keys.map((key) => this.#parts.store.check(key)))
+      return {}
+    })
     connection.handle<Question<'put-data'>>('put-data', (question, served) => this.#putData(question, served))
     connection.onClose(() => {
       for (const [id, named] of this.#named) if (named.connection === connection) this.#release(id)

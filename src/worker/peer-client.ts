@@ -4,6 +4,7 @@
 
 import { partLogger } from '../base/part-logger.ts'
 import type { Clock } from '../base/clock.ts'
+import type { TaskKey } from '../base/ids.ts'
 import { isErrorCode, toError } from '../errors/plimsoll-error.ts'
 import { hostToken } from '../native/host-token.ts'
 import type { ServedValue, WorkerRequests } from '../protocol/worker-worker.ts'
@@ -137,6 +138,7 @@ class Transfer {
   readonly #left: Map<string, ReplicaOrder>
   #intakes: { readonly order: ReplicaOrder; readonly intake: BlobIntake | null; missing: number }[] = []
   #busy = false
+  readonly #damaged: TaskKey[] = []
   /** The last taking in of a streamed value, settled or not. */
   #finishing: Promise<void> = Promise.resolve()
   linkFailure: string | null = null
@@ -168,6 +170,7 @@ class Transfer {
         },
       )
       for (const file of files) await this.#link(file)
+      await this.#complain(connection, signal)
     } finally {
       for (const { intake } of this.#intakes.splice(0)) await intake?.cancel()
       // A value that is just being taken in counts before the end of its transfer, not after.
@@ -176,6 +179,13 @@ class Transfer {
         void connection.request('release-pins', { pins: files.map((file) => file.pin) }).catch(() => {})
       }
     }
+  }
+
+  /** The peer may be the only one that has them, and would serve them for ever. */
+  async #complain(connection: PeerConnection, signal: AbortSignal): Promise<void> {
+    const keys = this.#damaged.splice(0)
+    if (keys.length === 0) return
+    await connection.request('check-values', { keys }, { timeoutMs: SILENCE_MS, signal }).then(noResult, noResult)
   }
 
   #sort(values: readonly ServedValue[], files: Served<'file'>[]): void {
@@ -280,6 +290,7 @@ class Transfer {
   /** The transfer goes on for the other keys; this one is asked for elsewhere. */
   #failed(order: ReplicaOrder, thrown: unknown): void {
     this.#left.delete(order.key)
+    if (isErrorCode(thrown, 'BLOB_CORRUPT')) this.#damaged.push(order.key)
     if (isErrorCode(thrown, 'STORE_FULL')) this.#parts.onRefused(this.#id, order, thrown.message)
   }
 }

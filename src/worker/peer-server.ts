@@ -86,6 +86,10 @@ export class PeerServer {
       for (const pin of pins) this.#releaseNamed(pin, connection)
       return {}
     })
+    connection.handle('check-values', async ({ keys }) => {
+      await Promise.all(keys.map((key) => this.#check(key)))
+      return {}
+    })
     connection.handle('put-data', (question, context) => this.#putData(question, context))
     connection.handle('grant-place', (question) => this.#grantPlace(connection, question))
     connection.handle('put-place', (question) => this.#putPlace(connection, question))
@@ -198,7 +202,7 @@ export class PeerServer {
       for await (const whole of readInPieces(source.path, source.offset, nbytes, nbytes)) return whole
       return null
     } catch {
-      this.#checkLater(key)
+      void this.#check(key)
       return null
     } finally {
       pin.release()
@@ -206,10 +210,12 @@ export class PeerServer {
   }
 
   /** A value that cannot be read is lost; the store finds out and says so. */
-  #checkLater(key: TaskKey): void {
-    this.#parts.store.check(key).catch((error: unknown) => {
+  async #check(key: TaskKey): Promise<void> {
+    try {
+      await this.#parts.store.check(key)
+    } catch (error) {
       this.#log.warn('the stored value of {key} cannot be checked: {error}', { key, error })
-    })
+    }
   }
 
   #name(pin: Pin, connection: PeerConnection): void {
@@ -230,7 +236,7 @@ export class PeerServer {
         await this.#sendChunk(piece, context)
       }
     } catch (error) {
-      if (!context.signal.aborted) this.#checkLater(key)
+      if (!context.signal.aborted) void this.#check(key)
       throw error
     }
   }

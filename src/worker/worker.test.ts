@@ -390,6 +390,29 @@ describe('values between workers', () => {
     expect(await readValue(b, 'y')).toBe(6)
   })
 
+  it('are not taken from a damaged copy of a peer, which reports it lost', async () => {
+    const script = await new Script().start()
+    const a = await startWorker(script, 'a')
+    const b = await startWorker(script, 'b', { config: { 'worker.transfer.same-host': 'stream' } })
+    const run = script.compute(a, 'x', () => new Float64Array(20_000).fill(1))
+    await script.take('task-finished', 'x')
+    const served = await serve(a, 'x')
+    if (served?.via !== 'file') throw new Error(`served via ${served?.via}`)
+    const bytes = await readFile(served.path)
+    bytes[bytes.length - 1] = 1
+    await chmod(served.path, 0o600)
+    await writeFile(served.path, bytes)
+    script.compute(b, 'y', (x: Float64Array) => x.length, [new TaskRef('x')], [inputFrom('x', run, served.nbytes, a)])
+    const isLoss = ({ from, message }: (typeof script.heard)[number]): boolean =>
+      from === 'a' && message.op === 'release-worker-data'
+    expect(await script.until(() => script.heard.find(isLoss)?.message)).toEqual({
+      op: 'release-worker-data',
+      keys: [{ key: 'x', runId: run }],
+    })
+    expect(await readValue(a, 'x')).toBe('missing')
+    await script.take('request-refresh-who-has', 'x')
+  })
+
   it('are not taken from a damaged copy, which is reported lost', async () => {
     const script = await new Script().start()
     const localDirectory = await temporary()
