@@ -9,6 +9,9 @@ const block = (n: number, seed: number): Float64Array => new Float64Array(n).fil
 /** Numbers: inline, a file that is read, a file that is mapped. */
 const SIZES = [100, 50_000, 400_000] as const
 
+/** The memory manager would drop the second copies while they are counted. */
+const KEEP_COPIES = { 'scheduler.active-memory-manager.start': false } as const
+
 async function handOver(faults: FaultCluster): Promise<readonly number[]> {
   const { client } = faults
   const [from, to] = [await faults.worker(0), await faults.worker(1)]
@@ -44,17 +47,20 @@ async function handOver(faults: FaultCluster): Promise<readonly number[]> {
 
 describe('between two workers of one host', () => {
   it('values are handed over by hard link', async () => {
-    await using faults = await FaultCluster.start({ nWorkers: 2 })
+    await using faults = await FaultCluster.start({ nWorkers: 2, config: KEEP_COPIES })
     expect(await handOver(faults)).toEqual([2, 2, 2, 2])
   })
 
   it('values are streamed when that is asked for', async () => {
-    await using faults = await FaultCluster.start({ nWorkers: 2, config: { 'worker.transfer.same-host': 'stream' } })
+    await using faults = await FaultCluster.start({
+      nWorkers: 2,
+      config: { ...KEEP_COPIES, 'worker.transfer.same-host': 'stream' },
+    })
     expect(await handOver(faults)).toEqual([1, 1, 1, 1])
   })
 
   it('a borrowed value outlives its owner', async () => {
-    await using faults = await FaultCluster.start({ nWorkers: 2 })
+    await using faults = await FaultCluster.start({ nWorkers: 2, config: KEEP_COPIES })
     const { client, cluster } = faults
     const value = client.scatter(block(400_000, 9), { workers: ['0'] })
     const sum = client.submit(
@@ -82,7 +88,11 @@ describe('between two workers of one host', () => {
   })
 
   it('everything works without the native library, with a copy', async () => {
-    await using faults = await FaultCluster.start({ nWorkers: 2, env: { PLIMSOLL_NO_KOFFI: '1' } })
+    await using faults = await FaultCluster.start({
+      nWorkers: 2,
+      config: KEEP_COPIES,
+      env: { PLIMSOLL_NO_KOFFI: '1' },
+    })
     await handOver(faults)
     const { client, cluster } = faults
     const blocks = client.map(block, [400_000, 100], [1, 2])
