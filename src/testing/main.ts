@@ -1,13 +1,15 @@
 // `npm run sim`: replays one seed, searches for seeds that fail, or runs at scale. Exit code 1 when something failed.
 
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { scaleRun } from './scale.ts'
 import { simulate, type SimulationReport } from './simulate.ts'
+import { type Stress, STRESSES } from './stress.ts'
 
 interface Options {
   readonly seed?: number
   readonly trace?: boolean
   readonly faults: boolean
+  readonly stress?: Stress
   readonly minutes?: number
   readonly count?: number
   readonly from?: number
@@ -37,6 +39,7 @@ const program = new Command('npm run sim --')
   .option('--seed <n>', 'replay this seed and print its story', whole)
   .option('--trace', 'with --seed: every event, message and effect')
   .option('--no-faults', 'only what clients do, nothing breaks')
+  .addOption(new Option('--stress <kind>', 'more trouble of this kind than the seeds bring').choices(STRESSES))
   .option('--minutes <m>', 'search for failing seeds for so long', positive)
   .option('--count <n>', 'search so many seeds', whole)
   .option('--from <n>', 'first seed of a search (one at random when absent)', whole)
@@ -54,11 +57,11 @@ async function main(): Promise<boolean | undefined> {
   return undefined
 }
 
-async function replay(seed: number, { trace = false, faults }: Options): Promise<boolean> {
-  const report = await simulate({ seed, trace, faults })
+async function replay(seed: number, { trace = false, faults, stress }: Options): Promise<boolean> {
+  const report = await simulate({ seed, trace, faults, ...(stress !== undefined && { stress }) })
   for (const line of report.trace) say(line)
   for (const line of report.outcome) say(line)
-  tell(report)
+  tell(report, stress)
   return report.failure === null
 }
 
@@ -67,6 +70,7 @@ async function search({
   count = Infinity,
   from,
   faults,
+  stress,
   firstFailure = false,
 }: Options): Promise<boolean> {
   const startedAt = performance.now()
@@ -74,10 +78,10 @@ async function search({
   const failed: number[] = []
   let done = 0
   for (; done < count && performance.now() - startedAt < minutes * MINUTE_MS; done++) {
-    const report = await simulate({ seed: first + done, faults })
+    const report = await simulate({ seed: first + done, faults, ...(stress !== undefined && { stress }) })
     if (report.failure === null) continue
     failed.push(report.seed)
-    tell(report)
+    tell(report, stress)
     if (firstFailure) break
   }
   say(
@@ -86,14 +90,14 @@ async function search({
   return failed.length === 0
 }
 
-function tell({ seed, failure, hash, events, tasks, virtualMs }: SimulationReport): void {
+function tell({ seed, failure, hash, events, tasks, virtualMs }: SimulationReport, stress: Stress | undefined): void {
   say(
     `seed ${seed}: ${tasks} tasks, ${events} events, ${(virtualMs / 1000).toFixed(2)} virtual seconds, history ${hash}`,
   )
   if (failure === null) return say('everything held')
   say(`FAILED at ${failure.atMs.toFixed(1)} ms: ${failure.what}`)
   for (const line of failure.details) say(`  ${line}`)
-  say(`replay it: npm run sim -- --seed ${seed} --trace`)
+  say(`replay it: npm run sim -- --seed ${seed}${stress === undefined ? '' : ` --stress ${stress}`} --trace`)
 }
 
 process.exitCode = (await main()) === false ? 1 : 0

@@ -8,6 +8,7 @@ import { faultPlan, type PlannedFault } from './fault-plan.ts'
 import { type PlannedAct, planScenario } from './scenario.ts'
 import { SimCluster } from './sim-cluster.ts'
 import type { SimClient } from './sim-client.ts'
+import { type Stress, withStress } from './stress.ts'
 import { type SimFailure, World } from './world.ts'
 
 export interface SimulationOptions {
@@ -17,6 +18,8 @@ export interface SimulationOptions {
   readonly trace?: boolean
   /** Without faults only the clients' acts happen (default true). */
   readonly faults?: boolean
+  /** Trouble of one kind on top of what the seed brings (default none). */
+  readonly stress?: Stress
 }
 
 export interface SimulationReport {
@@ -47,16 +50,19 @@ const REST_MS = 1500
 /** Runs the simulation that the seed names. Never rejects for what the simulated cluster does: the report says it. */
 export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
   const world = new World({ seed: options.seed, trace: options.trace ?? false })
-  const scenario = planScenario(world.prng('scenario'))
-  const faults = options.faults === false ? [] : faultPlan(options.seed, scenario.endMs)
+  const planned = planScenario(world.prng('scenario'))
+  const { scenario, faults: added } =
+    options.stress === undefined
+      ? { scenario: planned, faults: [] }
+      : withStress(options.stress, planned, world.prng('stress'))
+  const faults = options.faults === false ? [] : [...faultPlan(options.seed, scenario.endMs), ...added]
   const isLast = faults.some(({ kind }) => kind === 'kill-scheduler')
   const cluster = new SimCluster(
     world,
     isLast ? { ...scenario.cluster, deathTimeoutMs: DEATH_TIMEOUT_MS } : scenario.cluster,
   )
   for (let n = 0; n < scenario.clients; n++) cluster.startClient()
-  for (const planned of scenario.acts)
-    world.at(planned.atMs, `act of client ${planned.client}`, () => act(cluster, planned))
+  for (const each of scenario.acts) world.at(each.atMs, `act of client ${each.client}`, () => act(cluster, each))
   for (const fault of faults) world.at(fault.atMs, `fault ${fault.kind}`, () => applyFault(cluster, fault))
   await world.run(() => world.now >= scenario.endMs, scenario.endMs)
   heal(cluster)
@@ -167,7 +173,7 @@ function act(cluster: SimCluster, { client: number, act: what }: PlannedAct): vo
   switch (what.kind) {
     case 'submit':
       for (const task of what.tasks) cluster.book.add(task)
-      return client.submit(what.tasks, what.wanted)
+      return client.submit(what.tasks, what.wanted, { reads: what.reads ?? true })
     case 'scatter':
       for (const task of what.tasks) cluster.book.add(task)
       return client.scatter(what.tasks, what.broadcast)
