@@ -7,6 +7,7 @@
 import { clientId, type FunctionId, type TaskKey } from '../base/ids.ts'
 import { ClientSession } from '../client/client-session.ts'
 import type { FutureState } from '../client/future-state.ts'
+import type { KeepAlive } from '../client/keep-alive.ts'
 import type { Peers, WorkerConnection } from '../client/peers.ts'
 import type { SchedulerConnection } from '../client/scheduler-link.ts'
 import type { TaskRecord } from '../scheduler/core/records.ts'
@@ -46,6 +47,8 @@ export class SimClient {
   readonly #scheduler: SimScheduler
   readonly #peers: Peers
   #session: ClientSession | null = null
+  /** Of the session, from before it is registered. */
+  #keepAlive: KeepAlive | null = null
   /** The user's acts before it was connected. */
   #waiting: ((session: ClientSession) => void)[] = []
   #connection: SimConnection | null = null
@@ -185,13 +188,13 @@ export class SimClient {
   vanish(): void {
     if (this.#ended) return
     this.#end()
-    this.#session?.keepAlive.close()
+    this.#keepAlive?.close()
     this.process.kill()
   }
 
   /** The simulation is over: what keeps a real program alive that waits for something is let go. */
   dispose(): void {
-    this.#session?.keepAlive.close()
+    this.#keepAlive?.close()
   }
 
   // Behind it.
@@ -225,6 +228,7 @@ export class SimClient {
       collection: NO_COLLECTION,
     }
     const session = new ClientSession(await dial(), dial, this.#peers, settings, host)
+    this.#keepAlive = session.keepAlive
     try {
       await session.register('0')
     } catch (error) {
