@@ -28,7 +28,7 @@ const FAULTS = [
     replace: 'task.processingOn === worker ? task : undefined',
     why: 'the result of an older run is accepted',
     stress: 'resubmissions',
-    seeds: 6,
+    seeds: 12,
   },
   {
     file: 'src/scheduler/core/losing.ts',

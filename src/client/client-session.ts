@@ -336,8 +336,9 @@ export class ClientSession implements FutureOwner {
     let outcomes: readonly UploadOutcome[] = []
     const uploads = entries.map(({ state, value }) => ({ key: state.key, value }))
     const sending = async () => {
-      // A release of the same key that still waits must come first, or it would undo this.
-      if (uploads.some(({ key }) => this.#lateReleases.has(key))) await earlier
+      // A release of the same key that still waits must come first, or it would undo this; and a cancel, since what is heard
+      // of these keys before its answer does not count.
+      if (this.registry.cancelling || uploads.some(({ key }) => this.#lateReleases.has(key))) await earlier
       outcomes = await this.#uploader.send(uploads, options)
     }
     const earlier = this.#outbox.delivered()

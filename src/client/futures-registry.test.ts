@@ -23,6 +23,7 @@ function setup() {
   return { registry, released, hold, endTurn }
 }
 
+const GIVEN_UP = { reason: 'by another', code: 'TASK_CANCELLED' } as const
 const FINISHED = { op: 'key-in-memory', key: KEY, nbytes: 8, type: 'number' } as const
 
 describe('the futures registry', () => {
@@ -96,6 +97,53 @@ describe('the futures registry', () => {
     registry.apply({ op: 'cancelled-keys', keys: [KEY], reason: 'no copy', code: 'DATA_LOST' })
     expect(fresh.outcome.status).toBe('lost')
     expect(hold()).not.toBe(fresh)
+  })
+
+  it('takes no news of the earlier life of a key that was cancelled and submitted again for news of the new one', () => {
+    const { registry, hold } = setup()
+    const erred = {
+      op: 'task-erred',
+      key: KEY,
+      error: encodeError(new TypeError('no')),
+      worker: 'tcp://w',
+      origin: KEY,
+    } as const
+    const old = hold()
+    registry.cancel([old], 'by the user')
+    const cancel = registry.nextCancel()
+    const fresh = hold()
+    expect(fresh).not.toBe(old)
+    for (const message of [FINISHED, erred, { op: 'cancelled-keys', keys: [KEY], ...GIVEN_UP } as const]) {
+      registry.apply({ ...message, ...(message.op === 'key-in-memory' && { blob: new Uint8Array(8) }) })
+      expect([fresh.outcome.status, fresh.attached]).toEqual(['pending', null])
+    }
+    const error = new Error('not sent')
+    registry.settle(fresh, { status: 'error', error })
+    registry.apply({ op: 'lost-data', key: KEY })
+    registry.apply({ op: 'task-retried', keys: [KEY] })
+    expect(fresh.outcome).toEqual({ status: 'error', error })
+    registry.apply({ op: 'cancelled-keys', keys: [], ...GIVEN_UP, cancel })
+    registry.apply({ op: 'task-retried', keys: [KEY] })
+    registry.apply(FINISHED)
+    expect(fresh.outcome.status).toBe('finished')
+  })
+
+  it('waits for the answer to its last cancel, and hears of a value that is lost meanwhile', () => {
+    const { registry, hold } = setup()
+    const state = hold()
+    registry.apply(FINISHED)
+    const [first, second] = [registry.nextCancel(), registry.nextCancel()]
+    expect(registry.reclaim(state)).toBe(true)
+    registry.apply({ op: 'lost-data', key: KEY })
+    expect(state.outcome.status).toBe('pending')
+    registry.apply({ op: 'cancelled-keys', keys: [KEY], ...GIVEN_UP, cancel: first })
+    registry.apply(FINISHED)
+    expect([state.outcome.status, registry.cancelling]).toEqual(['pending', true])
+    registry.apply({ op: 'cancelled-keys', keys: [KEY], ...GIVEN_UP, cancel: second })
+    registry.apply(FINISHED)
+    expect([state.outcome.status, registry.cancelling]).toEqual(['finished', false])
+    registry.apply({ op: 'cancelled-keys', keys: [KEY], ...GIVEN_UP })
+    expect(state.outcome.status).toBe('cancelled')
   })
 
   it('releases a key before it is asked for again in the same turn', () => {

@@ -5,7 +5,9 @@
 //     futures are still around; a cancelled or lost state gives way to a new one when the key is submitted again.
 // R2. Releasing a state that is no longer the key's current one tells the scheduler nothing: the key may be held anew.
 // R3. What the scheduler cancels because of a cancel of ours counts only for keys that were not asked for again after it:
-//     while its answer is on its way, whoever asks for a held key has to submit it once more (`reclaim`).
+//     while its answer is on its way, whoever asks for a held key has to submit it once more (`reclaim`). Whatever else is
+//     heard of such a key before that answer is news of its earlier life and does not count: how it stands is told anew
+//     when it has been asked for again, which comes after the cancel.
 // R4. After a restart every state of an older generation is cancelled and out of the map.
 // R5. `heldBytes` is the sum over the finished states that somebody holds: what dropping all futures would free.
 
@@ -75,10 +77,15 @@ export class FuturesRegistry {
 
   /** Somebody asks for a held key anew; true when the scheduler has to be told, since a cancel may be taking it away (R3). */
   reclaim(state: FutureState): boolean {
-    if (this.#cancels === this.#cancelsDone || state.askedAfterCancels === this.#cancels) return false
+    if (!this.cancelling || state.askedAfterCancels === this.#cancels) return false
     if (state.outcome.status === 'error') return false
     state.askedAfterCancels = this.#cancels
     return true
+  }
+
+  /** A cancel was said and has not been answered. */
+  get cancelling(): boolean {
+    return this.#cancels !== this.#cancelsDone
   }
 
   /** Number of a cancel that is about to be said. */
@@ -189,14 +196,16 @@ export class FuturesRegistry {
 
   #hear(key: TaskKey, outcome: Outcome, attached?: Uint8Array): void {
     const state = this.#states.get(key)
-    if (state !== undefined) this.settle(state, outcome, attached)
+    if (state !== undefined && !this.#awaitsCancel(state)) this.settle(state, outcome, attached)
   }
 
   #cancelled({ keys, reason, code, cancel }: Extract<SchedulerToClient, { op: 'cancelled-keys' }>): void {
     if (cancel !== undefined) this.#cancelsDone = Math.max(this.#cancelsDone, cancel)
+    // What nobody here asked for stands for all cancels that were answered before it.
+    const next = cancel ?? this.#cancelsDone + 1
     for (const key of keys) {
       const state = this.#states.get(key)
-      if (state === undefined || (cancel !== undefined && state.askedAfterCancels >= cancel)) continue
+      if (state === undefined || state.askedAfterCancels >= next) continue
       this.settle(state, new GivenUp(key, reason, code))
     }
   }
@@ -204,7 +213,14 @@ export class FuturesRegistry {
   #revive(key: TaskKey): void {
     const state = this.#states.get(key)
     if (state === undefined) return
-    if (state.outcome.status === 'finished' || state.outcome.status === 'error') this.#turn(state, PENDING)
+    const { status } = state.outcome
+    // A value that is known now is that of a key that was only asked for once more: it may be lost at any time.
+    if (status === 'finished' || (status === 'error' && !this.#awaitsCancel(state))) this.#turn(state, PENDING)
+  }
+
+  /** The key was asked for after a cancel that is still to be answered: what is heard is from before that (R3). */
+  #awaitsCancel(state: FutureState): boolean {
+    return state.askedAfterCancels > this.#cancelsDone
   }
 
   #turn(state: FutureState, outcome: Outcome, attached: Uint8Array | null = null): void {

@@ -14,8 +14,6 @@ export type ClientAct =
       readonly kind: 'submit'
       readonly tasks: readonly SimTask[]
       readonly wanted: readonly TaskKey[]
-      /** Values are read as soon as they are there (default true), or only now and then and at the end. */
-      readonly reads?: boolean
     }
   | { readonly kind: 'scatter'; readonly tasks: readonly SimTask[]; readonly broadcast: boolean | number }
   | { readonly kind: 'release' | 'retry' | 'fire-and-forget'; readonly keys: readonly TaskKey[] }

@@ -173,7 +173,7 @@ function act(cluster: SimCluster, { client: number, act: what }: PlannedAct): vo
   switch (what.kind) {
     case 'submit':
       for (const task of what.tasks) cluster.book.add(task)
-      return client.submit(what.tasks, what.wanted, { reads: what.reads ?? true })
+      return client.submit(what.tasks, what.wanted)
     case 'scatter':
       for (const task of what.tasks) cluster.book.add(task)
       return client.scatter(what.tasks, what.broadcast)

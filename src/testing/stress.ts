@@ -60,7 +60,7 @@ const ADDED: Readonly<Record<Stress, (scenario: Scenario, prng: Prng) => Added>>
       plain(`again-${n}`, prng.pick([1, 10, 30]) as number, prng.int(2) === 0),
     )
     const keys = tasks.map((task) => task.key)
-    const again: ClientAct = { kind: 'submit', tasks, wanted: keys, reads: false }
+    const again: ClientAct = { kind: 'submit', tasks, wanted: keys }
     let atMs = (prng.next() * endMs) / 4
     const acts: PlannedAct[] = [{ atMs, client, act: again }]
     for (let n = 0; n < ROUNDS; n++) {

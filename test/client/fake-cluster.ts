@@ -294,7 +294,8 @@ export class FakeCluster {
     if (message.op === 'client-awaits-values') for (const key of message.keys) this.#awaited.add(key)
     if (message.op === 'client-releases-keys') for (const key of message.keys) this.wanted.delete(key)
     if (message.op === 'cancel-keys') {
-      const { cancel, reason } = message
+      const { keys, cancel, reason } = message
+      for (const key of keys) this.wanted.delete(key)
       connection.send({ op: 'cancelled-keys', keys: [], reason, code: 'TASK_CANCELLED', cancel })
     }
     if (message.op === 'client-desires-keys') {

@@ -281,6 +281,14 @@ describe('scatter', () => {
     const again = client.scatter('again')
     expect(await again.result()).toBe('again')
   })
+
+  it('stays in order: what is cancelled and scattered again is there', async () => {
+    client.scatter(new Uint8Array(2 ** 21))
+    client.scatter('again').cancel()
+    const again = client.scatter('again')
+    expect(await again.result()).toBe('again')
+    expect(cluster.wanted).toContain(again.key)
+  })
 })
 
 describe('large arguments', () => {

@@ -119,6 +119,10 @@ function replaceConnection(state: SchedulerState, client: ClientRecord, connecti
 /** Everything that a broken connection may have swallowed. */
 function reportKeys(state: SchedulerState, client: ClientRecord): void {
   reportMemory(state, client)
+  // That each of its cancels was carried out is news as well, and comes first: what it hears before that does not count for
+  // keys that it asked for again.
+  if (client.cancels > 0)
+    state.outbox.toClient(client, givenUp([], { reason: '', code: 'TASK_CANCELLED', cancel: client.cancels }))
   for (const [key, { number, words }] of client.farewells) {
     if (number !== Infinity) continue
     client.farewells.delete(key)
@@ -127,9 +131,6 @@ function reportKeys(state: SchedulerState, client: ClientRecord): void {
     if ('failure' in words) state.outbox.refuseKey(client, key, words.failure)
     else state.outbox.toClient(client, givenUp([key], words))
   }
-  // That each of its cancels was carried out is news as well.
-  if (client.cancels > 0)
-    state.outbox.toClient(client, givenUp([], { reason: '', code: 'TASK_CANCELLED', cancel: client.cancels }))
   const pending: TaskKey[] = []
   for (const task of client.wants) {
     if (task.state === 'memory' || task.state === 'erred') reportTo(state, client, task)
