@@ -69,6 +69,17 @@ export function planScenario(prng: Prng): Scenario {
   }
 }
 
+/** Keys by which two clients mean different calls. */
+export function disputedKeys({ acts }: Scenario): TaskKey[] {
+  return acts.flatMap(({ act }) =>
+    act.kind === 'submit' ? act.tasks.filter((task) => task.id !== undefined && task.id !== task.key).map(keyOf) : [],
+  )
+}
+
+function keyOf({ key }: SimTask): TaskKey {
+  return key
+}
+
 /** Some clients die while what they scatter is under way. */
 function vanishings(prng: Prng, acts: readonly PlannedAct[]): PlannedAct[] {
   const scatters = acts.filter(({ act }) => act.kind === 'scatter' && prng.int(8) === 0)

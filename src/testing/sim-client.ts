@@ -106,6 +106,7 @@ export class SimClient {
 
   submit(tasks: readonly SimTask[], wanted: readonly TaskKey[], { reads = true } = {}): void {
     this.#do((session) => {
+      if (this.#namesAnothersCall(tasks)) return
       const fresh: TaskKey[] = []
       for (const key of wanted) {
         const known = session.registry.reusable(key)
@@ -198,6 +199,16 @@ export class SimClient {
   }
 
   // Behind it.
+
+  /** A program cannot name what it does not hold; where two calls claim the key, it would build on either. */
+  #namesAnothersCall(tasks: readonly SimTask[]): boolean {
+    const own = new Set(tasks.map((task) => task.key))
+    const isMeant = (key: TaskKey): boolean => {
+      const status = this.held.get(key)?.state.outcome.status ?? 'lost'
+      return own.has(key) || (status !== 'cancelled' && status !== 'lost')
+    }
+    return tasks.some(({ inputs }) => inputs.some((key) => this.#book.isDisputed(key) && !isMeant(key)))
+  }
 
   #end(): void {
     this.#ended = true

@@ -151,8 +151,9 @@ export class SimWorker {
     return this.pool.isIdle && this.server.isIdle && state.runs.size === 0 && state.transfers.size === 0
   }
 
-  /** Adopts what the directories hold, then registers. */
+  /** Adopts what the directories hold, then registers; not when it was asked to close before it began. */
   start(): void {
+    if (this.#closing) return
     this.store.open().then(
       (adopted) => {
         const { process, network, address } = this.parts

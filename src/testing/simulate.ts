@@ -5,7 +5,7 @@ import { describeOutcome, describeStuck } from './describe.ts'
 import { checkEmpty, checkFiles, checkQuiet } from './final-checks.ts'
 import { applyFault, heal } from './faults.ts'
 import { faultPlan, type PlannedFault } from './fault-plan.ts'
-import { type PlannedAct, planScenario } from './scenario.ts'
+import { disputedKeys, type PlannedAct, planScenario } from './scenario.ts'
 import { SimCluster } from './sim-cluster.ts'
 import type { SimClient } from './sim-client.ts'
 import { type Stress, withStress } from './stress.ts'
@@ -61,6 +61,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     world,
     isLast ? { ...scenario.cluster, deathTimeoutMs: DEATH_TIMEOUT_MS } : scenario.cluster,
   )
+  for (const key of disputedKeys(scenario)) cluster.book.dispute(key)
   for (let n = 0; n < scenario.clients; n++) cluster.startClient()
   for (const each of scenario.acts) world.at(each.atMs, `act of client ${each.client}`, () => act(cluster, each))
   for (const fault of faults) world.at(fault.atMs, `fault ${fault.kind}`, () => applyFault(cluster, fault))

@@ -60,12 +60,15 @@ export class TaskBook {
 
   add(task: SimTask): void {
     this.#tasks.set(task.id ?? task.key, task)
-    if (task.id !== undefined) this.#disputed.add(task.key)
     const { workers = [], allowOtherWorkers = false } = task.options
     if (!allowOtherWorkers) for (const name of workers) this.namesAsked.add(name)
   }
 
-  /** Two calls claim this key. */
+  /** Two calls are going to claim this key. */
+  dispute(key: TaskKey): void {
+    this.#disputed.add(key)
+  }
+
   isDisputed(key: string): boolean {
     return this.#disputed.has(key)
   }

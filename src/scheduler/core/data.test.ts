@@ -157,6 +157,20 @@ describe('scattered data', () => {
     expect(sim.sent('a')).toEqual([{ op: 'free-runs', runs: [{ key: 'y', runId: 2 }] }])
   })
 
+  it('of a client that died is freed everywhere, also where it was before another worker came back with it', () => {
+    const sim = cluster({ a: {}, b: {} })
+    const x = { key: taskKey('x'), runId: 1 as RunId }
+    placedIn(sim, place(sim, ['x'], { broadcast: true }))
+    for (const worker of ['a', 'b']) sim.workerSays(worker, { op: 'keys-scattered', keys: [x] })
+    sim.workerLost('a')
+    sim.worker('a', { inventory: { keys: [{ ...x, nbytes: 10, type: 'array', durable: true }], tasks: [] } })
+    expect(sim.sent('b')).toMatchObject([{ op: 'acquire-replicas', inputs: [x] }])
+    sim.workerSays('b', { op: 'add-keys', keys: [{ ...x, durable: true, kept: 1 as RunId }] })
+    sim.take()
+    sim.says('c', { op: 'close-client' })
+    for (const worker of ['a', 'b']) expect(sim.sent(worker)).toEqual([{ op: 'free-runs', runs: [x] }])
+  })
+
   it('whose arrival was told to nobody is found in the inventory', () => {
     const sim = cluster({ a: {} })
     placedIn(sim, place(sim, ['x']))

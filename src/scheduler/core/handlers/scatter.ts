@@ -6,6 +6,7 @@
 
 import type { ClientToScheduler, SchedulerRequests } from '../../../protocol/scheduler-client.ts'
 import type { RunId } from '../../../base/ids.ts'
+import { askToKeep } from '../copies.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
 import { addTask, scatterGroup } from '../groups.ts'
 import type { TaskGroup, TaskRecord, WorkerRecord } from '../records.ts'
@@ -70,13 +71,25 @@ export function updateData(
       continue
     }
     const before = isAvailable(task)
+    const placed = state.placements.get(task) ?? []
     if (awaited) transition(state, task, 'memory', { worker: first, run: runId, nbytes, type, durable: true })
     else addReplica(state, task, first, true)
     for (const worker of others) addReplica(state, task, worker, true)
+    askPlaced(state, task, placed)
     const after = isAvailable(task)
     // Entering memory lets dependents go: unless nobody can be asked for it yet.
     if (after !== (before || awaited)) availabilityChanged(state, task, after)
   }
+}
+
+/**
+ * The value counts from now on, and nobody may say of the others that it was sent to whether they have it: what they said
+ * before could not be told apart from a scatter that is not completed. After this they have it.
+ */
+export function askPlaced(state: SchedulerState, task: TaskRecord, placed: readonly WorkerRecord[]): void {
+  for (const worker of placed)
+    if (worker.link === 'live' && state.workers.get(worker.id) === worker && !worker.replicas.has(task))
+      askToKeep(state, task, worker)
 }
 
 /** false: there is no worker to place anything on. */

@@ -20,7 +20,7 @@ import { transition } from '../transitions/table.ts'
 import { endSteal } from '../steals.ts'
 import { finishRestarts, noteRestarted } from './restart-answers.ts'
 import { setStatus } from './retire.ts'
-import { resumeScatters } from './scatter.ts'
+import { askPlaced, resumeScatters } from './scatter.ts'
 import { endProcess, forgetLabels, noteLabels, tellPeers } from './worker-loss.ts'
 
 type Held = Inventory['keys'][number]
@@ -178,6 +178,7 @@ function adoptOne(state: SchedulerState, worker: WorkerRecord, task: TaskRecord,
   const awaited = isActive(task.state) || (task.state === 'released' && task.isNeeded)
   if (!awaited || !(isAccepted || isUnreportedRun(state, worker, task, held))) return false
   if (!isAccepted) task.group.prefix.runs++
+  const placed = state.placements.get(task) ?? []
   transition(state, task, 'memory', {
     worker,
     run: held.runId,
@@ -185,6 +186,7 @@ function adoptOne(state: SchedulerState, worker: WorkerRecord, task: TaskRecord,
     type: held.type,
     durable: held.durable,
   })
+  askPlaced(state, task, placed)
   return true
 }
 
