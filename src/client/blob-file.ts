@@ -5,8 +5,10 @@ import { type BlobMeta, blobHeaderLength, BLOB_PREFIX_BYTES, parseBlobHeader, un
 import type { EncodedValue } from '../values/encode.ts'
 import { emptyFrames, type ReceivedBlob } from './blob-assembler.ts'
 
-/** A thread reads one piece while this one sums the one before: 2 ms at a time. */
-const READ_BYTES_MAX = 8 << 20
+/** This thread sums a piece in half a millisecond, while others are being read. */
+const READ_BYTES_MAX = 2 << 20
+/** Most of what a read costs is giving new pages to the process, which threads can do at once. The pool has four by default. */
+const READERS = 3
 /** One thread of the pool is busy with a write, and this one with its checksum: 2 ms at a time. */
 const WRITE_BYTES_MAX = 8 << 20
 /** Enough for prefix and header of nearly every blob: one read. */
@@ -83,25 +85,37 @@ async function readFully(file: FileHandle, position: number, length: number): Pr
   return bytes
 }
 
-/** Fills `bytes` from `known` on; returns the checksum of all of it. */
+/** Fills `bytes` from `known` on, with several reads under way; returns the checksum of all of it. */
 async function readSumming(file: FileHandle, position: number, bytes: Uint8Array, known: number): Promise<number> {
-  let sum = 0
-  let summed = 0
-  for (let done = known; done < bytes.length;) {
-    const end = Math.min(bytes.length, done + READ_BYTES_MAX)
-    const reading = readInto(file, position + done, bytes.subarray(done, end))
-    sum = crc32(bytes.subarray(summed, done), sum)
-    summed = done
-    await reading
-    done = end
+  let sum = crc32(bytes.subarray(0, known))
+  let asked = known
+  let summed = known
+  /** Where pieces begin that are there, behind one that is not. */
+  const read = new Set<number>()
+  const pieceAt = (at: number): Uint8Array => bytes.subarray(at, at + READ_BYTES_MAX)
+  const reader = async (): Promise<void> => {
+    while (asked < bytes.length) {
+      const at = asked
+      asked += READ_BYTES_MAX
+      await readInto(file, position + at, pieceAt(at))
+      for (read.add(at); read.delete(summed); summed += READ_BYTES_MAX) sum = crc32(pieceAt(summed), sum)
+    }
   }
-  return crc32(bytes.subarray(summed), sum)
+  const readers = Array.from({ length: READERS }, reader)
+  try {
+    await Promise.all(readers)
+  } finally {
+    // Nobody may close the file while one of them reads.
+    asked = bytes.length
+    await Promise.allSettled(readers)
+  }
+  return sum
 }
 
 async function readInto(file: FileHandle, position: number, bytes: Uint8Array): Promise<void> {
   let done = 0
   while (done < bytes.length) {
-    const { bytesRead } = await file.read(bytes, done, Math.min(READ_BYTES_MAX, bytes.length - done), position + done)
+    const { bytesRead } = await file.read(bytes, done, bytes.length - done, position + done)
     if (bytesRead === 0) throw tooShort('a pinned file')
     done += bytesRead
   }
