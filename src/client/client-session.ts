@@ -352,9 +352,11 @@ export class ClientSession implements FutureOwner {
     const byKey = new Map(outcomes.map((outcome) => [outcome.key, outcome]))
     const sent: Extract<UploadOutcome, { kind: 'sent' }>[] = []
     const wanted: TaskKey[] = []
+    const failed: TaskKey[] = []
     for (const { state } of entries) {
       const outcome = byKey.get(state.key)
       if (outcome === undefined || outcome.kind === 'failed') {
+        failed.push(state.key)
         this.registry.settle(state, {
           status: 'error',
           error: outcome?.error ?? this.#ended ?? lost('it was closed', null),
@@ -376,6 +378,8 @@ export class ClientSession implements FutureOwner {
       this.sendNow({ op: 'update-data', entries: sent.map(toEntry) })
     }
     if (wanted.length > 0) this.sendNow({ op: 'client-desires-keys', keys: wanted })
+    // What was posted meanwhile may build on them: it must not find a place for which nobody brings a value any more.
+    if (failed.length > 0 && !this.closed) this.sendNow({ op: 'client-releases-keys', keys: failed })
   }
 
   /** The cluster is known to be gone: no connection to it will be made again. */

@@ -147,7 +147,11 @@ function findReason(cluster: SimCluster, error: Error): string | null {
   const once = task.options.idempotent === false
   if (once && (isErrorCode(error, 'WORKER_LOST') || (error instanceof RangeError && kind === 'throws'))) return null
   const { allowedFailures, allowedOomFailures } = cluster.scheduler.state.options
-  if (error instanceof RangeError) return kind === 'throws' && times === Infinity ? null : `${origin} threw for good`
+  // Retries are for timeouts as well: none may be left for what throws.
+  if (error instanceof RangeError)
+    return kind === 'throws' && (times === Infinity || task.options.timeoutMs !== undefined)
+      ? null
+      : `${origin} threw for good`
   if (isErrorCode(error, 'TASK_CRASHED') || isErrorCode(error, 'WORKER_LOST'))
     return cluster.book.deathsOf(task.key) > (once ? 0 : allowedFailures)
       ? null

@@ -28,6 +28,8 @@ export class SimScheduler implements EventHost {
   steps = 0
   /** Time of the machine spent in the core, milliseconds; for reports, nothing depends on it. */
   spentMs = 0
+  /** Told of each step, after all of it. */
+  afterStep: (event: SchedulerEvent['kind']) => void = () => {}
   /** All invariants are checked after every so many steps; 0 = never. */
   readonly #checkEvery: number
   readonly #hands: Hands
@@ -86,5 +88,6 @@ export class SimScheduler implements EventHost {
       else perform(effect, this.#hands)
     }
     if (this.#checkEvery > 0 && this.steps % this.#checkEvery === 0) checkInvariants(this.state)
+    this.afterStep(event.kind)
   }
 }

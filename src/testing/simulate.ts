@@ -1,7 +1,7 @@
 // One simulation from beginning to end: a seed decides cluster, clients and faults; then faults stop, everything heals, and
 // what clients wait for has to come; then everything is released, and nothing may be left.
 
-import { describeOutcome, describeStuck } from './describe.ts'
+import { describeOutcome, describeStuck, storyLines } from './describe.ts'
 import { checkEmpty, checkFiles, checkQuiet } from './final-checks.ts'
 import { applyFault, heal } from './faults.ts'
 import { faultPlan, type PlannedFault } from './fault-plan.ts'
@@ -9,6 +9,7 @@ import { disputedKeys, type PlannedAct, planScenario } from './scenario.ts'
 import { SimCluster } from './sim-cluster.ts'
 import type { SimClient } from './sim-client.ts'
 import { type Stress, withStress } from './stress.ts'
+import { Watch } from './watch.ts'
 import { type SimFailure, World } from './world.ts'
 
 export interface SimulationOptions {
@@ -62,6 +63,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     isLast ? { ...scenario.cluster, deathTimeoutMs: DEATH_TIMEOUT_MS } : scenario.cluster,
   )
   for (const key of disputedKeys(scenario)) cluster.book.dispute(key)
+  watch(cluster, faults)
   for (let n = 0; n < scenario.clients; n++) cluster.startClient()
   for (const each of scenario.acts) world.at(each.atMs, `act of client ${each.client}`, () => act(cluster, each))
   for (const fault of faults) world.at(fault.atMs, `fault ${fault.kind}`, () => applyFault(cluster, fault))
@@ -70,6 +72,16 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   const outcome = await (isLast ? endWithoutScheduler(cluster) : endInOrder(cluster))
   for (const client of cluster.clients) client.dispose()
   return report(world, cluster, faults, outcome)
+}
+
+function watch(cluster: SimCluster, faults: readonly PlannedFault[]): void {
+  const { world, scheduler, book } = cluster
+  const kinds = faults.map(({ kind }) => kind)
+  const watch = new Watch(scheduler.state, book, kinds)
+  scheduler.afterStep = (event) => {
+    const fault = watch.findFault(event)
+    if (fault !== null) world.fail(fault.what, fault.key === undefined ? [] : storyLines(cluster, fault.key))
+  }
 }
 
 async function endInOrder(cluster: SimCluster): Promise<string[]> {
