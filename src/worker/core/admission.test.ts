@@ -65,6 +65,18 @@ describe('a task starts', () => {
     expect(executed(end(core, 2, 200, 100))).toEqual(['t3'])
   })
 
+  it('with a claim in whole bytes, whatever fraction of the limit is left for it: sums of claims are exact', () => {
+    const core = taught({ big: 5000 }, { memory: { ...MEMORY, pauseBytes: 800.1 } })
+    core.compute('first', 50, named('small'))
+    end(core, 50, 10, 100)
+    core.compute('stored', 51, named('small'))
+    core.send({ kind: 'RunFinished', runId: runId(51), durationMs: 2, depth: 1, peakBytes: 10 })
+    measure(core, 0, 0)
+    expect(batch(core, [1], 'big')).toEqual(['t1'])
+    core.send({ kind: 'ValueStored', runId: runId(51), nbytes: 100, type: 'number', durable: false })
+    expect(core.state.admission.claimedBytes).toBe(800)
+  })
+
   it('beside runs that have grown beyond what was expected, as those have grown', () => {
     const core = taught({ f: 200 })
     measure(core, 100, 0)

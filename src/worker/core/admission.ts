@@ -223,9 +223,9 @@ export class Admission {
     return plan.isAlone ? alone : Math.min(Math.round(weight * (plan.peakBytes + plan.resultBytes)), alone)
   }
 
-  /** A7. */
+  /** A7. In whole bytes: sums of claims stay exact. */
   #alone(settings: AdmissionSettings): number {
-    return Math.max(0, settings.pauseBytes - this.#idleBytes)
+    return Math.max(0, Math.floor(settings.pauseBytes - this.#idleBytes))
   }
 
   #floor({ inputs }: Assignment): number {
