@@ -116,7 +116,6 @@ function clusterOptions(prng: Prng, workers: number, limited: boolean, resources
     scheduler: {
       connectionGraceMs: 600,
       workerGraceMs: 1200,
-      clientGraceMs: 2000,
       allowedFailures: prng.pick([0, 1, 3, 100]) as number,
       saturation: prng.pick([1.1, 1.1, 2, Infinity]) as number,
       workerTtlMs: prng.int(4) === 0 ? 3000 : 300_000,
@@ -126,6 +125,8 @@ function clusterOptions(prng: Prng, workers: number, limited: boolean, resources
         measure: 'managedTotal',
         policies: [reduceReplicas],
       },
+      // Some partitions last longer than the shorter one.
+      clientGraceMs: prng.pick([2000, 2000, 600]) as number,
     },
     checkEvery: 1,
   }

@@ -36,6 +36,7 @@ export interface Held {
 const TIMEOUT_MS = 20_000
 const HEARTBEAT_MS = 1000
 const READ_AGAIN_MS = 500
+const WATCH_MS = 500
 /** Futures are released by the script of the history. */
 const NO_COLLECTION = { run: () => 0, heapBytes: () => 0 }
 
@@ -52,6 +53,8 @@ export class SimClient {
   /** The user's acts before it was connected. */
   #waiting: ((session: ClientSession) => void)[] = []
   #connection: SimConnection | null = null
+  /** When its last connection was lost. */
+  #lostAtMs = 0
   #ended = false
   #calm = false
   /** Questions whose answer it waits for. */
@@ -108,10 +111,11 @@ export class SimClient {
     this.#do((session) => {
       if (this.#namesAnothersCall(tasks)) return
       const fresh: TaskKey[] = []
+      const own = new Map(tasks.map((task) => [task.key, task]))
       for (const key of wanted) {
         const known = session.registry.reusable(key)
         if (known === undefined || session.registry.reclaim(known)) fresh.push(key)
-        const task = tasks.find((each) => each.key === key)
+        const task = own.get(key)
         const state = known ?? session.registry.create(key, task?.name ?? '')
         this.#hold(session, state, task === undefined ? key : idOf(task), reads)
       }
@@ -217,8 +221,12 @@ export class SimClient {
 
   async #open(): Promise<void> {
     const dial = async (tryMs?: number): Promise<SchedulerConnection> => {
-      this.#connection = await this.#network.connect(this.process, SCHEDULER_ADDRESS, 'client', tryMs)
-      return this.#connection as unknown as SchedulerConnection
+      const connection = await this.#network.connect(this.process, SCHEDULER_ADDRESS, 'client', tryMs)
+      connection.onClose(() => {
+        this.#lostAtMs = this.process.now()
+      })
+      this.#connection = connection
+      return connection as unknown as SchedulerConnection
     }
     const { process } = this
     const settings = {
@@ -249,6 +257,7 @@ export class SimClient {
     this.#session = session
     for (const act of this.#waiting.splice(0)) act(session)
     this.#readSomeAgain(session)
+    this.#watchSession(session, this.#scheduler.state.options.clientGraceMs)
   }
 
   /** Acts need a session; the scheduler always takes a client back within its grace. */
@@ -258,7 +267,22 @@ export class SimClient {
     const session = this.#session
     if (session === null) this.#waiting.push(act)
     else if (!session.closed) act(session)
-    else if (this.#scheduler.process.alive) this.process.world.fail(`${this.name} lost its scheduler for good`)
+  }
+
+  /** It stays connected as long as there is a scheduler, unless it was cut off for its whole grace. */
+  #watchSession(session: ClientSession, graceMs: number): void {
+    const { process } = this
+    process.after(WATCH_MS, () => {
+      if (this.#ended) return
+      if (!session.closed || !this.#scheduler.process.alive) return this.#watchSession(session, graceMs)
+      const isForgotten = !this.#scheduler.state.clients.has(session.settings.clientId)
+      if (!isForgotten && process.now() - this.#lostAtMs < graceMs)
+        return process.world.fail(`${this.name} gave its scheduler up too early`)
+      for (const [key, { state }] of this.held)
+        if (!state.settled) process.world.fail(`${this.name} was cut off for good and still waits for ${key}`)
+      process.world.note(`${this.name} was cut off for good`)
+      this.vanish()
+    })
   }
 
   #during(work: Promise<unknown>): void {

@@ -52,11 +52,8 @@ const REST_MS = 1500
 export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
   const world = new World({ seed: options.seed, trace: options.trace ?? false })
   const planned = planScenario(world.prng('scenario'))
-  const { scenario, faults: added } =
-    options.stress === undefined
-      ? { scenario: planned, faults: [] }
-      : withStress(options.stress, planned, world.prng('stress'))
-  const faults = options.faults === false ? [] : [...faultPlan(options.seed, scenario.endMs), ...added]
+  const scenario = options.stress === undefined ? planned : withStress(options.stress, planned, world.prng('stress'))
+  const faults = options.faults === false ? [] : faultPlan(options.seed, scenario.endMs)
   const isLast = faults.some(({ kind }) => kind === 'kill-scheduler')
   const cluster = new SimCluster(
     world,

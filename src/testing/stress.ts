@@ -3,24 +3,21 @@
 
 import { taskKey } from '../base/ids.ts'
 import type { Prng } from '../base/prng.ts'
-import type { FaultKind, PlannedFault } from './fault-plan.ts'
 import type { ClientAct, PlannedAct, Scenario } from './scenario.ts'
 import { NO_TROUBLE, type SimTask } from './task-book.ts'
 
-export const STRESSES = ['resubmissions', 'torn-scatters', 'worker-deaths'] as const
+export const STRESSES = ['resubmissions', 'torn-scatters'] as const
 
 /**
  * - `resubmissions`: keys are cancelled and asked for again in one moment, again and again, about when their runs end: news of
  *   older runs meets newer ones.
  * - `torn-scatters`: clients die while what they scatter is under way.
- * - `worker-deaths`: workers die beside long lines of tasks, and one death is too many for a task.
  */
 export type Stress = (typeof STRESSES)[number]
 
 interface Added {
   readonly clients: number
   readonly acts: readonly PlannedAct[]
-  readonly faults: readonly PlannedFault[]
 }
 
 const RESUBMITTED = 12
@@ -30,28 +27,11 @@ const ROUND_MS = [30, 120] as const
 const TORN = 6
 /** Between a scatter and the death of its client. */
 const TORN_WITHIN_MS = 60
-const DEATHS = 4
-const LINE = 40
 const BYTES = 100
 
-export function withStress(
-  stress: Stress,
-  scenario: Scenario,
-  prng: Prng,
-): { readonly scenario: Scenario; readonly faults: readonly PlannedFault[] } {
-  const { clients, acts, faults } = ADDED[stress](scenario, prng)
-  const { cluster } = scenario
-  const scheduler =
-    stress === 'worker-deaths' ? { ...cluster.scheduler, allowedFailures: 0, saturation: Infinity } : cluster.scheduler
-  return {
-    scenario: {
-      ...scenario,
-      cluster: { ...cluster, scheduler },
-      clients: scenario.clients + clients,
-      acts: [...scenario.acts, ...acts],
-    },
-    faults,
-  }
+export function withStress(stress: Stress, scenario: Scenario, prng: Prng): Scenario {
+  const { clients, acts } = ADDED[stress](scenario, prng)
+  return { ...scenario, clients: scenario.clients + clients, acts: [...scenario.acts, ...acts] }
 }
 
 const ADDED: Readonly<Record<Stress, (scenario: Scenario, prng: Prng) => Added>> = {
@@ -67,7 +47,7 @@ const ADDED: Readonly<Record<Stress, (scenario: Scenario, prng: Prng) => Added>>
       atMs += ROUND_MS[0] + prng.next() * ROUND_MS[1]
       acts.push({ atMs, client, act: { kind: 'cancel', keys, force: prng.int(4) === 0 } }, { atMs, client, act: again })
     }
-    return { clients: 1, acts, faults: [] }
+    return { clients: 1, acts }
   },
   'torn-scatters': ({ clients, endMs }, prng) => {
     const acts = Array.from({ length: TORN }, (_, n): PlannedAct[] => {
@@ -79,17 +59,7 @@ const ADDED: Readonly<Record<Stress, (scenario: Scenario, prng: Prng) => Added>>
         { atMs: atMs + prng.next() * TORN_WITHIN_MS, client, act: { kind: 'vanish' } },
       ]
     })
-    return { clients: TORN, acts: acts.flat(), faults: [] }
-  },
-  'worker-deaths': ({ clients: client, endMs }, prng) => {
-    const atMs = (prng.next() * endMs) / 2
-    const tasks = Array.from({ length: LINE }, (_, n) => plain(`line-${n}`, 100, false))
-    const acts: PlannedAct[] = [{ atMs, client, act: { kind: 'submit', tasks, wanted: tasks.map((task) => task.key) } }]
-    const kind: FaultKind = 'kill-worker'
-    const faults = Array.from({ length: DEATHS }, (_, n): PlannedFault => {
-      return { atMs: atMs + 100 * (1 + n + prng.next()), kind, target: prng.int(1000), forMs: 0 }
-    })
-    return { clients: 1, acts, faults }
+    return { clients: TORN, acts: acts.flat() }
   },
 }
 

@@ -10,6 +10,8 @@ import type { SchedulerState } from '../scheduler/core/state.ts'
 import type { FaultKind } from './fault-plan.ts'
 import type { TaskBook } from './task-book.ts'
 
+const ROUNDING_MS = 0.01
+
 /** Whatever else happens may take a value along: with a process, a disk, or a grace that ends. */
 const HARMLESS: ReadonlySet<FaultKind> = new Set([
   'cut-worker',
@@ -65,7 +67,7 @@ export class Watch {
       if (clients.get(client.id) === client && client.connection === null) continue
       this.#without.delete(client)
       const forMs = now - sinceMs
-      if (clients.get(client.id) !== client && forMs < options.clientGraceMs)
+      if (clients.get(client.id) !== client && forMs < options.clientGraceMs - ROUNDING_MS)
         return { what: `${client.id} was given up ${forMs.toFixed(0)} ms after its connection was lost` }
     }
     for (const client of clients.values())
