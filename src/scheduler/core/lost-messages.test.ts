@@ -67,6 +67,15 @@ describe('lost on the way to a worker', () => {
     expect(core.stateOf('x')).toBe('erred')
   })
 
+  it('the answer to the first registration, with all that follows it: it did not run either', () => {
+    const core = cluster({ a: { nthreads: 4 } })
+    core.graph({ x: [] }, { options: { idempotent: false } })
+    core.workerLost('a')
+    core.worker('a')
+    expect(core.stateOf('x')).toBe('processing')
+    expect(core.task('x').attempts).toBe(1)
+  })
+
   it('free-keys: named in the answer, values and runs', () => {
     const core = assigned('x', 'y')
     core.finish('x')

@@ -4,6 +4,7 @@
 import { InvariantError } from '../../base/invariant.ts'
 import { isActive, type TaskRecord, type TaskState, type WorkerRecord } from './records.ts'
 import { countWaiters, isAvailable } from './replicas.ts'
+import { isNamed, supplies } from './restrictions.ts'
 import type { SchedulerState } from './state.ts'
 
 /** @throws InvariantError with a sentence per violation and the story of one task concerned. */
@@ -59,6 +60,7 @@ function checkTask(state: SchedulerState, task: TaskRecord, found: Violations): 
     'is listed as no-worker without being it, or the other way round',
   )
   check(task.processingOn === null || task.processingOn.processing.has(task), 'is not in the processing of its worker')
+  check(task.processingOn === null || mayRunOn(task, task.processingOn), 'is on a worker that it did not ask for')
   check(
     task.processingOn !== null || (task.expectedUs === 0 && task.expectedBytes === 0),
     'counts as load without a run',
@@ -102,6 +104,10 @@ function checkTask(state: SchedulerState, task: TaskRecord, found: Violations): 
   }
   for (const dependent of task.dependents ?? [])
     check(dependent.dependencies.includes(task), `is not an input of its dependent ${dependent.key}`)
+}
+
+function mayRunOn({ group }: TaskRecord, worker: WorkerRecord): boolean {
+  return supplies(worker, group) && (group.options.allowOtherWorkers === true || isNamed(worker, group))
 }
 
 function checkWorker(state: SchedulerState, worker: WorkerRecord, found: Violations): void {

@@ -35,7 +35,7 @@ export function workerRegistered(state: SchedulerState, event: EventOf<'WorkerRe
       name: registration.name,
     })
   const ours = registration.clusterId === state.id && registration.generation === state.generation
-  const inventory: Inventory = ours ? registration.inventory : { keys: [], tasks: [] }
+  const inventory: Inventory = ours ? registration.inventory : emptyInventory(registration)
   const isNewProcess = known === undefined || registration.incarnation > known.info.incarnation
   const isRetiring = known?.status === 'retiring'
   const worker = known ?? newWorker(state, registration, connection)
@@ -62,6 +62,11 @@ export function workerRegistered(state: SchedulerState, event: EventOf<'WorkerRe
   resumeScatters(state)
   finishRestarts(state, worker.id)
   if (isNewProcess) noteRestarted(state, worker.id, 'ok')
+}
+
+/** I4. Who belongs to no cluster yet has got no run of ours either: the answer to its registration was lost before. */
+function emptyInventory({ clusterId }: RegisterWorker): Inventory {
+  return { keys: [], tasks: [], ...(clusterId === null && { received: 0 as RunId }) }
 }
 
 /** More workers, slower hearts. */
