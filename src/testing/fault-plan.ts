@@ -42,14 +42,19 @@ export interface PlannedFault {
   readonly forMs: number
 }
 
+/** Data is moved all the time, by whoever may do so. */
+const MOVES = ['replicate', 'replicate', 'rebalance', 'retire', 'new-worker'] as const satisfies readonly FaultKind[]
 const FAULTS_MAX = 10
+const MOVES_MIN = 10
+const MOVES_ONE_IN = 8
 const SCHEDULER_DIES_ONE_IN = 25
 
 /** The faults of one seed within this time, in order. A seed uses few kinds: what it does stays understandable. */
 export function faultPlan(seed: number, lengthMs: number): PlannedFault[] {
   const prng = new Prng(seed ^ 0x5eed)
-  const kinds = Array.from({ length: 1 + prng.int(5) }, () => prng.pick(FAULT_KINDS) as FaultKind)
-  const count = prng.int(FAULTS_MAX + 1)
+  const moves = prng.int(MOVES_ONE_IN) === 0
+  const kinds = moves ? MOVES : Array.from({ length: 1 + prng.int(5) }, () => prng.pick(FAULT_KINDS) as FaultKind)
+  const count = moves ? MOVES_MIN + prng.int(FAULTS_MAX) : prng.int(FAULTS_MAX + 1)
   const plan = Array.from({ length: count }, () => ({
     atMs: prng.next() * lengthMs,
     kind: prng.pick(kinds) as FaultKind,

@@ -99,6 +99,8 @@ function checkBooks(cluster: SimCluster): void {
           storyLines(cluster, task.key),
         )
       stored.delete(task.key)
+      if (task.holders.length === 1 && record.loose.has(task))
+        world.fail(`${record.id} may drop the only copy of ${task.key}`, storyLines(cluster, task.key))
     }
     for (const key of stored.keys())
       world.fail(`${record.id} holds ${key}, of which the scheduler does not know`, storyLines(cluster, key))

@@ -96,6 +96,7 @@ export class SimCluster {
   /** What must not run twice is started once in the life of its key. */
   #noteStarted({ key, runId, options }: RunRequest): void {
     if (options.idempotent !== false) return
+    this.book.noteRan(key)
     const life = this.scheduler.state.tasks.get(key)
     if (life?.runId === runId && this.book.noteStart(life) > 1)
       this.world.fail(`${key} must not run twice and was started again`, storyLines(this, key))

@@ -126,6 +126,7 @@ export class SimWorker {
         if (process.world.lines !== null && effect.kind !== 'SendToScheduler')
           process.world.note(`${process.name} does ${brief(effect)}`)
         process.world.touchPromises()
+        if (effect.kind === 'Execute') this.#checkAdmission()
         this.#performer.perform(effect)
       },
       (error) => process.world.fail(`the core of ${process.name} failed: ${error.stack ?? error.message}`),
@@ -197,6 +198,15 @@ export class SimWorker {
   #dispatch(event: EventBody): void {
     this.parts.process.world.touchPromises()
     this.driver.dispatch(event)
+  }
+
+  /** Beside others nothing starts for which memory is not planned. */
+  #checkAdmission(): void {
+    const { running, settings, admission } = this.#live
+    const { pauseBytes } = settings.memory ?? { pauseBytes: Infinity }
+    if (running < 2 || admission.inUseBytes <= pauseBytes) return
+    const { world, name } = this.parts.process
+    world.fail(`${name} has started one of ${running} runs with ${admission.inUseBytes} bytes planned of ${pauseBytes}`)
   }
 
   #createStore(fs: ProcessFs, dispatch: (event: EventBody) => void): TieredStore {

@@ -53,6 +53,7 @@ export class TaskBook {
   readonly #made = new Map<string, Set<number>>()
   readonly #digests = new Map<string, number | null>()
   readonly #disputed = new Set<string>()
+  readonly #ran = new Set<string>()
   /** Workers that tasks insist on. */
   readonly namesAsked = new Set<string>()
   /** Starts of tasks that must not run twice, by life of their keys. */
@@ -75,6 +76,15 @@ export class TaskBook {
 
   /** Told of each run whose function begins. */
   noteStarted: (run: RunRequest) => void = () => {}
+
+  /** A run of this key has begun, in any life of it. */
+  noteRan(key: string): void {
+    this.#ran.add(key)
+  }
+
+  wasStarted(key: string): boolean {
+    return this.#ran.has(key)
+  }
 
   /** Counts a start in this life of a key; how many there were. */
   noteStart(life: object): number {

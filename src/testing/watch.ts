@@ -3,6 +3,7 @@
 // V1. No task is blamed for more deaths of executors and workers than happened while it ran.
 // V2. A client is given up only when it has been without a connection for the whole grace.
 // V3. Where nothing happens that can lose a value, none is lost: what somebody needs stays in memory once it is there.
+// V4. Nor does a task that must not run twice fail as lost before it has run.
 
 import type { SchedulerEvent } from '../scheduler/core/events.ts'
 import type { ClientRecord, TaskRecord } from '../scheduler/core/records.ts'
@@ -47,7 +48,7 @@ export class Watch {
 
   /** What does not hold after this step; null = nothing. */
   findFault(event: SchedulerEvent['kind']): { readonly what: string; readonly key?: string } | null {
-    return this.#blamed() ?? this.#givenUp() ?? this.#lost(event)
+    return this.#blamed() ?? this.#givenUp() ?? (this.#keepsAll ? (this.#lost(event) ?? this.#neverRan()) : null)
   }
 
   /** V1. */
@@ -77,7 +78,6 @@ export class Watch {
 
   /** V3. Clients may cancel a key and ask for it again in one step. */
   #lost(event: SchedulerEvent['kind']): { readonly what: string; readonly key: string } | null {
-    if (!this.#keepsAll) return null
     const { tasks } = this.#state
     for (const task of event === 'ClientMessages' ? [] : this.#inMemory) {
       if (task.state !== 'memory' && task.isNeeded && tasks.get(task.key) === task)
@@ -85,6 +85,16 @@ export class Watch {
     }
     this.#inMemory = new Set()
     for (const task of tasks.values()) if (task.state === 'memory') this.#inMemory.add(task)
+    return null
+  }
+
+  /** V4. */
+  #neverRan(): { readonly what: string; readonly key: string } | null {
+    for (const { key, group, failure } of this.#state.tasks.values()) {
+      if (group.options.idempotent !== false || failure?.origin !== key || failure.error.kind !== 'raised') continue
+      const { code } = failure.error
+      if (code === 'WORKER_LOST' && !this.#book.wasStarted(key)) return { what: `${key} failed and never ran`, key }
+    }
     return null
   }
 }

@@ -73,6 +73,11 @@ export class Admission {
     return this.#claimedBytes
   }
 
+  /** What runs claim, stored values and idle processes. */
+  get inUseBytes(): number {
+    return this.#idleBytes + this.#tierBytes + this.#claimedBytes
+  }
+
   get trying(): number {
     return this.#trying
   }
@@ -214,8 +219,7 @@ export class Admission {
   /** Bytes by which it does not fit. */
   #deficit(plan: Plan, weight: number): number {
     const settings = this.#settings as AdmissionSettings
-    const inUse = this.#idleBytes + this.#tierBytes + this.#claimedBytes
-    return inUse + this.#claimOf(settings, plan, weight) - settings.pauseBytes
+    return this.inUseBytes + this.#claimOf(settings, plan, weight) - settings.pauseBytes
   }
 
   #claimOf(settings: AdmissionSettings, plan: Plan, weight: number): number {
