@@ -45,7 +45,7 @@ export const CONFIG_KEYS = {
     about: 'Most bytes that one worker may keep on disk.',
   },
   'worker.memory.monitor-interval': {
-    kind: 'duration',
+    kind: 'duration-from-10ms',
     default: '100ms',
     about: 'Longest time between two looks at process memory; it shortens by itself near the limit.',
   },
@@ -236,7 +236,7 @@ export const CONFIG_KEYS = {
     about: 'Tasks that wait on a busy worker move to one that has nothing to do.',
   },
   'scheduler.work-stealing-interval': {
-    kind: 'duration',
+    kind: 'duration-from-10ms',
     default: '1s',
     about: 'How often the load of all workers is compared; an idle worker looks around on its own, much sooner.',
   },
@@ -261,7 +261,7 @@ export const CONFIG_KEYS = {
     about: 'The active memory manager runs from the start; `client.amm` starts and stops it.',
   },
   'scheduler.active-memory-manager.interval': {
-    kind: 'duration',
+    kind: 'duration-from-10ms',
     default: '2s',
     about: 'Time between two passes of the active memory manager.',
   },
@@ -299,7 +299,7 @@ export const CONFIG_KEYS = {
     about: 'Most workers of an adaptive cluster.',
   },
   'adaptive.interval': {
-    kind: 'duration',
+    kind: 'duration-from-10ms',
     default: '1s',
     about: 'How often an adaptive cluster looks whether it needs more or fewer workers.',
   },
@@ -328,7 +328,7 @@ export const CONFIG_KEYS = {
       'Whether a client collects garbage, in at most 5 % of its time, so that futures that the program dropped release their values.',
   },
   'client.heartbeat': {
-    kind: 'duration',
+    kind: 'duration-from-10ms',
     default: '5s',
     about: 'Time between two heartbeats of a client.',
   },

@@ -14,6 +14,8 @@ export interface KindValues {
   /** Milliseconds. */
   readonly duration: number
   readonly 'duration-or-null': number | null
+  /** Milliseconds between two times of something that is done again and again. */
+  readonly 'duration-from-10ms': number
   readonly count: number
   readonly 'count-from-1': number
   readonly 'positive-number': number
@@ -58,6 +60,7 @@ export const ACCEPTED: Readonly<Record<Kind, string>> = {
   'bytes-or-null': 'a size such as "256 MiB", or null for the default',
   duration: 'a duration with its unit, such as "100ms" or "30s"',
   'duration-or-null': 'a duration with its unit, such as "30s" or "5 min", or null for never',
+  'duration-from-10ms': 'a duration with its unit, at least 10ms, such as "100ms" or "2s"',
   count: 'a whole number, 0 or more',
   'count-from-1': 'a whole number, 1 or more',
   'positive-number': 'a number above 0, or inf',

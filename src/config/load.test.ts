@@ -229,12 +229,27 @@ describe('values', () => {
     expect(load({ env: { PLIMSOLL_WORKER__CANCEL_GRACE: '0' } }).get('worker.cancel-grace')).toBe(0)
   })
 
+  it.each(['worker.memory.monitor-interval', 'scheduler.active-memory-manager.interval', 'client.heartbeat'])(
+    'want more than an instant between two times of what is done again and again (%s)',
+    (key) => {
+      for (const value of [0, '9ms', -1, false, 'often'])
+        expect(refusal({ overrides: { [key]: value } })).toMatch(/accepted: a duration with its unit, at least 10ms/)
+      expect(load({ overrides: { [key]: 10 } }).get(key as 'client.heartbeat')).toBe(10)
+    },
+  )
+
   it('refuse a ladder whose rungs are out of order, and ignore those switched off', () => {
     expect(refusal({ overrides: { 'worker.memory.target': 0.9 } })).toBe(
-      'worker.memory.target is 0.9 (program), above worker.memory.spill, which is 0.7 (default); they must satisfy target <= spill <= pause, and false switches one off',
+      'worker.memory.target is 0.9 (program), above worker.memory.spill, which is 0.7 (default); they must satisfy target <= spill <= pause <= kill-task <= terminate, and false switches one off',
     )
     expect(refusal({ overrides: { 'worker.memory.target': 0.9, 'worker.memory.spill': false } })).toMatch(
       /above worker.memory.pause/,
+    )
+    expect(refusal({ overrides: { 'worker.memory.kill-task': 0.75 } })).toMatch(
+      /pause is 0.8 \(default\), above worker.memory.kill-task, which is 0.75/,
+    )
+    expect(refusal({ overrides: { 'worker.memory.kill-task': false, 'worker.memory.terminate': 0.5 } })).toMatch(
+      /pause is 0.8 \(default\), above worker.memory.terminate, which is 0.5/,
     )
     const overrides = { 'worker.memory.target': 0.9, 'worker.memory.spill': false, 'worker.memory.pause': false }
     expect(load({ overrides }).get('worker.memory.pause')).toBe(false)

@@ -92,9 +92,15 @@ function badValue(key: ConfigKey, raw: unknown, source: ConfigSource, accepted: 
   return new PlimsollError('CONFIG_INVALID', message, { key, source: where, value: shown, accepted })
 }
 
-const LADDER = ['worker.memory.target', 'worker.memory.spill', 'worker.memory.pause'] as const
+const LADDER = [
+  'worker.memory.target',
+  'worker.memory.spill',
+  'worker.memory.pause',
+  'worker.memory.kill-task',
+  'worker.memory.terminate',
+] as const
 
-/** The rungs of the memory ladder act in this order; a lower one above a higher one could never act. */
+/** The rungs of the memory ladder act in this order; one above a harsher one would never act, or too late. */
 function checkLadder(entries: ReadonlyMap<ConfigKey, ConfigEntry>): void {
   const rungs = LADDER.map((key) => entries.get(key) as ConfigEntry).filter((entry) => entry.value !== false)
   for (let i = 1; i < rungs.length; i++) {
@@ -102,7 +108,7 @@ function checkLadder(entries: ReadonlyMap<ConfigKey, ConfigEntry>): void {
     const upper = rungs[i] as ConfigEntry
     if ((lower.value as number) <= (upper.value as number)) continue
     const told = `${lower.key} is ${String(lower.value)} (${lower.source}), above ${upper.key}, which is ${String(upper.value)} (${upper.source})`
-    const message = `${told}; they must satisfy target <= spill <= pause, and false switches one off`
+    const message = `${told}; they must satisfy target <= spill <= pause <= kill-task <= terminate, and false switches one off`
     throw new PlimsollError('CONFIG_INVALID', message, { key: lower.key, other: upper.key })
   }
 }

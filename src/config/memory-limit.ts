@@ -57,7 +57,8 @@ function sizeOf(value: string | number): number {
   try {
     return parseBytes(value)
   } catch (error) {
-    throw invalid(`memory limit ${JSON.stringify(value)} cannot be read; accepted: ${ACCEPTED}`, value, error)
+    const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+    throw invalid(`memory limit ${shown} cannot be read; accepted: ${ACCEPTED}`, value, error)
   }
 }
 

@@ -37,6 +37,10 @@ const READERS: Readonly<Record<Exclude<Kind, 'enum'>, Reader>> = {
   'bytes-or-null': either(nothing, bytes),
   duration,
   'duration-or-null': either(nothing, duration),
+  'duration-from-10ms': (raw) => {
+    const read = duration(raw)
+    return typeof read === 'number' && read >= 10 ? read : REFUSED
+  },
   count: numberIf((value) => Number.isSafeInteger(value) && value >= 0),
   'count-from-1': numberIf((value) => Number.isSafeInteger(value) && value >= 1),
   'positive-number': either(
