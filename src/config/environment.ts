@@ -11,7 +11,7 @@ import type { ConfigSource } from './source.ts'
 const PREFIX = 'PLIMSOLL_'
 
 /** Names with our prefix that are not keys. */
-const RESERVED: ReadonlySet<string> = new Set(['CONFIG', 'TOKEN', 'TOKEN_FILE', 'NO_KOFFI'])
+const RESERVED: ReadonlySet<string> = new Set(['CONFIG', 'TOKEN', 'TOKEN_FILE', 'NO_KOFFI', 'EXECUTOR'])
 
 /** Shorter names of keys that are often set by hand. */
 const SHORT_NAMES: Readonly<Record<string, ConfigKey>> = { LOG_LEVEL: 'logging.level', LOG_FORMAT: 'logging.format' }

@@ -5,6 +5,7 @@
 import { constants } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { Libc } from '../native/libc.ts'
+import { descendants } from '../native/process-tree.ts'
 
 const WATCH_INTERVAL_MS = 50
 
@@ -26,12 +27,13 @@ function arm(libc: Libc): boolean {
 
 /** Ends this process and all it started. Does not return. */
 export function endGroup(): never {
-  try {
-    process.kill(-process.pid, 'SIGKILL')
-  } catch {
-    // Not the leader of a group: started by hand.
+  for (const pid of [...descendants(process.pid), -process.pid, process.pid]) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It is gone, or no group is led from here: started by hand.
+    }
   }
-  process.kill(process.pid, 'SIGKILL')
   throw new Error('unreachable: killed')
 }
 

@@ -42,7 +42,7 @@ function start(options) {
   if (plan.includes('executor')) {
     const executor = spawn('sh', ['-c', 'trap "" TERM; sleep 300 & wait'], { detached: true, stdio: 'ignore' })
     executor.unref()
-    process.send({ op: 'executors', pids: [executor.pid] })
+    process.send({ op: 'executors', pids: [executor.pid], mark: 'a mark that nobody carries' })
   }
   process.send({ op: 'peaks', processPeak: 1000 * options.incarnation, spilledTotal: 7 })
   process.send({ op: 'started', address: 'tcp://127.0.0.1:' + (1000 + options.incarnation), pid: process.pid })

@@ -12,6 +12,7 @@ import { assertNever } from '../base/invariant.ts'
 import { formatBytes } from '../base/units.ts'
 import { type Config, loadConfig } from '../config/index.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { killMarked } from '../native/process-family.ts'
 import { readStatusFile } from '../native/status-page.ts'
 import {
   STATUS_PAGE_FILE,
@@ -87,6 +88,8 @@ export class Nanny {
   #preforked: WorkerChild | null = null
   #localHost = '127.0.0.1'
   #groups: readonly number[] = []
+  /** In the environment of all that its executors started; empty before there are any. */
+  #mark = ''
   #peaks = { processPeak: 0, spilledTotal: 0 }
   /** Why the scheduler refused the nanny, with its code. */
   #refusal: Error | null = null
@@ -333,6 +336,7 @@ export class Nanny {
         return this.#put({ kind: 'WorkerClosing', reason: message.reason })
       case 'executors':
         this.#groups = message.pids
+        this.#mark = message.mark
         return
       case 'peaks':
         this.#peaks = { processPeak: message.processPeak, spilledTotal: message.spilledTotal }
@@ -386,9 +390,12 @@ export class Nanny {
   }
 
   async #reapGroups(): Promise<void> {
-    const left = await endGroups(this.#groups)
-    if (left.length > 0) this.#log.error('executors {left} of worker {name} cannot be ended', { left, name: this.name })
+    const groups = await endGroups(this.#groups)
+    const strays = this.#mark === '' ? [] : await killMarked([this.#mark])
+    const left = [...groups, ...strays]
+    if (left.length > 0) this.#log.error('processes {left} of worker {name} cannot be ended', { left, name: this.name })
     this.#groups = []
+    this.#mark = ''
     this.#put({ kind: 'GroupsGone' })
   }
 

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
-import { ProcessMemoryReader, descendants, readProcessMemory } from './process-memory.ts'
+import { ProcessMemoryReader, readProcessMemory } from './process-memory.ts'
+import { descendants } from './process-tree.ts'
 
 describe.skipIf(process.platform !== 'linux')('process memory', () => {
   it('grows with what the process touches', () => {

@@ -1,7 +1,8 @@
 // What a process weighs, read from /proc. `RssAnon` is private memory: clean pages of mapped blobs are not in it, copies
 // made by writing to them are. A killed process reads 0 long before its memory is back: who samples it keeps the last one.
 
-import { closeSync, openSync, readFileSync, readSync, readdirSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { type KnownProcess, childrenText, descendants, knownProcess } from './process-tree.ts'
 
 export interface ProcessMemory {
   readonly rssAnonBytes: number
@@ -54,7 +55,7 @@ const DESCENDANTS_EVERY_MS = 500
 /** Reads the memory of one process and all its descendants, again and again. */
 export class ProcessTreeReader {
   readonly #own: ProcessMemoryReader
-  #children: readonly number[] = []
+  #children: readonly KnownProcess[] = []
   #childrenAtMs = Number.NEGATIVE_INFINITY
   /** Of the main thread, as last seen. */
   #ownChildren = ''
@@ -67,6 +68,11 @@ export class ProcessTreeReader {
     return this.#own.pid
   }
 
+  /** All its descendants, as last seen. */
+  get descendants(): readonly KnownProcess[] {
+    return this.#children
+  }
+
   /** Null when the process itself is gone. `privateBytes`: private memory and swap of all; `nowMs` of any monotonic clock. */
   read(nowMs: number): { readonly own: ProcessMemory; readonly privateBytes: number } | null {
     const own = this.#own.read()
@@ -74,12 +80,12 @@ export class ProcessTreeReader {
     const ownChildren = childrenText(this.pid, String(this.pid))
     if (ownChildren !== this.#ownChildren || nowMs - this.#childrenAtMs > DESCENDANTS_EVERY_MS) {
       this.#ownChildren = ownChildren
-      this.#children = descendants(this.pid)
+      this.#children = descendants(this.pid).flatMap((pid) => knownProcess(pid) ?? [])
       this.#childrenAtMs = nowMs
     }
     let privateBytes = own.rssAnonBytes + own.swapBytes
     for (const child of this.#children) {
-      const memory = readProcessMemory(child)
+      const memory = readProcessMemory(child.pid)
       privateBytes += (memory?.rssAnonBytes ?? 0) + (memory?.swapBytes ?? 0)
     }
     return { own, privateBytes }
@@ -87,40 +93,6 @@ export class ProcessTreeReader {
 
   close(): void {
     this.#own.close()
-  }
-}
-
-/** All children of a process, and theirs; empty where /proc does not tell. */
-export function descendants(pid: number): number[] {
-  const found: number[] = []
-  const pending = [pid]
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    for (const child of childrenOf(next)) {
-      found.push(child)
-      pending.push(child)
-    }
-  }
-  return found
-}
-
-function childrenOf(pid: number): number[] {
-  const children: number[] = []
-  try {
-    for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      for (const child of childrenText(pid, thread).split(' ')) if (child.trim() !== '') children.push(Number(child))
-    }
-  } catch {
-    // The process ended while it was read.
-  }
-  return children
-}
-
-/** Empty where /proc does not tell, and when the process or its thread has ended. */
-function childrenText(pid: number, thread: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1')
-  } catch {
-    return ''
   }
 }
 

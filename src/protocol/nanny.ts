@@ -63,8 +63,8 @@ export interface NannyRequests {
 export type WorkerToNanny =
   | { readonly op: 'started'; readonly address: string; readonly pid: number }
   | { readonly op: 'start-failed'; readonly message: string; readonly code: string }
-  /** Process-group leaders to end when the worker dies. */
-  | { readonly op: 'executors'; readonly pids: readonly number[] }
+  /** What to end when the worker dies: process-group leaders, and who has this in its environment (native/process-family.ts). */
+  | { readonly op: 'executors'; readonly pids: readonly number[]; readonly mark: string }
   /** For reports that outlive the process. */
   | { readonly op: 'peaks'; readonly processPeak: number; readonly spilledTotal: number }
   /** The worker ends by its own decision: do not start it again. */

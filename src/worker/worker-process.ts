@@ -12,6 +12,7 @@ import { configureLoggingFrom } from '../diagnostics/logging.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { NannyToWorker, WorkerStartOptions, WorkerToNanny } from '../protocol/nanny.ts'
 import { removeAbandoned } from '../store/directories.ts'
+import { EXECUTORS_MARK } from './executor/launch.ts'
 import { Worker } from './worker.ts'
 
 /** An end in good order takes at most this long; the nanny kills what is left. */
@@ -49,7 +50,7 @@ class WorkerProcess {
     try {
       configureLoggingFrom(loadConfig({ overrides: options.config, env: {}, files: [] }))
       const worker = new Worker(options, {
-        onExecutors: (pids) => this.#tell({ op: 'executors', pids }),
+        onExecutors: (pids) => this.#tell({ op: 'executors', pids, mark: EXECUTORS_MARK }),
         onPeaks: (processPeak, spilledTotal) => this.#tell({ op: 'peaks', processPeak, spilledTotal }),
       })
       this.#worker = worker

@@ -2,18 +2,20 @@
 // goes where, and what a death means, is the pool's business (process-pool.ts).
 //
 // X1. Messages handed over in one turn of the loop are written as one buffer.
-// X2. The end is told once, after the process was reaped, its group was killed and everything it had written was read;
-//     bounded, since a child that escaped its group may hold a pipe open.
+// X2. The end is told once, after the process was reaped, all that it started was killed (native/process-family.ts), and
+//     everything it had written was read; bounded, since a child that cannot be killed may hold a pipe open.
 
 import type { ChildProcess } from 'node:child_process'
 import type { Duplex, Readable } from 'node:stream'
 import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
 import { RingLog } from '../../base/ring-log.ts'
 import type { Outbox } from '../../native/outbox.ts'
+import { killFamily, killKnown } from '../../native/process-family.ts'
 import { type ProcessMemory, ProcessTreeReader } from '../../native/process-memory.ts'
 import type { ExecutorStart, ExecutorToWorker, WorkerToExecutor } from '../../protocol/worker-executor.ts'
 import { MessageParser, MessageWriter } from '../../runner/pipe-framing.ts'
 import type { ExecutorSample } from './executor-pool.ts'
+import type { Launched } from './launch.ts'
 import { OutputLog, type OutputStream } from './output-log.ts'
 import type { PoolRun } from './pool-run.ts'
 
@@ -34,6 +36,8 @@ export interface ExecutorProcessEvents {
   onMessage(executor: ExecutorProcess, message: ExecutorToWorker): void
   onEnd(executor: ExecutorProcess, end: ExecutorEnd): void
   onLine(executor: ExecutorProcess, stream: OutputStream, text: string, run: RunId | null): void
+  /** Ends processes that carry the mark of an executor that is dead. Resolves when there are none; never rejects. */
+  endStrays(mark: string): Promise<void>
 }
 
 /** After the exit, how long to wait for pipes that someone else may hold. */
@@ -70,6 +74,7 @@ export class ExecutorProcess {
   idleMemory: ProcessMemory | null = null
   dataCapBytes = 0
   readonly #child: ChildProcess
+  readonly #mark: string
   /** Null when there were no descriptors left to start it with. */
   readonly #toExecutor: Duplex | null
   readonly #events: ExecutorProcessEvents
@@ -81,11 +86,12 @@ export class ExecutorProcess {
   #ended = false
 
   constructor(
-    child: ChildProcess,
+    { child, mark }: Launched,
     options: { slot: number; concurrency: number; heapBytes: number },
     events: ExecutorProcessEvents,
   ) {
     this.#child = child
+    this.#mark = mark
     this.#toExecutor = ((child.stdio as ChildProcess['stdio'] | undefined)?.[3] as Duplex | null | undefined) ?? null
     this.#events = events
     this.pid = child.pid ?? -1
@@ -173,20 +179,22 @@ export class ExecutorProcess {
     return this.lastSample
   }
 
-  /** Ends the process and all its children. The first cause given is the one that counts. */
+  /** Ends the process and all that it started. The first cause given is the one that counts. */
   kill(cause: KillCause): void {
     this.killCause ??= cause
     this.state = 'ended'
-    this.#killGroup()
+    // Once it is reaped its number may be another's.
+    if (this.pid > 0 && this.#child.exitCode === null && this.#child.signalCode === null) killFamily(this.pid)
   }
 
-  #killGroup(): void {
-    if (this.pid <= 0) return
+  /** Its group, and what was its descendant at the last sample: of a dead process nobody knows the children. */
+  #killBereaved(): void {
     try {
       process.kill(-this.pid, 'SIGKILL')
     } catch {
       // The whole group is gone already.
     }
+    killKnown(this.#memory.descendants)
   }
 
   #listen(): void {
@@ -212,13 +220,16 @@ export class ExecutorProcess {
     this.output.attach('stdout', child.stdout as Readable)
     this.output.attach('stderr', child.stderr as Readable)
     child.once('exit', (code, signal) => {
-      this.#killGroup()
+      this.#killBereaved()
       const end = { code, signal, spawnError: null }
-      const timer = setTimeout(() => this.#finish(end), DRAIN_MS)
-      child.once('close', () => {
-        clearTimeout(timer)
-        this.#finish(end)
+      const read = new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, DRAIN_MS)
+        child.once('close', () => {
+          clearTimeout(timer)
+          resolve()
+        })
       })
+      void Promise.all([read, this.#events.endStrays(this.#mark)]).then(() => this.#finish(end))
     })
   }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Marks, withMark } from './launch-mark.ts'
 import { executorEnvironment, executorFlags, executorShare } from './launch.ts'
 
 const MIB = 2 ** 20
@@ -20,5 +21,15 @@ describe('launching executors', () => {
     const inherited = { HOME: '/home/u', NODE_OPTIONS: '--inspect', NODE_V8_COVERAGE: '/x', UV_THREADPOOL_SIZE: '16' }
     expect(executorEnvironment(inherited, { A: 'b' })).toEqual({ HOME: '/home/u', A: 'b' })
     expect(executorEnvironment(inherited, { NODE_OPTIONS: '--no-warnings' })['NODE_OPTIONS']).toBe('--no-warnings')
+  })
+
+  it('marks each so that no other is taken for it, and keeps the marks of those above', () => {
+    const [outer, inner] = [new Marks(), new Marks()]
+    const marks = Array.from({ length: 12 }, () => inner.next())
+    expect(marks.filter((mark) => mark.includes(marks[0] as string))).toEqual([marks[0]])
+    expect(marks.every((mark) => mark.includes(inner.common) && !mark.includes(outer.common))).toBe(true)
+    const above = outer.next()
+    const [variable] = Object.values(withMark(withMark({}, above), marks[0] as string))
+    expect(variable).toBe(above + marks[0])
   })
 })

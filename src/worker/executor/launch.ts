@@ -7,6 +7,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { Marks, withMark } from './launch-mark.ts'
 
 const MIB = 2 ** 20
 const MIN_HEAP_BYTES = 64 * MIB
@@ -38,16 +39,26 @@ export function executorShare(memoryLimit: number, nthreads: number): number {
   return memoryLimit === 0 ? 0 : Math.max(MIN_HEAP_BYTES, Math.floor(memoryLimit / nthreads))
 }
 
-const ahead: { readonly heapBytes: number; readonly child: ChildProcess }[] = []
+export interface Launched {
+  readonly child: ChildProcess
+  /** Everything that it starts carries it, too. */
+  readonly mark: string
+}
+
+const marks = new Marks()
+/** What the marks of all executors of this process have in common. */
+export const EXECUTORS_MARK = marks.common
+
+const ahead: (Launched & { readonly heapBytes: number })[] = []
 
 /** Starts the executors that a worker will ask for first. */
 export function launchAhead(memoryLimit: number, nthreads: number): void {
   const heapBytes = executorShare(memoryLimit, nthreads)
   for (let n = 0; n < nthreads; n++) {
     try {
-      const child = start({ heapBytes, env: {} })
-      child.on('error', () => {})
-      ahead.push({ heapBytes, child })
+      const launched = start({ heapBytes, env: {} })
+      launched.child.on('error', () => {})
+      ahead.push({ heapBytes, ...launched })
     } catch {
       // Whoever asks for it will be told why it cannot be started.
       return
@@ -56,22 +67,24 @@ export function launchAhead(memoryLimit: number, nthreads: number): void {
 }
 
 /** Starts the process as the leader of its own group, with pipes 3 (to it) and 4 (from it); or takes one started ahead. */
-export function launchExecutor(options: LaunchOptions): ChildProcess {
+export function launchExecutor(options: LaunchOptions): Launched {
   while (ahead.length > 0 && Object.keys(options.env).length === 0) {
-    const { heapBytes, child } = ahead[0] as (typeof ahead)[number]
+    const { heapBytes, child, mark } = ahead[0] as (typeof ahead)[number]
     if (heapBytes !== options.heapBytes) break
     ahead.shift()
-    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) return child
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) return { child, mark }
   }
   return start(options)
 }
 
-function start(options: LaunchOptions): ChildProcess {
-  return spawn(process.execPath, [...executorFlags(options.heapBytes), MAIN], {
+function start(options: LaunchOptions): Launched {
+  const mark = marks.next()
+  const child = spawn(process.execPath, [...executorFlags(options.heapBytes), MAIN], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
     detached: true,
-    env: executorEnvironment(process.env, options.env),
+    env: withMark(executorEnvironment(process.env, options.env), mark),
   })
+  return { child, mark }
 }
 
 export function executorFlags(heapBytes: number): string[] {

@@ -3,9 +3,8 @@
 //
 // C1. A dead executor is followed by the next one at once; after a pause that doubles when it died before it got a run.
 // C2. A slot of the status page and its outbox belong to one process at a time, and are read before they are cleared.
-// C3. After `close` no process of any group is left, and none is started.
+// C3. After `close` no process that an executor started is left, and none is started.
 
-import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +15,8 @@ import { readProcessMemory } from '../../native/process-memory.ts'
 import { type SlotState, StatusPage } from '../../native/status-page.ts'
 import type { ExecutorPoolOptions } from './executor-pool.ts'
 import { type ExecutorEnd, ExecutorProcess, type ExecutorProcessEvents } from './executor-process.ts'
-import { executorShare, launchExecutor } from './launch.ts'
+import { type Launched, executorShare, launchExecutor } from './launch.ts'
+import { StraySearch } from './stray-search.ts'
 
 export interface Seat {
   readonly io: boolean
@@ -55,6 +55,7 @@ export class Seats implements ExecutorProcessEvents {
   readonly #events: SeatsEvents
   readonly #live = new Map<ExecutorProcess, Seat>()
   readonly #freeSlots: number[]
+  readonly #strays = new StraySearch()
   readonly #pagePath: string
   readonly #ownDirectory: string | null
   #starting: Deferred<void> | null = null
@@ -159,6 +160,10 @@ export class Seats implements ExecutorProcessEvents {
     this.#events.onLine(...line)
   }
 
+  endStrays(mark: string): Promise<void> {
+    return this.#strays.end(mark)
+  }
+
   onEnd(executor: ExecutorProcess, end: ExecutorEnd): void {
     const seat = this.#live.get(executor)
     if (seat === undefined) return
@@ -183,15 +188,15 @@ export class Seats implements ExecutorProcessEvents {
     const slot = this.#freeSlots.pop()
     if (slot === undefined || this.#closing !== null) return
     this.page.clear(slot)
-    let child: ChildProcess
+    let launched: Launched
     try {
-      child = launchExecutor({ heapBytes: seat.heapBytes, env: this.#options.env })
+      launched = launchExecutor({ heapBytes: seat.heapBytes, env: this.#options.env })
     } catch (error) {
       this.#freeSlots.push(slot)
       return this.#failed(seat, startFailure(null, { code: null, signal: null, spawnError: toError(error) }, 0))
     }
     const concurrency = seat.io ? this.#options.ioConcurrency : 1
-    const executor = new ExecutorProcess(child, { slot, concurrency, heapBytes: seat.heapBytes }, this)
+    const executor = new ExecutorProcess(launched, { slot, concurrency, heapBytes: seat.heapBytes }, this)
     seat.executor = executor
     this.#live.set(executor, seat)
     executor.begin({
