@@ -270,11 +270,14 @@ export class ClientSession implements FutureOwner {
   }
 
   cancel(states: readonly FutureState[], force: boolean): void {
-    const keys = states.filter((state) => state.outcome.status !== 'cancelled').map((state) => state.key)
-    if (keys.length === 0) return
+    const wanted = states.filter((state) => state.outcome.status !== 'cancelled')
+    if (wanted.length === 0) return
     this.assertOpen()
     const reason = `cancelled by client ${this.settings.name}`
-    this.registry.cancel(states, reason)
+    this.registry.cancel(wanted, reason)
+    // A key that was lost and submitted again is no longer this state's to cancel.
+    const keys = wanted.filter((state) => (this.registry.get(state.key) ?? state) === state).map((state) => state.key)
+    if (keys.length === 0) return
     this.post({ op: 'cancel-keys', keys, force, reason, cancel: this.registry.nextCancel() })
   }
 

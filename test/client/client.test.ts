@@ -328,6 +328,23 @@ describe('cancel and retry', () => {
     expect(cluster.sent('update-graph').flatMap((graph) => graph.wanted)).toHaveLength(5)
   })
 
+  it('leaves a key that was submitted again alone when a future of its lost life is cancelled', async () => {
+    const stale = client.submit(add, 1, 2)
+    expect(await stale.result()).toBe(3)
+    for (const worker of cluster.workers) worker.stored.delete(stale.key)
+    cluster.tell({ op: 'cancelled-keys', keys: [stale.key] as never[], reason: 'no copy is left', code: 'DATA_LOST' })
+    await cluster.heard()
+    expect(stale.status).toBe('lost')
+    const again = client.submit(add, 1, 2)
+    client.cancel([stale, client.submit(add, 5, 6)])
+    await cluster.heard()
+    expect(cluster.sent('cancel-keys').flatMap(({ keys }) => keys)).not.toContain(again.key)
+    expect([stale.status, await again.result()]).toEqual(['cancelled', 3])
+    await cluster.heard()
+    stale.cancel()
+    expect(cluster.sent('cancel-keys')).toHaveLength(1)
+  })
+
   it('runs failed tasks again', async () => {
     const state = globalThis as { plimsollRetryTest?: number }
     const flaky = client.submit(() => {
