@@ -4,7 +4,8 @@
 import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { type Deferred, deferred } from '../base/deferred.ts'
-import { workerId } from '../base/ids.ts'
+import { partLogger } from '../base/part-logger.ts'
+import { type WorkerId, workerId } from '../base/ids.ts'
 import { type Config, loadConfig } from '../config/index.ts'
 import { Scheduler } from '../scheduler/index.ts'
 import { type ClaimedDirectories, claimDirectories } from '../store/directories.ts'
@@ -16,8 +17,13 @@ import { type DataOption, factoryOf } from './data-option.ts'
 import { Scaling } from './scaling.ts'
 import { SchedulerQuestions } from './scheduler-questions.ts'
 
+/** A worker that ends is not followed by another. */
+const INCARNATION = 1
+
+const log = partLogger('cluster')
+
 interface Member {
-  readonly id: string
+  readonly id: WorkerId
   readonly name: string
   readonly worker: Worker
   readonly directories: ClaimedDirectories
@@ -43,9 +49,10 @@ export class InProcessCluster implements ClusterBackend {
     const { http } = plan
     this.#scheduler = new Scheduler({ host: '', port: 0, scheme: 'inproc', credentials, config: this.#config, http })
     const members = this.#members
+    const scheduler = this.#scheduler
     const workers = {
       get ids() {
-        return members.map(({ id }) => id)
+        return members.map(({ id }) => id).filter((id) => !scheduler.hasRetired(id, INCARNATION))
       },
       nameOf: (id: string) => members.find((member) => member.id === id)?.name ?? id,
       add: (count: number) => this.#add(count),
@@ -131,7 +138,7 @@ export class InProcessCluster implements ClusterBackend {
         tls: null,
         insecurePlaintext: false,
         workerId: id,
-        incarnation: 1,
+        incarnation: INCARNATION,
         name,
         nthreads,
         memoryLimit,
@@ -158,6 +165,9 @@ export class InProcessCluster implements ClusterBackend {
       await end(member, 'the worker could not be started')
       throw error
     }
+    void worker.closed
+      .then(({ reason }) => this.#end([id], reason))
+      .catch((error: unknown) => log.warn('worker {name} was not cleaned up completely: {error}', { name, error }))
     return member
   }
 

@@ -37,9 +37,13 @@ export class NannyCluster implements ClusterBackend {
       http: plan.http,
     })
     const nannies = this.#nannies
+    const scheduler = this.#scheduler
     const workers = {
       get ids() {
-        return nannies.map(({ workerId }) => workerId)
+        const staying = nannies.filter(
+          (nanny) => !nanny.leaving && !scheduler.hasRetired(nanny.workerId, nanny.incarnation),
+        )
+        return staying.map(({ workerId }) => workerId)
       },
       nameOf: (id: string) => nannies.find(({ workerId }) => workerId === id)?.name ?? id,
       add: (count: number) => this.#add(count),

@@ -10,7 +10,7 @@ import type { SchedulerQuestions } from './scheduler-questions.ts'
 /** Emptying a worker means that what it runs ends, and copying what only it holds. The scheduler ends what does not progress. */
 const RETIRE_MS = 15 * 60_000
 
-/** The workers of a cluster, oldest first. */
+/** The workers of a cluster, oldest first; without those that are about to end whatever happens. */
 export interface ScalableWorkers {
   readonly ids: readonly string[]
   /** The id, or the name by which the scheduler knows the worker, for messages. */

@@ -128,6 +128,12 @@ export interface NannyState {
   lastSerial: number
 }
 
+/** The worker is on its way out and no other follows. */
+export function isLeaving({ phase }: NannyState): boolean {
+  if (phase.kind === 'closing' || phase.kind === 'gone') return true
+  return 'next' in phase && phase.next.kind === 'end'
+}
+
 export const CLOSE_GRACE_MS = 3_000
 export const TERMINATE_GRACE_MS = 1_000
 /** A killed process that is still there after this is stuck in the kernel: the nanny ends without it. */

@@ -24,6 +24,7 @@ import { type ClaimedDirectories, claimDirectories } from '../store/directories.
 import { WorkerChild, type WorkerExit, workerCommand } from './child.ts'
 import {
   createNannyState,
+  isLeaving,
   type NannyEffect,
   type NannyEvent,
   type NannyState,
@@ -137,6 +138,16 @@ export class Nanny {
 
   get workerPid(): number | null {
     return this.#child?.alive === true ? this.#child.pid : null
+  }
+
+  /** Of the current or last worker process; 0 before the first. */
+  get incarnation(): number {
+    return this.#state.incarnation
+  }
+
+  /** The worker is on its way out and no other follows. */
+  get leaving(): boolean {
+    return isLeaving(this.#state)
   }
 
   /** How often the worker was started again after a death. */

@@ -10,6 +10,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../base/clock.ts'
 import { deferred } from '../base/deferred.ts'
+import type { WorkerId } from '../base/ids.ts'
 import { formatAddress, listen, type Comm, type Listener, type PeerIdentity } from '../comm/index.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
@@ -77,6 +78,11 @@ export class Scheduler implements EventHost {
   /** What everybody may know of it. */
   get info(): SchedulerInfo {
     return schedulerInfo(this.state, { address: this.address, pid: process.pid, dashboard: this.dashboardLink })
+  }
+
+  /** This process of a worker was emptied and told to close, though it may not know yet. */
+  hasRetired(worker: WorkerId, incarnation: number): boolean {
+    return this.state.retired.get(worker) === incarnation
   }
 
   /** Where HTTP is served; null: nowhere. */

@@ -143,6 +143,19 @@ describe('workers that leave', () => {
     expect((await client.taskCounts())['block']?.runs).toBe(12)
   })
 
+  it.each([false, true])(
+    'are not counted any more when the cluster is scaled right after (inProcess: %s)',
+    async (inProcess) => {
+      await using cluster = new LocalCluster({ ...bases, nWorkers: 3, nthreads: 1, memoryLimit: '256 MiB', inProcess })
+      await using client = await Client.connect(cluster)
+      for (const n of [3, 2]) {
+        expect(await client.retireWorkers({ n: 1 })).toHaveLength(1)
+        await cluster.scale(n)
+        expect(Object.keys((await client.schedulerInfo()).workers)).toHaveLength(n)
+      }
+    },
+  )
+
   it('acceptance check 57: the last one stays, and serves on', async () => {
     await using cluster = await start(1)
     const { client } = cluster
