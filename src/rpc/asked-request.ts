@@ -91,7 +91,11 @@ export class AskedRequest {
     if (this.#chunks === null) {
       const side = this.#side
       this.#chunks = new ChunkReceiver(
-        (granted) => side.grant(this.#id, granted),
+        (granted) => {
+          // Its sender may have waited for this: only from now on its silence counts.
+          if (!this.#over) this.#timer?.refresh()
+          side.grant(this.#id, granted)
+        },
         (taken) => side.giveBack(taken),
       )
       this.#chunksHandled = consume(this.#chunks, onChunk)
