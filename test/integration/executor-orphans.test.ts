@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 
 // What hosts the pool is a process of its own here, so that it can be killed.
 const HOST = `
@@ -13,7 +15,7 @@ import { encodeArgs } from ${JSON.stringify(new URL('../../dist/values/args.js',
 const nothing = () => {}
 const events = { onFinished: nothing, onErred: nothing, onReturned: nothing, onInputBad: nothing, onCancelled: nothing, onUnmapped: nothing,
   onPlaceRequest: nothing, onExecutorsChanged: nothing, onLog: ({ text }) => console.log('child', text) }
-const pool = createProcessPool({ nthreads: 2, memoryLimit: 0, inlineLimit: 65536, mapThreshold: 2 ** 21, statusPagePath: null, cancelGraceMs: 1000,
+const pool = createProcessPool({ nthreads: 2, memoryLimit: 0, inlineLimit: 65536, mapThreshold: 2 ** 21, statusPagePath: process.env.STATUS_PAGE, cancelGraceMs: 1000,
   ioConcurrency: 32, startTimeoutMs: 15000, env: {} }, events)
 await pool.start()
 const { id, name, bytes } = capture(async function loop(children) {
@@ -35,6 +37,11 @@ const started = setInterval(() => {
 `
 
 let host: ChildProcess | null = null
+let folder: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'plimsoll-orphans-'))
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
 const strays = new Set<number>()
 afterEach(() => {
   host?.kill('SIGKILL')
@@ -65,7 +72,7 @@ describe('orphans', () => {
     ['with the death signal', false],
     ['with the watchdog', true],
   ])('no executor outlives its worker, not even in an endless loop, %s', async (_, noKoffi) => {
-    const env = { ...process.env, PLIMSOLL_NO_KOFFI: noKoffi ? '1' : '0' }
+    const env = { ...process.env, PLIMSOLL_NO_KOFFI: noKoffi ? '1' : '0', STATUS_PAGE: join(folder, 'status') }
     host = spawn(process.execPath, ['--input-type=module', '-e', HOST], { stdio: ['ignore', 'pipe', 'inherit'], env })
     const executors: number[] = []
     let child = 0

@@ -159,8 +159,8 @@ export interface ExecutorPoolOptions {
   readonly memoryLimit: number
   readonly inlineLimit: number
   readonly mapThreshold: number
-  /** Where to make the status page; null: in the system's directory for temporary files. */
-  readonly statusPagePath: string | null
+  /** Where to make the status page, in a directory that is removed when the worker is gone. */
+  readonly statusPagePath: string
   readonly cancelGraceMs: number
   readonly startTimeoutMs: number
   /** Added to the cleaned environment of this process. */

@@ -5,9 +5,6 @@
 // C2. A slot of the status page and its outbox belong to one process at a time, and are read before they are cleared.
 // C3. After `close` no process that an executor started is left, and none is started.
 
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { type Deferred, deferred } from '../../base/deferred.ts'
 import { PlimsollError, toError } from '../../errors/plimsoll-error.ts'
 import { loadLibc } from '../../native/libc.ts'
@@ -56,8 +53,6 @@ export class Seats implements ExecutorProcessEvents {
   readonly #live = new Map<ExecutorProcess, Seat>()
   readonly #freeSlots: number[]
   readonly #strays = new StraySearch()
-  readonly #pagePath: string
-  readonly #ownDirectory: string | null
   #starting: Deferred<void> | null = null
   #closing: Deferred<void> | null = null
 
@@ -67,9 +62,7 @@ export class Seats implements ExecutorProcessEvents {
     this.shareBytes = executorShare(options.memoryLimit, options.nthreads)
     this.seats = Array.from({ length: options.nthreads }, () => newSeat(false, this.shareBytes))
     const slots = options.nthreads + MAX_IO_SEATS + SPARE_SLOTS
-    this.#ownDirectory = options.statusPagePath === null ? mkdtempSync(join(tmpdir(), 'plimsoll-')) : null
-    this.#pagePath = options.statusPagePath ?? join(this.#ownDirectory as string, 'status')
-    this.page = openOrCreate(this.#pagePath, slots)
+    this.page = openOrCreate(options.statusPagePath, slots)
     this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - 1 - index)
   }
 
@@ -145,7 +138,6 @@ export class Seats implements ExecutorProcessEvents {
       void this.#closing.promise.then(() => {
         clearTimeout(timer)
         this.page.close()
-        if (this.#ownDirectory !== null) rmSync(this.#ownDirectory, { recursive: true, force: true })
       })
     }
     await this.#closing.promise
@@ -200,7 +192,7 @@ export class Seats implements ExecutorProcessEvents {
     seat.executor = executor
     this.#live.set(executor, seat)
     executor.begin({
-      statusPage: this.#pagePath,
+      statusPage: this.#options.statusPagePath,
       workerAddress: this.#options.workerAddress ?? '',
       inlineLimit: this.#options.inlineLimit,
       mapThreshold: this.#options.mapThreshold,
