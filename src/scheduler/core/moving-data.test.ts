@@ -98,6 +98,8 @@ function answerOf(sim: CoreFixture, request: number): unknown {
 const four: Record<string, WorkerSetup> = { a: {}, b: {}, c1: {}, d: {} }
 const limited = (ids: readonly string[]): Record<string, WorkerSetup> =>
   Object.fromEntries(ids.map((id) => [id, { memoryLimit: LIMIT }]))
+/** As by default. */
+const REBALANCE = { measure: 'optimistic', senderMin: 0.3, recipientMax: 0.6, gap: 0.1 } as const
 const reducing = {
   memoryManager: { start: false, intervalMs: 2000, measure: 'managed', policies: [reduceReplicas] },
 } as const
@@ -378,6 +380,44 @@ describe('rebalance', () => {
     expect(sim.workerRecord('c1').nbytes).toBe(200 * MIB)
   })
 
+  it.each([
+    ['sender-min', { senderMin: 0.1 }, { senderMin: 0.3 }],
+    ['recipient-max', { recipientMax: 0.15 }, { recipientMax: 0.05 }],
+    ['sender-recipient-gap', { gap: 0.18 }, { gap: 0.24 }],
+  ])('heeds %s', (_key, moves, rests) => {
+    // Both are 0.1 of their limit away from their mean.
+    const movedWith = (options: object): number => {
+      const sim = cluster(limited(['a', 'b']), { rebalance: { ...REBALANCE, senderMin: 0.1, ...options } })
+      for (let n = 0; n < 29; n++) put(sim, `x${n}`, 'a', 10 * MIB)
+      for (let n = 0; n < 9; n++) put(sim, `y${n}`, 'b', 10 * MIB)
+      const request = rebalance(sim)
+      new Movers(sim).settle()
+      return (answerOf(sim, request) as { readonly moved: number }).moved
+    }
+    expect(movedWith(moves)).toBeGreaterThan(0)
+    expect(movedWith(rests)).toBe(0)
+  })
+
+  it.each([
+    ['process', 'b', 'a'],
+    ['optimistic', 'a', 'b'],
+    ['managed', 'b', 'a'],
+    ['managedInMemory', 'b', 'a'],
+    ['managedTotal', 'a', 'b'],
+  ] as const)('compares %s when that is asked for', (measure, from, to) => {
+    const sim = cluster(limited(['a', 'b']), { rebalance: { ...REBALANCE, measure } })
+    for (let n = 0; n < 60; n++) put(sim, `x${n}`, 'a', 10 * MIB)
+    for (let n = 0; n < 30; n++) put(sim, `y${n}`, 'b', 10 * MIB)
+    const rest = { limit: LIMIT, unmanaged: 0, unmanagedRecent: 0, spilled: 0 }
+    const old = { unmanaged: 400 * MIB, spilled: 500 * MIB }
+    sim.beat('a', { memory: { ...rest, ...old, process: 500 * MIB, managed: 100 * MIB } })
+    sim.beat('b', { memory: { ...rest, process: 700 * MIB, managed: 300 * MIB, unmanagedRecent: 400 * MIB } })
+    sim.take()
+    rebalance(sim)
+    expect(acquired(sim.sent(to)).length).toBeGreaterThan(0)
+    expect(acquired(sim.sent(from))).toEqual([])
+  })
+
   it('5.11-6 without limits makes all hold the same', () => {
     const sim = cluster({ a: {}, b: {} })
     for (let n = 0; n < 10; n++) put(sim, `x${n}`, 'a')
@@ -499,6 +539,22 @@ describe('the memory manager', () => {
     manage(sim)
     movers.settle()
     expect(holders(sim, 'x')).toEqual(['a'])
+  })
+
+  it.each([
+    ['process', 'a'],
+    ['managed', 'b'],
+  ] as const)('5.12-9 compares %s when that is asked for', (measure, left) => {
+    const sim = cluster({ a: {}, b: {} }, { memoryManager: { ...reducing.memoryManager, measure } })
+    put(sim, 'x', 'a')
+    const movers = new Movers(sim)
+    replicate(sim, ['x'])
+    movers.settle()
+    put(sim, 'ballast', 'a', 1000)
+    sim.beat('b', { process: 5000 })
+    manage(sim)
+    movers.settle()
+    expect(holders(sim, 'x')).toEqual([left])
   })
 
   it('5.12-10 has a copy that may vanish kept before it removes another', () => {
