@@ -26,6 +26,13 @@ export type {
   RetireOptions,
 } from './client/data-placement.ts'
 export type { MemoryMeasure } from './base/memory-measure.ts'
+export type {
+  MemorySample,
+  MemorySampler,
+  MemorySampling,
+  MemorySamplingOptions,
+  SampledMeasure,
+} from './client/memory-sampler.ts'
 export type { Gathered, Submittable } from './client/submittable.ts'
 
 export { task, type TaskOptions } from './client/task-options.ts'

@@ -1,4 +1,5 @@
 import type { MemoryMeasures, PrefixCounts, SchedulerInfo, StoryEntry } from '../protocol/scheduler-client.ts'
+import { systemClock } from '../base/clock.ts'
 import { taskKey, type TaskKey } from '../base/ids.ts'
 import type { ClientOptions, ClusterLike } from './client-options.ts'
 import { ClientRegistry } from './client-registry.ts'
@@ -21,6 +22,7 @@ import type { Future } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { futuresIn, keysIn, statesIn, type Futures } from './futures-in.ts'
 import { gather, type GatherOptions } from './gather.ts'
+import { MemorySampler } from './memory-sampler.ts'
 import { openSession } from './open-session.ts'
 import { scatterValues, type ScatterOptions } from './scatter.ts'
 import { submitCalls } from './submit.ts'
@@ -187,6 +189,12 @@ export class Client {
     readonly workers: Readonly<Record<string, MemoryMeasures>>
   }> {
     return await this.#session.ask('memory', {})
+  }
+
+  /** Records memory over time: `sampler.sample(label, body)`, then `sampler.series()`. */
+  memorySampler(): MemorySampler {
+    const ask = async (): Promise<MemoryMeasures> => (await this.memory()).cluster
+    return new MemorySampler({ clock: systemClock, date: Date.now, ask })
   }
 
   /**

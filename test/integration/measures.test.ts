@@ -1,4 +1,4 @@
-// The memory measures against what really happens on a cluster: acceptance checks 41, 42, 44 and 46.
+// The memory measures against what really happens on a cluster: acceptance checks 41, 42, 44, 45 and 46.
 
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -51,7 +51,7 @@ async function metricsOf(dashboard: string): Promise<Map<string, number>> {
 }
 
 describe('memory measures', () => {
-  it('41: managed grows by what is stored within a heartbeat, and moves to spilled with it', async () => {
+  it('acceptance 41: managed grows by what is stored within a heartbeat, and moves to spilled with it', async () => {
     const idle = await until('the cluster is idle', look, ({ cluster }) => cluster.managed === 0)
     expect(idle.cluster).toMatchObject({ managed: 0, spilled: 0 })
     expect(idle.cluster.unmanaged + idle.cluster.unmanagedRecent).toBe(idle.cluster.process)
@@ -75,7 +75,7 @@ describe('memory measures', () => {
     await until('nothing is left', look, ({ cluster }) => cluster.managed === 0 && cluster.spilled === 0)
   })
 
-  it('42: memory of a task is recent at once, old when it stays, and gone when it goes', async () => {
+  it('acceptance 42: memory of a task is recent at once, old when it stays, and gone when it goes', async () => {
     const { name, address } = await nth(1)
     const mine = async (): Promise<MemoryMeasures> => (await look()).workers[address] as MemoryMeasures
     // Nothing ran there before, so that nothing goes while the task's memory comes.
@@ -99,7 +99,7 @@ describe('memory measures', () => {
     await until('it is gone', mine, ({ unmanaged }) => unmanaged < 150 * MIB)
   })
 
-  it('44: the cluster is the sum over the workers, as every way to ask tells it', async () => {
+  it('acceptance 44: the cluster is the sum over the workers, as every way to ask tells it', async () => {
     const { client, cluster } = faults
     const same = await until(
       'two looks see the same heartbeats',
@@ -118,7 +118,31 @@ describe('memory measures', () => {
       expect(memory).toEqual(same.before.workers[address])
   })
 
-  it('46: a worker’s metrics add up, count every stored key, and its counters only grow', async () => {
+  it('acceptance 45: a sampler has the sum over the workers within a heartbeat, and aligned series start at 0', async () => {
+    const { client } = faults
+    const sampler = client.memorySampler()
+    const empty = await until('nothing is stored', look, ({ cluster }) => cluster.managed === 0)
+    const last = (): number => sampler.series()['stored']?.at(-1)?.bytes ?? NaN
+    const body = async (): Promise<number> => {
+      const make = task((n: number) => new Uint8Array(20 * 2 ** 20).fill(n), { name: 'sampled' })
+      const futures = client.map(make, [1, 2, 3, 4])
+      const { workers } = await until('all of it is stored', look, ({ cluster }) => around(cluster.managed, 80))
+      const sum = Object.values(workers).reduce((total, { managed }) => total + managed, 0)
+      await until('the sampler has it', last, (bytes) => bytes === sum, 2000)
+      client.release(futures)
+      await until('the sampler has its end', last, (bytes) => bytes === 0, 5000)
+      return sum
+    }
+    const sum = await sampler.sample('stored', body, { measure: 'managed', interval: '50ms' })
+    const series = sampler.series()['stored'] ?? []
+    expect(series[0]?.bytes).toBe(empty.cluster.managed)
+    expect(Math.max(...series.map(({ bytes }) => bytes))).toBe(sum)
+    const aligned = sampler.series({ align: true })['stored'] ?? []
+    expect(aligned.map(({ at }) => at)).toEqual(series.map(({ at }) => at - (series[0]?.at ?? NaN)))
+    expect(aligned[0]?.at).toBe(0)
+  })
+
+  it('acceptance 46: a worker’s metrics add up, count every stored key, and its counters only grow', async () => {
     const { client } = faults
     const { name, address, dashboard } = await nth(0)
     const sizes = [10, 1000, 2 ** 20, 60 * 2 ** 20, 60 * 2 ** 20, 60 * 2 ** 20]
