@@ -1,5 +1,5 @@
-import { expect, it } from 'vitest'
-import { VirtualClock } from './clock.ts'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { systemClock, VirtualClock } from './clock.ts'
 
 it('runs timers in order of due time, also those set on the way, and never before', () => {
   const clock = new VirtualClock()
@@ -14,6 +14,17 @@ it('runs timers in order of due time, also those set on the way, and never befor
   clock.advance(20)
   expect(ran).toEqual(['a@10', 'c@15', 'b@20'])
   expect(clock.now()).toBe(29)
+})
+
+it('waits for as long as Node can when that is shorter than what it was asked for', () => {
+  vi.useFakeTimers({ toFake: ['setTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  let due = 0
+  systemClock.after(30 * 86_400_000, () => due++)
+  vi.advanceTimersByTime(24 * 86_400_000)
+  expect(due).toBe(0)
+  vi.advanceTimersByTime(86_400_000)
+  expect(due).toBe(1)
 })
 
 it('forgets a cancelled timer', () => {

@@ -6,10 +6,18 @@ export interface Clock {
   after(delayMs: number, callback: () => void): () => void
 }
 
+/** The longest that Node's timers can wait, 24.8 days: what is set for longer fires at once. */
+export const TIMER_MS_MAX = 2 ** 31 - 1
+
+/** A delay as Node's timers can have it. Nothing here waits for longer than that. */
+export function timerMs(delayMs: number): number {
+  return Math.min(delayMs, TIMER_MS_MAX)
+}
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs)
+    const timer = setTimeout(callback, timerMs(delayMs))
     timer.unref()
     return () => clearTimeout(timer)
   },

@@ -1,8 +1,6 @@
+import { TIMER_MS_MAX } from '../base/clock.ts'
 import { parseDurationMs } from '../base/units.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
-
-/** A timer set for longer fires at once; nobody waits for 24 days. */
-const TIMER_MS_MAX = 2 ** 31 - 1
 
 export interface WaitOptions {
   /** Milliseconds, or a text such as `"30s"`. Running out cancels nothing: the wait throws `TIMEOUT`. */

@@ -1,5 +1,6 @@
 import { connect as connectSocket, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { timerMs } from '../base/clock.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { type Address, formatAddress } from './address.ts'
 import type { ConnectOptions } from './comm.ts'
@@ -42,7 +43,10 @@ async function attempt(
   const inlet = new SocketInlet()
   const { onread } = inlet
   const socket = path === null ? await openSocket(address, protection, inlet) : connectSocket({ path, onread })
-  const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs)
+  const timer = setTimeout(
+    () => socket.destroy(new Error(`no answer within ${Math.round(timeoutMs)} ms`)),
+    timerMs(timeoutMs),
+  )
   if (options.unref === true) {
     socket.unref()
     timer.unref()

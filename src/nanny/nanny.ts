@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { partLogger } from '../base/part-logger.ts'
-import { systemClock } from '../base/clock.ts'
+import { systemClock, timerMs } from '../base/clock.ts'
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { type RunId, type WorkerId, workerId } from '../base/ids.ts'
 import { assertNever } from '../base/invariant.ts'
@@ -427,7 +427,7 @@ export class Nanny {
 
   #setTimer(name: TimerName, serial: number, delayMs: number): void {
     this.#clearTimer(name)
-    const timer = setTimeout(() => this.#put({ kind: 'TimerDue', name, serial }), delayMs)
+    const timer = setTimeout(() => this.#put({ kind: 'TimerDue', name, serial }), timerMs(delayMs))
     this.#timers.set(name, () => clearTimeout(timer))
   }
 
@@ -464,13 +464,10 @@ export class Nanny {
   }
 }
 
-/** Node's longest timer. */
-const LONGEST_MS = 2 ** 31 - 1
-
 /** Workers that start together do not end together. */
 function drawLifetime(config: Config): number | null {
   const duration = config.get('worker.lifetime.duration')
   if (duration === null) return null
   const stagger = config.get('worker.lifetime.stagger')
-  return Math.min(LONGEST_MS, Math.max(0, duration + stagger * (2 * Math.random() - 1)))
+  return timerMs(Math.max(0, duration + stagger * (2 * Math.random() - 1)))
 }

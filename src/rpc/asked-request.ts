@@ -1,3 +1,4 @@
+import { TIMER_MS_MAX } from '../base/clock.ts'
 import { deferred } from '../base/deferred.ts'
 import { toError } from '../errors/plimsoll-error.ts'
 import { ChunkReceiver, type ChunkSender } from './chunk-stream.ts'
@@ -50,7 +51,8 @@ export class AskedRequest {
     this.#side = side
     this.#options = options
     this.promise = this.#result.promise
-    this.#timer = timeoutMs > 0 && timeoutMs < 2 ** 31 ? setTimeout(() => this.#onTimeout(timeoutMs), timeoutMs) : null
+    this.#timer =
+      timeoutMs > 0 && timeoutMs <= TIMER_MS_MAX ? setTimeout(() => this.#onTimeout(timeoutMs), timeoutMs) : null
     const { signal } = options
     this.#onAbort = signal === undefined ? null : () => this.giveUp(toError(signal.reason))
     if (this.#onAbort !== null) signal?.addEventListener('abort', this.#onAbort, { once: true })

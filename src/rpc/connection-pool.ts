@@ -4,6 +4,7 @@
 // P1. Open connections plus attempts never exceed `limit`; beyond it an idle one elsewhere is closed, or users wait.
 // P2. A user who waits gets a connection, the failed attempt's error, or COMM_CLOSED from `remove` or `close`.
 
+import { timerMs } from '../base/clock.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 
 /** What the pool needs of a connection. */
@@ -170,7 +171,7 @@ export class ConnectionPool<C extends Poolable> {
       waiter.take(connection)
       return
     }
-    const timer = setTimeout(() => this.#closeIdle(place, connection), this.#idleMs)
+    const timer = setTimeout(() => this.#closeIdle(place, connection), timerMs(this.#idleMs))
     timer.unref()
     place.idle.push({ connection, timer })
   }

@@ -7,7 +7,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { partLogger } from '../base/part-logger.ts'
-import type { Clock } from '../base/clock.ts'
+import { type Clock, timerMs } from '../base/clock.ts'
 import { formatDurationMs } from '../base/units.ts'
 import { connect, type Credentials } from '../comm/index.ts'
 import { isErrorCode, PlimsollError, toError } from '../errors/plimsoll-error.ts'
@@ -205,7 +205,7 @@ export class SchedulerLink {
   }
 
   #keepHeartbeat(connection: SchedulerConnection, intervalMs: number): () => void {
-    const timer = setInterval(() => void this.#beat(connection), intervalMs)
+    const timer = setInterval(() => void this.#beat(connection), timerMs(intervalMs))
     timer.unref()
     return () => clearInterval(timer)
   }

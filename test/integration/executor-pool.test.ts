@@ -151,6 +151,9 @@ describe.each(variants)('executor pool, %s', (_, noKoffi) => {
       error: { code: 'TASK_TIMEOUT', fields: { key: 'slow', limitMs: 150 } },
     })
     expect(value(await harness.submit(add, [1, 2], { options: { timeoutMs: 10_000 } }))).toBe(3)
+    // Longer than a timer can be.
+    const nap = fromSource('function nap() { return new Promise((resolve) => setTimeout(resolve, 50, 1)) }')
+    expect(value(await harness.submit(nap, [], { options: { timeoutMs: 60 * 86_400_000 } }))).toBe(1)
   })
 })
 

@@ -2,6 +2,7 @@
 // decoded for every task), and none of the protection. Nothing can be killed here, so cancellation and timeouts are wishes
 // told by the signal; a promise that ignores them is abandoned after the grace. Inputs are never mapped.
 
+import { timerMs } from '../../base/clock.ts'
 import type { FunctionId, RunId } from '../../base/ids.ts'
 import { PlimsollError } from '../../errors/plimsoll-error.ts'
 import { writeBlob } from '../../runner/blob-writer.ts'
@@ -279,7 +280,7 @@ class InlinePool implements ExecutorPool {
 
   #setTimer(run: InlineRun, delayMs: number, callback: () => void): void {
     run.stopTimer?.()
-    const timer = setTimeout(callback, delayMs)
+    const timer = setTimeout(callback, timerMs(delayMs))
     run.stopTimer = () => {
       clearTimeout(timer)
       run.stopTimer = null

@@ -6,6 +6,7 @@
 //     What a run that has ended still waits for in its executor's outbox is heard before anything is decided about it.
 // P2. A place that was given is either in the result of its run, or given back, exactly once.
 
+import { timerMs } from '../../base/clock.ts'
 import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
 import type { PlimsollError } from '../../errors/plimsoll-error.ts'
 import { encodeError } from '../../values/error.ts'
@@ -260,7 +261,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     if (executor.outstanding.size === 0) executor.kill({ kind: 'replaced' })
     else {
       // One that does not even answer is blocked: what else it runs cannot go on either.
-      const timer = setTimeout(() => executor.kill({ kind: 'replaced' }), this.#options.cancelGraceMs)
+      const timer = setTimeout(() => executor.kill({ kind: 'replaced' }), timerMs(this.#options.cancelGraceMs))
       timer.unref()
       executor.onPong = () => clearTimeout(timer)
       executor.send({ op: 'ping' })
@@ -294,7 +295,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     const timer = setTimeout(() => {
       run.stopTimer = null
       callback()
-    }, delayMs)
+    }, timerMs(delayMs))
     run.stopTimer = () => {
       clearTimeout(timer)
       run.stopTimer = null

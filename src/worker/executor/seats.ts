@@ -5,6 +5,7 @@
 // C2. A slot of the status page and its outbox belong to one process at a time, and are read before they are cleared.
 // C3. After `close` no process that an executor started is left, and none is started.
 
+import { timerMs } from '../../base/clock.ts'
 import { type Deferred, deferred } from '../../base/deferred.ts'
 import { PlimsollError, toError } from '../../errors/plimsoll-error.ts'
 import { loadLibc } from '../../native/libc.ts'
@@ -198,7 +199,7 @@ export class Seats implements ExecutorProcessEvents {
       mapThreshold: this.#options.mapThreshold,
       shareBytes: seat.heapBytes,
     })
-    const timer = setTimeout(() => executor.kill({ kind: 'start-timeout' }), this.#options.startTimeoutMs)
+    const timer = setTimeout(() => executor.kill({ kind: 'start-timeout' }), timerMs(this.#options.startTimeoutMs))
     seat.stopTimer = () => clearTimeout(timer)
     this.#events.onExecutorsChanged(this.pids)
   }
