@@ -48,7 +48,8 @@ const DURATION_UNITS: Readonly<Record<string, number>> = {
 
 const QUANTITY = /^\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)?\s*([a-z]*)\s*$/i
 
-function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
+function parseQuantity(text: unknown, units: Readonly<Record<string, number>>): number | undefined {
+  if (typeof text !== 'string') return undefined
   const match = QUANTITY.exec(text)
   if (match === null || text.trim() === '') return undefined
   const factor = units[(match[2] ?? '').toLowerCase()]
@@ -64,7 +65,7 @@ export function parseBytes(value: string | number): number {
   const bytes = typeof value === 'number' ? value : parseQuantity(value, SIZE_UNITS)
   if (bytes === undefined || !Number.isFinite(bytes) || bytes < 0) {
     throw new RangeError(
-      `"${value}" is not a size: write bytes, or a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as "4 GiB"`,
+      `"${String(value)}" is not a size: write bytes, or a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as "4 GiB"`,
     )
   }
   return Math.floor(bytes)
@@ -78,7 +79,7 @@ export function parseDurationMs(value: string | number): number {
   const ms = typeof value === 'number' ? value : parseQuantity(value, DURATION_UNITS)
   if (ms === undefined || !Number.isFinite(ms) || ms < 0) {
     throw new RangeError(
-      `"${value}" is not a duration: write milliseconds, or a number with ms, s, min, h or d, such as "30s"`,
+      `"${String(value)}" is not a duration: write milliseconds, or a number with ms, s, min, h or d, such as "30s"`,
     )
   }
   return ms

@@ -1,5 +1,6 @@
 import { claimOf, type Future } from './future.ts'
 import type { FutureState } from './future-state.ts'
+import { futuresIn } from './futures-in.ts'
 
 export interface AsCompletedOptions {
   /** Yields `[future, value]`; the iteration throws the error of a task that failed. */
@@ -26,11 +27,15 @@ export class AsCompleted<T, Item> implements AsyncIterableIterator<Item> {
   constructor(futures: Iterable<Future<T>>, fetchAhead: boolean, toItem: (ready: Ready<T>) => Item | Promise<Item>) {
     this.#toItem = toItem
     this.#fetchAhead = fetchAhead
-    this.add(...futures)
+    this.#add(futuresIn(futures) as Future<T>[])
   }
 
   /** Adds futures, also while the loop runs. One added twice is yielded twice. */
   add(...futures: readonly Future<T>[]): void {
+    this.#add(futuresIn(futures) as Future<T>[])
+  }
+
+  #add(futures: readonly Future<T>[]): void {
     for (const future of futures) {
       const { state } = claimOf(future)
       const waiting = this.#waiting.get(state)

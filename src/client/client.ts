@@ -1,8 +1,10 @@
 import type { MemoryMeasures, PrefixCounts, SchedulerInfo, StoryEntry } from '../protocol/scheduler-client.ts'
 import { systemClock } from '../base/clock.ts'
-import { taskKey, type TaskKey } from '../base/ids.ts'
+import type { TaskKey } from '../base/ids.ts'
 import type { ClientOptions, ClusterLike } from './client-options.ts'
 import { ClientRegistry } from './client-registry.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { choiceOption, flagOption, textsOption } from './checked-options.ts'
 import type { ClientSession } from './client-session.ts'
 import { getDataset, publishDataset, type PublishOptions, unpublishDataset } from './datasets.ts'
 import {
@@ -128,7 +130,7 @@ export class Client {
 
   /** Gives tasks up; what depends on them is cancelled too. With `force` also when other clients want them. */
   cancel(futures: Futures, options: { readonly force?: boolean } = {}): void {
-    this.#session.cancel(this.#statesOf(futures), options.force ?? false)
+    this.#session.cancel(this.#statesOf(futures), flagOption('force', options.force) ?? false)
   }
 
   /** Runs failed tasks again, each from the deepest input that failed. */
@@ -149,13 +151,13 @@ export class Client {
 
   /** Keys held by each worker (names or addresses; default: all). */
   async hasWhat(workers?: readonly string[]): Promise<Record<string, string[]>> {
-    const answer = await this.#session.askInTurn('has-what', workers === undefined ? {} : { workers })
+    const answer = await this.#session.askInTurn('has-what', workersOption(workers))
     return mapValues(answer.workers, (keys) => [...keys])
   }
 
   /** Stored bytes by key, or by function name; default: of all keys, by name. */
   async nbytes(futures?: Futures, options: { readonly by?: 'key' | 'prefix' } = {}): Promise<Record<string, number>> {
-    const by = options.by ?? (futures === undefined ? 'prefix' : 'key')
+    const by = choiceOption('by', options.by, ['key', 'prefix']) ?? (futures === undefined ? 'prefix' : 'key')
     const { nbytes } = await this.#session.askInTurn('nbytes', { ...keysOption(futures), by })
     return { ...nbytes }
   }
@@ -171,7 +173,7 @@ export class Client {
 
   /** Keys that each worker is to run or runs now, by address. */
   async processing(workers?: readonly string[]): Promise<Record<string, string[]>> {
-    const answer = await this.#session.askInTurn('processing', workers === undefined ? {} : { workers })
+    const answer = await this.#session.askInTurn('processing', workersOption(workers))
     return mapValues(answer.workers, (keys) => [...keys])
   }
 
@@ -213,9 +215,10 @@ export class Client {
 
   /** Every transition of a key, on the scheduler and its workers, in order. */
   async story(key: string | Future<unknown>): Promise<StoryEntry[]> {
-    const { entries } = await this.#session.askInTurn('story', {
-      key: taskKey(typeof key === 'string' ? key : key.key),
-    })
+    const [only, ...others] = keysIn(typeof key === 'string' ? [key] : key)
+    if (only === undefined || others.length > 0)
+      throw new PlimsollError('INVALID_ARGUMENT', 'story takes one key or one future.')
+    const { entries } = await this.#session.askInTurn('story', { key: only })
     return [...entries]
   }
 
@@ -257,7 +260,7 @@ export class Client {
   ): Promise<void> {
     const session = this.#session
     const timeoutMs = options.timeout === undefined ? 4 * session.settings.timeoutMs : durationMs(options.timeout)
-    const question = { timeoutMs, waitForWorkers: options.waitForWorkers ?? true }
+    const question = { timeoutMs, waitForWorkers: flagOption('waitForWorkers', options.waitForWorkers) ?? true }
     const asked = session.askInTurn('restart', question, { timeoutMs: timeoutMs + session.settings.timeoutMs })
     session.registry.restart(session.registry.generation + 1)
     const { generation } = await asked
@@ -357,6 +360,11 @@ export class Client {
     this.#session.assertOpen()
     return statesIn(futures, this.#session)
   }
+}
+
+function workersOption(workers: readonly string[] | undefined): { readonly workers?: readonly string[] } {
+  const texts = textsOption('workers', workers)
+  return texts === undefined ? {} : { workers: texts }
 }
 
 function keysOption(futures: Futures | undefined): { readonly keys?: readonly TaskKey[] } {

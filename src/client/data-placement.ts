@@ -1,10 +1,11 @@
 // Where data and workers are: what a client may ask for beyond computing. The scheduler decides and carries out; every
 // one of these questions ends by itself when nothing moves any more.
 
-import type { MemoryMeasure } from '../base/memory-measure.ts'
+import { MEMORY_MEASURES, type MemoryMeasure } from '../base/memory-measure.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { refuseUnknown } from '../errors/unknown-option.ts'
 import type { SchedulerRequests } from '../protocol/scheduler-client.ts'
+import { choiceOption, flagOption, textsOption, wholeNumberOption } from './checked-options.ts'
 import type { ClientSession } from './client-session.ts'
 import { futuresIn, keysIn, type Futures } from './futures-in.ts'
 import { wait } from './wait.ts'
@@ -64,11 +65,12 @@ export async function replicate(
   options: ReplicateOptions,
 ): Promise<Replicated> {
   refuseUnknown('replicate', options, ['n', 'workers', 'branchingFactor', 'timeout'])
-  const n = wholeNumber('n', options.n)
-  const branchingFactor = wholeNumber('branchingFactor', options.branchingFactor) ?? 2
-  const question = { ...(n !== undefined && { n }), ...workersOption(options.workers), branchingFactor }
+  const n = wholeNumberOption('n', options.n)
+  const branchingFactor = wholeNumberOption('branchingFactor', options.branchingFactor) ?? 2
+  const question = { ...(n !== undefined && { n }), ...workersOf(options), branchingFactor }
+  const patience = timeoutOf(options)
   const keys = await keysOfFinished(session, futures)
-  return await session.askInTurn('replicate', { keys, ...question }, timeoutOf(options))
+  return await session.askInTurn('replicate', { keys, ...question }, patience)
 }
 
 export async function rebalance(
@@ -77,26 +79,28 @@ export async function rebalance(
   options: RebalanceOptions,
 ): Promise<Rebalanced> {
   refuseUnknown('rebalance', options, ['workers', 'measure', 'timeout'])
-  const { measure } = options
+  const measure = choiceOption('measure', options.measure, MEMORY_MEASURES)
+  const workers = workersOf(options)
+  const patience = timeoutOf(options)
   const keys = futures === undefined ? undefined : await keysOfFinished(session, futures)
   const question = {
     ...(keys !== undefined && { keys }),
-    ...workersOption(options.workers),
+    ...workers,
     ...(measure !== undefined && { measure }),
   }
-  return await session.askInTurn('rebalance', question, timeoutOf(options))
+  return await session.askInTurn('rebalance', question, patience)
 }
 
 export async function retireWorkers(session: ClientSession, options: RetireOptions): Promise<string[]> {
   refuseUnknown('retireWorkers', options, ['workers', 'n', 'closeWorkers', 'timeout'])
-  const { workers, closeWorkers = true } = options
-  if (workers !== undefined && options.n !== undefined)
+  const closeWorkers = flagOption('closeWorkers', options.closeWorkers) ?? true
+  if (options.workers !== undefined && options.n !== undefined)
     throw new PlimsollError(
       'INVALID_ARGUMENT',
       'retireWorkers takes the workers, or their number "n" and chooses itself: not both.',
     )
-  const n = wholeNumber('n', options.n, 0)
-  const question = { ...workersOption(workers), ...(n !== undefined && { n }), closeWorkers }
+  const n = wholeNumberOption('n', options.n, 0)
+  const question = { ...workersOf(options), ...(n !== undefined && { n }), closeWorkers }
   const { retired } = await session.askInTurn('retire-workers', question, timeoutOf(options))
   return [...retired]
 }
@@ -107,7 +111,7 @@ export async function restartWorkers(
   options: { readonly timeout?: number | string },
 ): Promise<Record<string, RestartOutcome>> {
   const timeoutMs = options.timeout === undefined ? 4 * session.settings.timeoutMs : durationMs(options.timeout)
-  const question = { workers: typeof workers === 'string' ? [workers] : workers, timeoutMs }
+  const question = { workers: textsOption('workers', workers) ?? [], timeoutMs }
   const patience = { timeoutMs: timeoutMs + session.settings.timeoutMs }
   const { outcomes } = await session.askInTurn('restart-workers', question, patience)
   return { ...outcomes }
@@ -159,17 +163,13 @@ async function keysOfFinished(session: ClientSession, futures: Futures) {
   return keysIn(all)
 }
 
-function workersOption(workers: string | readonly string[] | undefined): { readonly workers?: readonly string[] } {
-  if (workers === undefined) return {}
-  return { workers: typeof workers === 'string' ? [workers] : workers }
+function workersOf(options: { readonly workers?: string | readonly string[] }): {
+  readonly workers?: readonly string[]
+} {
+  const workers = textsOption('workers', options.workers)
+  return workers === undefined ? {} : { workers }
 }
 
 function timeoutOf({ timeout }: { readonly timeout?: number | string }): { readonly timeoutMs: number } {
   return { timeoutMs: timeout === undefined ? Infinity : durationMs(timeout) }
-}
-
-function wholeNumber(name: string, value: number | undefined, least = 1): number | undefined {
-  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return value
-  const message = `The option "${name}" is a whole number from ${least}; it was ${String(value)}.`
-  throw new PlimsollError('INVALID_ARGUMENT', message, { [name]: value })
 }

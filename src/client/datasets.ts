@@ -7,6 +7,7 @@ import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { DATASET_BYTES_MAX } from '../protocol/scheduler-client.ts'
 import { decodeArgs } from '../values/args.ts'
 import { ArgumentEncoder } from './argument-encoder.ts'
+import { flagOption } from './checked-options.ts'
 import type { ClientSession } from './client-session.ts'
 import { claimOf, type Future } from './future.ts'
 
@@ -23,13 +24,13 @@ export async function publishDataset(
 ): Promise<void> {
   session.assertOpen()
   checkName(name)
+  const override = flagOption('override', options.override) ?? false
   const { bytes, dependencies, pins } = new ArgumentEncoder(session).encodeStructure(value)
   if (bytes.length > DATASET_BYTES_MAX) throw tooLarge(name, bytes.length)
   const states = pins.map((future) => claimOf(future as Future).state)
   // Held until they are pinned: the caller may drop its futures meanwhile.
   for (const state of states) session.retain(state)
   try {
-    const override = options.override ?? false
     await session.askInTurn('publish-dataset', { name, value: bytes, keys: dependencies.map(taskKey), override })
   } finally {
     for (const state of states) session.release(state)

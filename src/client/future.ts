@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { formatBytes } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { flagOption } from './checked-options.ts'
 import type { FutureState, FutureStatus } from './future-state.ts'
 import type { KeepAlive } from './keep-alive.ts'
 import type { WaitOptions } from './wait-limits.ts'
@@ -119,7 +120,7 @@ export class Future<out T = unknown> {
   /** Gives the task up; what depends on it is cancelled too. With `force` also when other clients want it. */
   cancel(options: { readonly force?: boolean } = {}): void {
     const { owner, state } = this.#held()
-    owner.cancel([state], options.force ?? false)
+    owner.cancel([state], flagOption('force', options.force) ?? false)
   }
 
   /** Runs a failed task again, from the deepest input that failed. */

@@ -3,6 +3,7 @@
 import { taskKey, type TaskKey } from '../base/ids.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { otherClients } from './argument-encoder.ts'
+import { shown } from './checked-options.ts'
 import { claimOf, Future, type FutureOwner } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { forEachLeaf } from './nested.ts'
@@ -13,10 +14,16 @@ export type Futures = Future<unknown> | Iterable<unknown> | Readonly<Record<stri
 /** Every future, in order of appearance; the same one as often as it appears. Anything else is refused. */
 export function futuresIn(futures: Futures): Future[] {
   const found: Future[] = []
-  forEachLeaf(expanded(futures), (leaf) => {
-    if (leaf instanceof Future) found.push(leaf)
-    else throw notAFuture(leaf)
-  })
+  forEachLeaf(
+    expanded(futures),
+    (leaf) => {
+      if (!(leaf instanceof Future)) throw notAFuture(leaf)
+      found.push(leaf)
+    },
+    (leaf) => {
+      throw notAFuture(leaf)
+    },
+  )
   return found
 }
 
@@ -50,6 +57,6 @@ function expanded(futures: Futures | readonly string[]): unknown {
   return Symbol.iterator in futures ? [...(futures as Iterable<unknown>)] : futures
 }
 
-function notAFuture(leaf: object): PlimsollError {
-  return new PlimsollError('INVALID_ARGUMENT', `A future is needed here, not ${Object.prototype.toString.call(leaf)}.`)
+function notAFuture(leaf: unknown): PlimsollError {
+  return new PlimsollError('INVALID_ARGUMENT', `A future is needed here, not ${shown(leaf)}.`)
 }

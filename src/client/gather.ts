@@ -3,6 +3,7 @@
 
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { otherClients } from './argument-encoder.ts'
+import { choiceOption } from './checked-options.ts'
 import type { ClientSession } from './client-session.ts'
 import { gatherTooLarge, type FetchListener } from './fetcher.ts'
 import { claimOf, Future } from './future.ts'
@@ -31,14 +32,17 @@ export async function gather(
 ): Promise<unknown> {
   session.assertOpen()
   if (options.direct === false) throw notDirect()
+  const errors = choiceOption('errors', options.errors, ['raise', 'skip', 'return']) ?? 'raise'
   const futures = futuresIn(session, structure)
-  const results = await session.keepAlive.during(getAll(session, new Set(futures.values()), options))
+  const results = await session.keepAlive.during(
+    getAll(session, new Set(futures.values()), errors === 'raise', options),
+  )
   return mapLeaves(structure, (leaf) => {
     const state = leaf instanceof Future ? futures.get(leaf) : undefined
     if (state === undefined) return leaf
     const result = results.get(state) as Result
     if (result.ok) return result.value
-    return options.errors === 'skip' ? OMIT : result.error
+    return errors === 'skip' ? OMIT : result.error
   })
 }
 
@@ -63,7 +67,8 @@ function futuresIn(session: ClientSession, structure: unknown): Map<Future, Futu
 async function getAll(
   session: ClientSession,
   states: ReadonlySet<FutureState>,
-  options: GatherOptions,
+  raise: boolean,
+  options: WaitOptions,
 ): Promise<Results> {
   for (const state of states) session.retain(state)
   try {
@@ -71,7 +76,7 @@ async function getAll(
       options,
       () => `${states.size} values were not gathered`,
       (settle) => {
-        const run = new GatherRun(session, states, (options.errors ?? 'raise') === 'raise', settle)
+        const run = new GatherRun(session, states, raise, settle)
         run.start()
         return () => run.stop()
       },

@@ -4,13 +4,20 @@
 /** Stands for a member that is to be left out. */
 export const OMIT: unique symbol = Symbol('omit')
 
-/** Calls `visit` for every leaf that is an object. */
-export function forEachLeaf(root: unknown, visit: (leaf: object) => void): void {
+/** Calls `visit` for every leaf that is an object, and `visitOther` for any other. */
+export function forEachLeaf(
+  root: unknown,
+  visit: (leaf: object) => void,
+  visitOther: ((leaf: unknown) => void) | null = null,
+): void {
   const seen = new Set<object>()
   const pending: unknown[] = [root]
   while (pending.length > 0) {
     const value = pending.pop()
-    if (typeof value !== 'object' || value === null) continue
+    if (typeof value !== 'object' || value === null) {
+      visitOther?.(value)
+      continue
+    }
     const members = membersOf(value)
     if (members === null) {
       visit(value)

@@ -1,6 +1,7 @@
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { encodeValue } from '../values/encode.ts'
 import { containsFuture, snapshot } from './argument-encoder.ts'
+import { flagOption, shown, someTextsOption } from './checked-options.ts'
 import type { ClientSession } from './client-session.ts'
 import { Future } from './future.ts'
 import type { FutureState } from './future-state.ts'
@@ -33,12 +34,14 @@ export function scatterValues(
   root: (index: number) => string,
 ): Future[] {
   session.assertOpen()
-  const { workers, broadcast = false, hash = true } = options
-  if (typeof broadcast === 'number' && !(Number.isInteger(broadcast) && broadcast >= 1)) {
+  const { broadcast = false } = options
+  const workers = someTextsOption('workers', options.workers)
+  const hash = flagOption('hash', options.hash) ?? true
+  if (typeof broadcast !== 'boolean' && !(Number.isSafeInteger(broadcast) && broadcast >= 1)) {
     throw new PlimsollError(
       'INVALID_ARGUMENT',
-      `The option "broadcast" is true, false or a number of workers from 1; it was ${broadcast}.`,
-      { broadcast },
+      `The option "broadcast" is true, false or a number of workers from 1; it was ${shown(broadcast)}.`,
+      { option: 'broadcast' },
     )
   }
   const timeoutMs = options.timeout === undefined ? session.settings.timeoutMs : durationMs(options.timeout)
@@ -57,8 +60,7 @@ export function scatterValues(
     return new Future(session, state)
   })
   if (fresh.length > 0) {
-    const targets = typeof workers === 'string' ? [workers] : workers
-    session.upload(fresh, { broadcast, timeoutMs, ...(targets !== undefined && { workers: targets }) })
+    session.upload(fresh, { broadcast, timeoutMs, ...(workers !== undefined && { workers }) })
   }
   return futures
 }

@@ -1,6 +1,7 @@
 import { parseBytes, parseDurationMs } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { TaskOptionsWire } from '../protocol/tasks.ts'
+import { flagOption, shown, someTextsOption } from './checked-options.ts'
 
 export type AnyFunction = (...args: never[]) => unknown
 
@@ -66,19 +67,25 @@ export function readTask(fn: unknown): TaskCall {
 }
 
 function toWire(options: TaskOptions): TaskOptionsWire {
-  const { retries, priority, workers, allowOtherWorkers, resources, memory, timeout, io, idempotent } = options
+  const { key, name, pure, retries, priority, workers, allowOtherWorkers, resources, memory, timeout, io, idempotent } =
+    options
   if (allowOtherWorkers === true && workers === undefined)
     refuse('allowOtherWorkers', 'needs `workers`', allowOtherWorkers)
   if (retries !== undefined && !(Number.isInteger(retries) && retries >= 0))
     refuse('retries', 'is a whole number from 0', retries)
   if (priority !== undefined && !Number.isFinite(priority)) refuse('priority', 'is a finite number', priority)
+  const restriction = someTextsOption('workers', workers, refuseTask)
+  if (key !== undefined && !isKey(key)) refuse('key', 'is a text or a list of texts, none of them empty', shown(key))
+  if (name !== undefined && typeof name !== 'string') refuse('name', 'is a text', shown(name))
+  for (const [flag, value] of Object.entries({ pure, allowOtherWorkers, io, idempotent }))
+    flagOption(flag, value, refuseTask)
   for (const [name, amount] of Object.entries(resources ?? {})) {
     if (!(Number.isFinite(amount) && amount >= 0)) refuse(`resources.${name}`, 'is a number from 0', amount)
   }
   return {
     ...(retries !== undefined && { retries }),
     ...(priority !== undefined && { priority }),
-    ...(workers !== undefined && { workers: typeof workers === 'string' ? [workers] : workers }),
+    ...(restriction !== undefined && { workers: restriction }),
     ...(allowOtherWorkers !== undefined && { allowOtherWorkers }),
     ...(resources !== undefined && { resources }),
     ...(memory !== undefined && { memory: parsed('memory', () => parseBytes(memory)) }),
@@ -100,6 +107,15 @@ function parsed(option: string, parse: () => number): number {
       { cause },
     )
   }
+}
+
+function isKey(key: unknown): boolean {
+  const isText = (text: unknown): boolean => typeof text === 'string' && text !== ''
+  return Array.isArray(key) ? key.every(isText) : isText(key)
+}
+
+function refuseTask(option: string, rule: string, value: unknown): never {
+  return refuse(option, `is ${rule}`, shown(value))
 }
 
 function refuse(option: string, rule: string, value: unknown): never {

@@ -1,7 +1,9 @@
 import { isErrorCode, PlimsollError } from '../errors/plimsoll-error.ts'
 import { RemoteFailure } from './bad-outcomes.ts'
+import { choiceOption } from './checked-options.ts'
 import { claimOf, type Future, type FutureOwner } from './future.ts'
 import type { FutureState } from './future-state.ts'
+import { futuresIn } from './futures-in.ts'
 import { waitWithin, type WaitOptions } from './wait-limits.ts'
 
 export interface WaitForOptions extends WaitOptions {
@@ -29,10 +31,11 @@ export function wait<T>(futures: Iterable<Future<T>>, options?: WaitForOptions):
 /** Futures of several types. */
 export function wait(futures: Iterable<Future>, options?: WaitForOptions): Promise<Waited<unknown>>
 export async function wait(futures: Iterable<Future>, options: WaitForOptions = {}): Promise<Waited<unknown>> {
-  const all = Array.from(futures, (future): Waiting<unknown> => ({ future, ...claimOf(future) }))
+  const returnWhen = choiceOption('returnWhen', options.returnWhen, ['ALL_COMPLETED', 'FIRST_COMPLETED'])
+  const all = futuresIn(futures).map((future): Waiting<unknown> => ({ future, ...claimOf(future) }))
   const pending = new Set(all.filter(({ state }) => !state.settled).map(({ state }) => state))
   const anyDone = () => all.some(({ state }) => state.settled)
-  const enough = () => pending.size === 0 || (options.returnWhen === 'FIRST_COMPLETED' && anyDone())
+  const enough = () => pending.size === 0 || (returnWhen === 'FIRST_COMPLETED' && anyDone())
   const [first] = all
   if (first !== undefined && !enough()) {
     await first.owner.keepAlive.during(waitForStates(all, pending, enough, options))

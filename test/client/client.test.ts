@@ -2,9 +2,11 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Client, getClient } from '../../src/client/client.ts'
+import { asCompleted } from '../../src/client/as-completed.ts'
 import { Future } from '../../src/client/future.ts'
 import { range } from '../../src/client/range.ts'
 import { task } from '../../src/client/task-options.ts'
+import { wait } from '../../src/client/wait.ts'
 import { isErrorCode } from '../../src/errors/plimsoll-error.ts'
 import { FakeCluster } from './fake-cluster.ts'
 
@@ -96,6 +98,39 @@ describe('submit', () => {
     )
     await cluster.heard()
     expect(cluster.messages).toEqual([])
+  })
+
+  it.each<[string, () => unknown]>([
+    ['the names of workers of a task', () => client.submit(task(add, { workers: [1] as never }), 1, 2)],
+    ['no worker at all', () => client.submit(task(add, { workers: [] }), 1, 2)],
+    ['a key', () => client.submit(task(add, { key: Number.NaN as never }), 1, 2)],
+    ['a flag of a task', () => client.submit(task(add, { io: 'yes' as never }), 1, 2)],
+    ['a memory', () => client.submit(task(add, { memory: null as never }), 1, 2)],
+    ['force', () => client.cancel(client.submit(add, 1, 2), { force: 1 as never })],
+    ['force of a future', () => client.submit(add, 1, 2).cancel({ force: 'yes' as never })],
+    ['workers of scatter', () => client.scatter(1, { workers: 3 as never })],
+    ['broadcast', () => client.scatter(1, { broadcast: 'all' as never })],
+    ['errors of gather', () => client.gather([], { errors: 'ignore' as never })],
+    ['returnWhen of wait', () => wait([], { returnWhen: 'ANY' as never })],
+    ['workers to retire', () => client.retireWorkers({ workers: { 0: 'a' } as never })],
+    ['closeWorkers', () => client.retireWorkers({ closeWorkers: 0 as never })],
+    ['workers to restart', () => client.restartWorkers(7 as never)],
+    ['workers of replicate', () => client.replicate([], { workers: null as never })],
+    ['the measure of rebalance', () => client.rebalance([], { measure: 'size' as never })],
+    ['a timeout', () => client.waitForWorkers(1, { timeout: [] as never })],
+    ['override', () => client.publishDataset('a', 1, { override: 'no' as never })],
+    ['waitForWorkers of restart', () => client.restart({ waitForWorkers: 1 as never })],
+    ['a key of whoHas', () => client.whoHas([1])],
+    ['the key of a story', () => client.story(null as never)],
+    ['a key for a future to cancel', () => client.cancel(client.submit(add, 1, 2).key as never)],
+    ['nothing to wait for', () => wait(null as never)],
+    ['a promise to wait for', () => wait([Promise.resolve(client.submit(add, 1, 2))] as never)],
+    ['a text for futures as they complete', () => asCompleted('abc' as never)],
+  ])('refuses a wrong option by its name, before anything of it is sent: %s', async (_, call) => {
+    await expect(Promise.resolve().then(call)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    // What the scheduler cannot read would have ended the connection.
+    expect(await client.submit(add, 20, 3).result()).toBe(23)
+    expect(cluster.sent('cancel-keys')).toEqual([])
   })
 
   it('refuses futures that cannot be used any more', async () => {

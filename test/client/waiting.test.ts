@@ -105,6 +105,12 @@ describe('asCompleted', () => {
     expect(rest).toEqual([b, b, a])
   })
 
+  it('takes more futures at once than a call may have arguments', () => {
+    const future = client.submit(() => 1)
+    const many = Array.from({ length: 200_000 }, () => future)
+    expect(asCompleted(many).size).toBe(200_000)
+  })
+
   it('takes more while it runs', async () => {
     const [a, b] = await three()
     finish(a)
