@@ -14,6 +14,20 @@ export class Samples {
     this.#values[this.count++ % this.#values.length] = value
   }
 
+  /** The largest but `above` others: for a few of them less work than to sort. */
+  largestBut(above: number): number {
+    const largest = new Float64Array(above + 1).fill(Number.NEGATIVE_INFINITY)
+    const length = Math.min(this.count, this.#values.length)
+    for (let n = 0; n < length; n++) {
+      const value = this.#values[n] as number
+      let at = above
+      if (value <= (largest[at] as number)) continue
+      for (; at > 0 && (largest[at - 1] as number) < value; at--) largest[at] = largest[at - 1] as number
+      largest[at] = value
+    }
+    return largest[above] as number
+  }
+
   /** In rising order. */
   sorted(): Float64Array {
     return this.#values.slice(0, Math.min(this.count, this.#values.length)).sort()

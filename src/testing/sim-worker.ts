@@ -80,7 +80,13 @@ export class SimWorker {
     const fs = new ProcessFs(process, disk)
     const dispatch = (event: EventBody): void => this.#dispatch(event)
     this.store = this.#createStore(fs, dispatch)
-    this.desk = new RunDesk({ store: this.store, pool: () => this.pool, identity: () => this.#identity, dispatch })
+    this.desk = new RunDesk({
+      store: this.store,
+      clock: process,
+      pool: () => this.pool,
+      identity: () => this.#identity,
+      dispatch,
+    })
     const { nthreads, inlineLimit, memoryLimit } = profile
     this.pool = new SimPool(
       process,

@@ -6,6 +6,7 @@
 // D2. A result is either stored or given back, exactly once.
 // D3. The store is told how many bytes of results are going to come, so that it can make room while they are computed.
 
+import type { Clock } from '../base/clock.ts'
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { Pin, Place, Store, StoredValue } from '../store/store.ts'
@@ -24,6 +25,7 @@ import type {
 export interface RunDeskParts {
   readonly store: Store
   pool(): ExecutorPool
+  readonly clock: Clock
   /** Cluster and generation that values belong to now. */
   identity(): { readonly clusterId: string; readonly generation: number }
   dispatch(event: EventBody): void
@@ -39,6 +41,8 @@ interface OpenRun {
   readonly pins: readonly Pin[]
   /** Size of its result, until a place was asked for. */
   expectedBytes: number
+  /** How it ended, until the core says what becomes of its result. */
+  finished: FinishedRun | null
 }
 
 const NO_PINS: readonly Pin[] = []
@@ -49,7 +53,6 @@ export class RunDesk {
   readonly #open = new Map<RunId, OpenRun>()
   readonly #mapped = new Map<RunId, Map<TaskKey, Pin>>()
   #expectedBytes = 0
-  readonly #results = new Map<RunId, { readonly run: FinishedRun; readonly key: TaskKey }>()
 
   constructor(parts: RunDeskParts) {
     this.#parts = parts
@@ -59,7 +62,7 @@ export class RunDesk {
     const { runId, key, inputs, name, fn, fnBytes, args, options, attempt, memory } = order
     const pins = inputs.length === 0 ? NO_PINS : this.#pinAll(runId, inputs)
     if (pins === null) return
-    this.#open.set(runId, { key, name, pins, expectedBytes: memory.resultBytes })
+    this.#open.set(runId, { key, name, pins, expectedBytes: memory.resultBytes, finished: null })
     this.#expect(memory.resultBytes)
     const { clusterId, generation } = this.#parts.identity()
     const sources = pins.length === 0 ? NO_INPUTS : pins.map((pin) => ({ key: pin.key, source: pin.source }))
@@ -127,11 +130,10 @@ export class RunDesk {
 
   /** The core wants it: into the store with it. */
   storeResult(runId: RunId): void {
-    const finished = this.#results.get(runId)
-    if (finished === undefined) return
-    this.#results.delete(runId)
-    const { key } = finished
-    const { result, type } = finished.run
+    const open = this.#takeFinished(runId)
+    if (open === null) return
+    const { key } = open
+    const { result, type } = open.finished
     const { store } = this.#parts
     if (result.via === 'place') {
       const accepting = store.accept(result.place, { key, runId, type })
@@ -149,47 +151,66 @@ export class RunDesk {
   }
 
   dropResult(runId: RunId): void {
-    const finished = this.#results.get(runId)
-    this.#results.delete(runId)
-    const result = finished?.run.result
+    const result = this.#takeFinished(runId)?.finished.result
     if (result?.via === 'place') this.#parts.store.cancelPlace(result.place)
+  }
+
+  #takeFinished(runId: RunId): (OpenRun & { readonly finished: FinishedRun }) | null {
+    const open = this.#open.get(runId)
+    if (open === undefined || open.finished === null) return null
+    this.#open.delete(runId)
+    return open as OpenRun & { readonly finished: FinishedRun }
   }
 
   /** Everything that is still pinned is let go: the executors are gone. */
   close(): void {
-    for (const { pins } of this.#open.values()) for (const pin of pins) pin.release()
+    for (const [runId, { pins, finished }] of this.#open) {
+      if (finished !== null) this.dropResult(runId)
+      else for (const pin of pins) pin.release()
+    }
     for (const pins of this.#mapped.values()) for (const pin of pins.values()) pin.unmapped()
     this.#open.clear()
     this.#mapped.clear()
-    for (const runId of this.#results.keys()) this.dropResult(runId)
   }
 
   #onFinished(run: FinishedRun): void {
     const { runId, durationMs, stillMapped, peakBytes } = run
-    const open = this.#end(runId, stillMapped)
+    const open = this.#running(runId)
     if (open === undefined) {
       if (run.result.via === 'place') this.#parts.store.cancelPlace(run.result.place)
       return
     }
-    this.#results.set(runId, { run, key: open.key })
+    this.#letGo(runId, open, stillMapped)
+    open.finished = run
     const depth = this.#parts.pool().depthFor(open.name)
-    const finished = { kind: 'RunFinished', runId, durationMs, depth } as const
-    this.#parts.dispatch(peakBytes === undefined ? finished : { ...finished, peakBytes })
+    const now = this.#parts.clock.now()
+    if (peakBytes === undefined) this.#parts.dispatch({ kind: 'RunFinished', now, runId, durationMs, depth })
+    else this.#parts.dispatch({ kind: 'RunFinished', now, runId, durationMs, depth, peakBytes })
+  }
+
+  /** Undefined when it has ended. */
+  #running(runId: RunId): OpenRun | undefined {
+    const open = this.#open.get(runId)
+    return open?.finished === null ? open : undefined
+  }
+
+  /** It ended without a result. */
+  #end(runId: RunId, stillMapped: readonly TaskKey[]): OpenRun | undefined {
+    const open = this.#running(runId)
+    if (open === undefined) return undefined
+    this.#open.delete(runId)
+    this.#letGo(runId, open, stillMapped)
+    return open
   }
 
   /** D1. */
-  #end(runId: RunId, stillMapped: readonly TaskKey[]): OpenRun | undefined {
-    const open = this.#open.get(runId)
-    if (open === undefined) return undefined
-    this.#open.delete(runId)
+  #letGo(runId: RunId, open: OpenRun, stillMapped: readonly TaskKey[]): void {
     this.#stopExpecting(open)
-    if (open.pins.length === 0) return open
     for (const pin of open.pins) {
       const mapped = stillMapped.includes(pin.key)
       pin.release(mapped)
       if (mapped) this.#keepMapped(runId, pin)
     }
-    return open
   }
 
   /** D3. */
@@ -216,8 +237,9 @@ export class RunDesk {
 
   #stored(value: StoredValue, runId: RunId): void {
     const { nbytes, type, durable, tier } = value
-    const stored = { kind: 'ValueStored', runId, nbytes, type, durable } as const
-    this.#parts.dispatch(tier === 'disk' ? { ...stored, onDisk: true } : stored)
+    const onDisk = tier === 'disk'
+    const now = this.#parts.clock.now()
+    this.#parts.dispatch({ kind: 'ValueStored', now, runId, nbytes, type, durable, onDisk })
   }
 
   #refused(runId: RunId, thrown: unknown): void {
@@ -226,14 +248,14 @@ export class RunDesk {
 
   async #grantPlace(run: PlaceRequest, answer: (reply: PlaceAnswer) => void): Promise<void> {
     const { store } = this.#parts
-    const open = this.#open.get(run.runId)
+    const open = this.#running(run.runId)
     if (open !== undefined) this.#stopExpecting(open)
     if (run.failed !== undefined) store.cancelPlace(run.failed.place)
     try {
       const avoid = run.failed === undefined ? {} : { avoid: run.failed.place.tier }
       const place = await store.requestPlace(run.nbytes, avoid)
       // The run may have ended while it waited.
-      if (this.#open.has(run.runId)) answer({ place })
+      if (this.#running(run.runId) !== undefined) answer({ place })
       else store.cancelPlace(place)
     } catch (thrown) {
       const error =

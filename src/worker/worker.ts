@@ -101,7 +101,13 @@ export class Worker {
     this.#store = this.#createStore()
     const dispatch = (event: EventBody): void => this.#driver.dispatch(event)
     const pool = (): ExecutorPool => this.#pool as ExecutorPool
-    this.#desk = new RunDesk({ store: this.#store, pool, identity: () => this.#identity, dispatch })
+    this.#desk = new RunDesk({
+      store: this.#store,
+      clock: systemClock,
+      pool,
+      identity: () => this.#identity,
+      dispatch,
+    })
     this.#connections = new ConnectionPool({ connect: (address) => this.#connectToPeer(address) })
     this.#peers = new PeerClient({
       store: this.#store,

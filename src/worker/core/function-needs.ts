@@ -7,8 +7,8 @@ import { RecentSamples, Samples } from '../../base/recent-samples.ts'
 
 const SAMPLES = 64
 const QUANTILE = 0.95
-/** Sorting the samples after every run would cost as much as starting one. */
-const SORT_EVERY = 8
+/** Going through the samples after every run would cost a good part of starting one. */
+const LOOK_EVERY = 8
 const DURATIONS = 16
 
 /** Bytes that a run is expected to need. */
@@ -27,9 +27,9 @@ class HighQuantile {
   add(sample: number): void {
     const samples = this.#samples
     samples.add(sample)
-    if (sample <= this.value && samples.count > SAMPLES / 4 && samples.count % SORT_EVERY !== 0) return
-    const sorted = samples.sorted()
-    this.value = sorted[Math.ceil(QUANTILE * sorted.length) - 1] as number
+    if (sample <= this.value && samples.count > SAMPLES / 4 && samples.count % LOOK_EVERY !== 0) return
+    const count = Math.min(samples.count, SAMPLES)
+    this.value = samples.largestBut(count - Math.ceil(QUANTILE * count))
   }
 }
 

@@ -372,9 +372,10 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
     else {
       const result = resultOf(run)
       this.#end(run)
-      const finished = { runId, result, type, durationMs, stillMapped }
-      if (executor.concurrency > 1) this.#events.onFinished(finished)
-      else this.#events.onFinished({ ...finished, peakBytes: Math.max(grownBytes, run.peakBytes) })
+      const events = this.#events
+      const peakBytes = Math.max(grownBytes, run.peakBytes)
+      if (executor.concurrency > 1) events.onFinished({ runId, result, type, durationMs, stillMapped })
+      else events.onFinished({ runId, result, type, durationMs, stillMapped, peakBytes })
     }
     this.#goOn(executor)
   }
