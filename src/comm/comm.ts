@@ -12,6 +12,13 @@
 //     Frames that arrive belong to the receiver, but small ones share the memory of one receive buffer, so whoever keeps
 //     them for long copies them; a large one that was given back is written to again.
 
+/** Bytes of an open file. */
+export interface FilePart {
+  readonly fd: number
+  readonly offset: number
+  readonly length: number
+}
+
 /** One authenticated connection between two processes. */
 export interface Comm {
   readonly scheme: string
@@ -20,6 +27,14 @@ export interface Comm {
   readonly peer: PeerIdentity
   /** Queues one message of at least one frame, at most 256 MiB in all. Dropped silently once the comm is closed. */
   send(frames: readonly Uint8Array[]): void
+  /** `sendFile` may be called: a plain socket of a system that can do it. */
+  readonly takesFiles: boolean
+  /**
+   * As `send`, with part of a file as the last frame, which never enters this process; the file should be in RAM, since its
+   * bytes are read on the main thread. Resolves when the file may be closed: it was sent, or the comm is closed. Rejects when
+   * the file could not be read to its end; then the rest of the message was sent as zeros.
+   */
+  sendFile(frames: readonly Uint8Array[], part: FilePart): Promise<void>
   /** Bytes queued here that the operating system (or, for inproc, the peer) has not taken yet. */
   readonly bufferedBytes: number
   /** Resolves when `bufferedBytes` is below the low-water mark (1 MiB), or when the comm is closed. Never rejects. */

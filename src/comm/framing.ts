@@ -191,8 +191,13 @@ export class FrameParser {
   }
 }
 
+/** A frame, as far as the header knows it. */
+interface Sized {
+  readonly length: number
+}
+
 /** What stands before the frames of a message; for no frames, the mark of a good end. */
-export function encodeHeader(frames: readonly Uint8Array[]): Buffer {
+export function encodeHeader(frames: readonly Sized[]): Buffer {
   const header = Buffer.allocUnsafe(4 + 4 * frames.length)
   writeHeader(header, frames)
   return header
@@ -210,13 +215,13 @@ export function encodeMessage(frames: readonly Uint8Array[]): Buffer {
 }
 
 /** Size of a message on the wire. */
-export function messageBytes(frames: readonly Uint8Array[]): number {
+export function messageBytes(frames: readonly Sized[]): number {
   let total = 4 + 4 * frames.length
   for (const frame of frames) total += frame.length
   return total
 }
 
-function writeHeader(target: Buffer, frames: readonly Uint8Array[]): number {
+function writeHeader(target: Buffer, frames: readonly Sized[]): number {
   let offset = target.writeUInt32LE(frames.length, 0)
   for (const frame of frames) offset = target.writeUInt32LE(frame.length, offset)
   return offset

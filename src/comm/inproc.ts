@@ -115,6 +115,12 @@ class InprocComm implements Comm {
     this.#other.#arrive(frames.map(copyOf))
   }
 
+  readonly takesFiles = false
+
+  sendFile(): Promise<void> {
+    return Promise.reject(new Error('there is no socket for a file'))
+  }
+
   drained(): Promise<void> {
     if (this.bufferedBytes < LOW_WATER_BYTES) return Promise.resolve()
     return new Promise((resolve) => this.#drainWaiters.push(resolve))

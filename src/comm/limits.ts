@@ -22,6 +22,8 @@ export const OWN_FRAME_BYTES_MIN = 16 * KIB
 export const RECEIVE_BYTES = 64 * KIB
 /** With less left of it, the next read gets a new one. */
 export const RECEIVE_BYTES_MIN = 16 * KIB
+/** What is read and written of a file when the socket is full: as little as possible, but not less than one packet. */
+export const FILE_PIECE_BYTES = 64 * KIB
 /** `drained()` resolves below this: enough to keep a fast link busy while the next chunk is made. */
 export const LOW_WATER_BYTES = MIB
 /** How long `close()` waits for the peer to take what is queued. */

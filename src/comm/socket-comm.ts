@@ -8,7 +8,8 @@ import type { Socket } from 'node:net'
 import { deferred, type Deferred } from '../base/deferred.ts'
 import { invariant } from '../base/invariant.ts'
 import { isErrorCode, PlimsollError, toError } from '../errors/plimsoll-error.ts'
-import type { Comm, PeerIdentity } from './comm.ts'
+import type { Comm, FilePart, PeerIdentity } from './comm.ts'
+import { FileOnTheWay, takesFiles } from './file-on-the-way.ts'
 import { AUTHENTICATED_LIMITS, encodeHeader, encodeMessage, FrameParser, messageBytes } from './framing.ts'
 import {
   CLOSE_MS_MAX,
@@ -55,9 +56,17 @@ export class SocketComm implements Comm {
   /** Messages to be joined into one write at the end of this turn. */
   #small: (readonly Uint8Array[])[] = []
   #smallBytes = 0
+  /** Part of a file that is being written. */
+  #file: FileOnTheWay | null = null
+  /** What comes behind it. */
+  #behind: (readonly Uint8Array[] | FileOnTheWay)[] = []
+  #behindBytes = 0
   #drainWaiters: (() => void)[] = []
   readonly #socketClosed = deferred()
-  readonly #onWritten = (): void => this.#checkDrained()
+  readonly #onWritten = (): void => {
+    if (this.#file !== null) this.#advanceFile()
+    this.#checkDrained()
+  }
 
   /** `inlet`: of a socket that reads through one. */
   constructor(socket: Socket, addresses: SocketAddresses, inlet: SocketInlet | null = null) {
@@ -86,7 +95,9 @@ export class SocketComm implements Comm {
   }
 
   get bufferedBytes(): number {
-    return this.#state === 'closed' ? 0 : this.#smallBytes + this.#socket.writableLength
+    if (this.#state === 'closed') return 0
+    const fileBytes = this.#file === null ? 0 : this.#file.missingBytes + this.#behindBytes
+    return this.#smallBytes + fileBytes + this.#socket.writableLength
   }
 
   /** The next message of the handshake; rejects when the connection ends first. */
@@ -131,6 +142,11 @@ export class SocketComm implements Comm {
     const bytes = messageBytes(frames)
     invariant(frames.length > 0 && frames.length <= FRAMES_MAX, () => `a message of ${frames.length} frames`)
     invariant(bytes <= MESSAGE_BYTES_MAX, () => `a message of ${bytes} bytes: send it in chunks`)
+    if (this.#file !== null) {
+      this.#behind.push(frames)
+      this.#behindBytes += bytes
+      return
+    }
     if (bytes > JOIN_BYTES_MAX) {
       this.#flushSmall()
       this.#writeLarge(frames)
@@ -140,6 +156,26 @@ export class SocketComm implements Comm {
     this.#small.push(frames)
     this.#smallBytes += bytes
     if (this.#smallBytes >= JOIN_BYTES_MAX) this.#flushSmall()
+  }
+
+  get takesFiles(): boolean {
+    return takesFiles(this.#socket)
+  }
+
+  sendFile(frames: readonly Uint8Array[], part: FilePart): Promise<void> {
+    if (this.#state !== 'open') return Promise.resolve()
+    const file = new FileOnTheWay(frames, part)
+    const bytes = file.messageBytes
+    invariant(frames.length < FRAMES_MAX && bytes <= MESSAGE_BYTES_MAX, () => `part of a file in ${bytes} bytes`)
+    if (this.#file === null) {
+      this.#flushSmall()
+      this.#startFile(file)
+      this.#advanceFile()
+    } else {
+      this.#behind.push(file)
+      this.#behindBytes += bytes
+    }
+    return file.done
   }
 
   drained(): Promise<void> {
@@ -176,7 +212,7 @@ export class SocketComm implements Comm {
     if (this.#state === 'open') {
       this.#flushSmall()
       this.#state = 'closing'
-      this.#socket.end(encodeHeader(NO_FRAMES))
+      if (this.#file === null) this.#socket.end(encodeHeader(NO_FRAMES))
       this.#endWithin(CLOSE_MS_MAX)
       this.#socket.resume()
     }
@@ -207,6 +243,46 @@ export class SocketComm implements Comm {
     }
     socket.write(joined.length === 1 ? (joined[0] as Uint8Array) : Buffer.concat(joined), this.#onWritten)
     socket.uncork()
+  }
+
+  #startFile(file: FileOnTheWay): void {
+    this.#file = file
+    this.#socket.write(file.start(), this.#onWritten)
+  }
+
+  /** The file as far as the socket takes it, then what comes behind it. */
+  #advanceFile(): void {
+    const socket = this.#socket
+    for (;;) {
+      if (this.#file !== null) {
+        // Not ours any more, or Node is not done: it tells.
+        if (this.#state === 'closed' || socket.writableLength > 0) return
+        const piece = this.#file.advance(socket)
+        if (piece !== null) {
+          socket.write(piece, this.#onWritten)
+          continue
+        }
+        this.#file = null
+      }
+      const next = this.#behind.shift()
+      if (next === undefined) break
+      if (next instanceof FileOnTheWay) {
+        this.#behindBytes -= next.messageBytes
+        this.#startFile(next)
+      } else {
+        this.#behindBytes -= messageBytes(next)
+        this.#writeLarge(next)
+      }
+    }
+    if (this.#state === 'closing') socket.end(encodeHeader(NO_FRAMES))
+  }
+
+  #forgetFiles(): void {
+    this.#file?.forget()
+    for (const next of this.#behind) if (next instanceof FileOnTheWay) next.forget()
+    this.#file = null
+    this.#behind = []
+    this.#behindBytes = 0
   }
 
   #flushSmall(): void {
@@ -338,6 +414,7 @@ export class SocketComm implements Comm {
     this.#state = 'closed'
     this.#handler = null
     this.#hello?.reject(this.#reason ?? this.#lost('closed'))
+    this.#forgetFiles()
     this.#checkDrained()
     const handlers = this.#closeHandlers
     this.#closeHandlers = []

@@ -33,6 +33,11 @@ export interface Libc {
   mallocTrim(): boolean
   /** Gives memory that is about to be written its pages, all at once: half the price of one fault each. False where that cannot be asked for. */
   populate(bytes: Uint8Array): boolean
+  /**
+   * Moves bytes of a file straight into a socket, as many as it takes without waiting. Returns their number; 0 when it takes
+   * none, and also for whatever else is in the way: who reads and writes those bytes finds out. 0 where there is no such call.
+   */
+  sendFile(socket: number, fd: number, offset: number, length: number): number
 }
 
 export interface SharedMapping {
@@ -134,11 +139,12 @@ function bind(koffi: Koffi, library: KoffiLibrary): Libc {
     setDataLimit: () => false,
     mallocTrim: () => false,
     populate: () => false,
+    sendFile: () => 0,
   }
   return process.platform === 'linux' ? { ...libc, ...bindLinux(koffi, library, pageBytes, fail) } : libc
 }
 
-type LinuxCalls = Pick<Libc, 'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim' | 'populate'>
+type LinuxCalls = Pick<Libc, 'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim' | 'populate' | 'sendFile'>
 
 function bindLinux(
   koffi: Koffi,
@@ -149,6 +155,8 @@ function bindLinux(
   const prctl = library.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong'])
   const prlimit = library.func('prlimit', 'int', ['int', 'int', 'void *', 'void *'])
   const madvise = library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int'])
+  const sendfile = library.func('sendfile', 'intptr_t', ['int', 'int', 'void *', 'size_t'])
+  const position = new BigInt64Array(1)
   const trim = optional(() => library.func('malloc_trim', 'int', ['size_t']))
   return {
     setParentDeathSignal(signal) {
@@ -174,6 +182,10 @@ function bindLinux(
       const start = Math.ceil(from / pageBytes) * pageBytes
       const end = Math.floor((from + byteLength) / pageBytes) * pageBytes
       return end > start && madvise(start, end - start, MADV_POPULATE_WRITE) === 0
+    },
+    sendFile(socket, fd, offset, length) {
+      position[0] = BigInt(offset)
+      return Math.max(0, Number(sendfile(socket, fd, position, length)))
     },
   }
 }

@@ -1,6 +1,7 @@
 // The two ends of one stream of raw bytes inside a request: credit on the sending side, a bounded queue on the receiving
 // side (envelope.ts describes the exchange).
 
+import type { FilePart } from '../comm/comm.ts'
 import { CHUNK_BYTES } from '../comm/limits.ts'
 import { STREAM_WINDOW_BYTES, malformed } from './envelope.ts'
 
@@ -22,14 +23,26 @@ export class ChunkSender {
   /** Sends bytes in pieces (none for no bytes); resolves when the next may follow, rejects with the reason once the stream was stopped. */
   async send(bytes: Uint8Array): Promise<void> {
     for (let offset = 0; offset < bytes.length; offset += CHUNK_BYTES) {
-      while (this.#creditBytes <= 0 && this.#stopped === null)
-        await new Promise<void>((resolve) => this.#wake.push(resolve))
-      if (this.#stopped !== null) throw this.#stopped
+      await this.#credit()
       const piece = bytes.length <= CHUNK_BYTES ? bytes : bytes.subarray(offset, offset + CHUNK_BYTES)
       this.#creditBytes -= piece.length
       this.#emit(piece)
       await this.#drained()
     }
+    if (this.#stopped !== null) throw this.#stopped
+  }
+
+  /** The same for part of a file, of at most CHUNK_BYTES. */
+  async sendFile(part: FilePart, emit: () => Promise<void>): Promise<void> {
+    await this.#credit()
+    this.#creditBytes -= part.length
+    await emit()
+    if (this.#stopped !== null) throw this.#stopped
+  }
+
+  async #credit(): Promise<void> {
+    while (this.#creditBytes <= 0 && this.#stopped === null)
+      await new Promise<void>((resolve) => this.#wake.push(resolve))
     if (this.#stopped !== null) throw this.#stopped
   }
 

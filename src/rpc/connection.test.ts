@@ -1,3 +1,6 @@
+import { mkdtemp, open as openFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Comm, Credentials, Listener } from '../comm/comm.ts'
 import { connect, listen } from '../comm/connect.ts'
@@ -348,6 +351,34 @@ describe.each(['tcp://127.0.0.1:0', 'inproc://'])('chunks over %s', (address) =>
     )
     await near.request('download', { chunks: 3, bytes: 9 }, { onChunk: (chunk) => void sizes.push(chunk.length) })
     expect(sizes).toEqual([CHUNK_BYTES, CHUNK_BYTES, 5, 9, 9, 9])
+  })
+
+  it('come out of a file where the connection takes them', async () => {
+    const { near, far } = await open(address)
+    const directory = await mkdtemp(join(tmpdir(), 'plimsoll-chunks-'))
+    const content = Buffer.alloc(5 * CHUNK_BYTES + 9, 'chunks of a file')
+    await writeFile(join(directory, 'file'), content)
+    const file = await openFile(join(directory, 'file'))
+    cleanups.push(async () => {
+      await file.close()
+      await rm(directory, { recursive: true })
+    })
+    far.handle('download', async ({ chunks }, context) => {
+      if (!context.takesFiles) return { chunks: -1 }
+      await context.answerFirst({ chunks })
+      for (let offset = 0; offset < content.length; offset += CHUNK_BYTES) {
+        const length = Math.min(CHUNK_BYTES, content.length - offset)
+        await context.sendFile({ fd: file.fd, offset, length })
+      }
+      await context.sendChunk(Buffer.from('the end'))
+      return { chunks }
+    })
+    const seen: Uint8Array[] = []
+    const onChunk = (chunk: Uint8Array): void => void seen.push(Uint8Array.from(chunk))
+    const { chunks } = await near.request('download', { chunks: 1, bytes: 0 }, { onChunk })
+    const takesFiles = process.platform === 'linux' && address.startsWith('tcp')
+    expect(chunks).toBe(takesFiles ? 1 : -1)
+    if (takesFiles) expect(Buffer.concat(seen).equals(Buffer.concat([content, Buffer.from('the end')]))).toBe(true)
   })
 
   it('nobody asked for do no harm', async () => {

@@ -6,7 +6,7 @@
 // R3. What a handler throws answers its request; what a handler of stream messages throws ends the connection.
 // R4. Bytes nobody takes are bounded: `maxBufferedBytes` here, the credit of each stream of chunks.
 
-import type { Comm } from '../comm/comm.ts'
+import type { Comm, FilePart } from '../comm/comm.ts'
 import { FRAMES_MAX, LOW_WATER_BYTES, MESSAGE_BYTES_MAX } from '../comm/limits.ts'
 import { assertNever, invariant } from '../base/invariant.ts'
 import { formatBytes, formatDurationMs } from '../base/units.ts'
@@ -92,6 +92,10 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
     this.#servingSide = {
       connection: this as unknown as Connection,
       emit: (envelope, raw) => this.#emit(envelope, raw),
+      get takesFiles() {
+        return comm.takesFiles
+      },
+      emitFile: (envelope, part) => this.#emitFile(envelope, part),
       drained: () => this.#drained(),
       giveBack: (chunk) => comm.giveBack(chunk),
     }
@@ -209,6 +213,12 @@ export class Connection<In = unknown, Out = unknown, Serves = object, Asks = obj
     this.#raw.push(raw)
     this.#rawBytes += raw.length
     if (this.#rawBytes >= LOW_WATER_BYTES || this.#raw.length >= FRAMES_MAX / 2) this.flush()
+  }
+
+  /** A message of its own. */
+  #emitFile(envelope: Envelope, part: FilePart): Promise<void> {
+    this.flush()
+    return this.closed ? Promise.resolve() : this.comm.sendFile([encodeEnvelopes([envelope])], part)
   }
 
   #scheduleFlush(): void {

@@ -1,3 +1,4 @@
+import type { FilePart } from '../comm/comm.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { ChunkReceiver, ChunkSender } from './chunk-stream.ts'
 import type { Envelope } from './envelope.ts'
@@ -13,6 +14,10 @@ export interface ServedContext<C> {
   /** Resolves when the next chunk may follow; rejects when the asker is gone. The bytes must not change afterwards, but
    * those of a chunk of at least CHUNK_BYTES are free when this resolves. */
   sendChunk(bytes: Uint8Array): Promise<void>
+  /** Where that is possible (`takesFiles`): sends part of a file in RAM, at most CHUNK_BYTES, as a chunk. The file may be
+   * closed when this has settled; rejects when the asker is gone, and when the file could not be read. */
+  sendFile(part: FilePart): Promise<void>
+  readonly takesFiles: boolean
   /** Aborted when the asker cancels or the connection closes. */
   readonly signal: AbortSignal
 }
@@ -21,6 +26,8 @@ export interface ServedContext<C> {
 export interface ServingSide<C> {
   readonly connection: C
   emit(envelope: Envelope, raw?: Uint8Array): void
+  readonly takesFiles: boolean
+  emitFile(envelope: Envelope, part: FilePart): Promise<void>
   drained(): Promise<void>
   giveBack(chunk: Uint8Array): void
 }
@@ -70,11 +77,16 @@ export class ServedRequest<C> implements ServedContext<C> {
 
   sendChunk(bytes: Uint8Array): Promise<void> {
     if (this.#over !== null) return Promise.reject(this.#over)
-    this.#sender ??= new ChunkSender(
-      (piece) => this.#side.emit(['chunk', this.#id], piece),
-      () => this.#side.drained(),
-    )
-    return this.#sender.send(bytes)
+    return this.#chunkSender().send(bytes)
+  }
+
+  get takesFiles(): boolean {
+    return this.#side.takesFiles
+  }
+
+  sendFile(part: FilePart): Promise<void> {
+    if (this.#over !== null) return Promise.reject(this.#over)
+    return this.#chunkSender().sendFile(part, () => this.#side.emitFile(['chunk', this.#id], part))
   }
 
   granted(bytes: number): void {
@@ -96,6 +108,14 @@ export class ServedRequest<C> implements ServedContext<C> {
     this.#sender?.stop(reason)
     this.#body?.fail(reason)
     this.#abort?.abort(reason)
+  }
+
+  #chunkSender(): ChunkSender {
+    this.#sender ??= new ChunkSender(
+      (piece) => this.#side.emit(['chunk', this.#id], piece),
+      () => this.#side.drained(),
+    )
+    return this.#sender
   }
 
   #receiver(): ChunkReceiver {

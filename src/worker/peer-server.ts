@@ -8,6 +8,7 @@
 //     for `STALL_MS` is cut off.
 // V5. A scattered value is acknowledged when it is in a file.
 
+import { open } from 'node:fs/promises'
 import { partLogger } from '../base/part-logger.ts'
 import type { Clock } from '../base/clock.ts'
 import type { TaskKey } from '../base/ids.ts'
@@ -27,6 +28,8 @@ export interface PeerServerParts {
   readonly servesMax: number
   readonly linksSameHost: boolean
   readonly inlineLimit: number
+  /** The memory tier is in a RAM file system. */
+  readonly isMemoryInRam: boolean
   isPaused(): boolean
   onScattered(value: StoredValue): void
   trimMemory(): Promise<WorkerRequests['trim-memory'][1]>
@@ -232,6 +235,10 @@ export class PeerServer {
       return
     }
     try {
+      if (source.tier === 'memory' && this.#parts.isMemoryInRam && context.takesFiles) {
+        await this.#sendFile(source.path, source.offset, nbytes, context)
+        return
+      }
       for await (const piece of readInPieces(source.path, source.offset, nbytes, CHUNK_BYTES)) {
         await this.#sendChunk(piece, context)
       }
@@ -241,13 +248,30 @@ export class PeerServer {
     }
   }
 
-  async #sendChunk(bytes: Uint8Array, context: ServeContext): Promise<void> {
+  async #sendFile(path: string, offset: number, nbytes: number, context: ServeContext): Promise<void> {
+    const file = await open(path, 'r')
+    try {
+      for (let at = 0; at < nbytes; at += CHUNK_BYTES) {
+        const length = Math.min(CHUNK_BYTES, nbytes - at)
+        await this.#sendWithin(length, context, () => context.sendFile({ fd: file.fd, offset: offset + at, length }))
+      }
+    } finally {
+      await file.close()
+    }
+  }
+
+  #sendChunk(bytes: Uint8Array, context: ServeContext): Promise<void> {
+    return this.#sendWithin(bytes.length, context, () => context.sendChunk(bytes))
+  }
+
+  /** V4: a chunk, and the end of a reader who does not take it. */
+  async #sendWithin(nbytes: number, context: ServeContext, send: () => Promise<void>): Promise<void> {
     const cancelTimer = this.#parts.clock.after(STALL_MS, () => {
       context.connection.abort(new PlimsollError('TIMEOUT', `the reader took nothing for ${STALL_MS / 1000} s`))
     })
     try {
-      await context.sendChunk(bytes)
-      this.#servedBytes += bytes.length
+      await send()
+      this.#servedBytes += nbytes
     } finally {
       cancelTimer()
     }

@@ -127,6 +127,7 @@ export class Worker {
       servesMax: settings.servesMax,
       linksSameHost: settings.linksSameHost,
       inlineLimit: settings.inlineLimit,
+      isMemoryInRam: settings.start.memoryDirectory !== null,
       isPaused: () => this.status !== 'running',
       onScattered: (value) => dispatch({ kind: 'ValueScattered', value }),
       trimMemory: () => this.#trimMemory(),
