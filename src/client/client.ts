@@ -289,7 +289,8 @@ export class Client {
   /**
    * Workers leave the cluster: they get no new task, finish what they run, and what only they hold is copied to others. Returns
    * the addresses of those that did; one whose values nobody can take goes back to work, with a warning in the scheduler's log.
-   * @throws PlimsollError INVALID_ARGUMENT, TIMEOUT.
+   * There is no way back for those that did: with `closeWorkers: false` a worker stays without work until `restartWorkers`.
+   * @throws PlimsollError INVALID_ARGUMENT when none of the workers is known; TIMEOUT.
    */
   retireWorkers(options: RetireOptions = {}): Promise<string[]> {
     return retireWorkers(this.#session, options)

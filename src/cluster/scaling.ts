@@ -75,10 +75,11 @@ export class Scaling {
 
   async #letGo(ids: readonly string[]): Promise<void> {
     const known = (await this.#scheduler.ask('identity', {})).workers
-    const { retired } = await this.#scheduler.ask('retire-workers', { workers: ids, closeWorkers: true }, RETIRE_MS)
-    const gone = new Set(Object.values(known).flatMap(({ id, address }) => (retired.includes(address) ? [id] : [])))
     // The scheduler knows nothing of these: they have nothing to lose.
     const unknown = ids.filter((id) => !Object.values(known).some((worker) => worker.id === id))
+    const workers = ids.filter((id) => !unknown.includes(id))
+    const { retired } = await this.#scheduler.ask('retire-workers', { workers, closeWorkers: true }, RETIRE_MS)
+    const gone = new Set(Object.values(known).flatMap(({ id, address }) => (retired.includes(address) ? [id] : [])))
     const ending = ids.filter((id) => gone.has(id as never) || unknown.includes(id))
     await this.#workers.end(ending, 'the cluster was scaled down')
     const staying = ids.filter((id) => !ending.includes(id)).map((id) => this.#workers.nameOf(id))

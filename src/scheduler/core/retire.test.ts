@@ -39,6 +39,15 @@ const retired = (sim: CoreFixture, request: number): unknown => {
 const three: Record<string, WorkerSetup> = { a: { name: 'alice' }, b: { name: 'bob' }, c1: { name: 'carol' } }
 
 describe('retiring', () => {
+  it('refuses when none of the workers is known', () => {
+    const sim = cluster(three)
+    expect(sim.answer(retire(sim, ['nope', 'x']))).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: 'retireWorkers found none of the workers nope, x',
+    })
+    expect(retired(sim, retire(sim, []))).toEqual({ retired: [] })
+  })
+
   it('5.10-1 5.10-2 takes workers by name, address or id, which get no new task from then on', () => {
     for (const label of ['alice', 'tcp://a', 'a']) {
       const sim = cluster(three)

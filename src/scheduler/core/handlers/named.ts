@@ -43,7 +43,16 @@ export function homesNamed(
 ): WorkerRecord[] | null {
   const workers = homesAmong(state, labels)
   if (labels === null || workers.length > 0) return workers
+  noneNamed(state, request, labels, what)
+  return null
+}
+
+export function noneNamed(
+  state: SchedulerState,
+  request: RequestNumber,
+  labels: readonly string[],
+  what: string,
+): void {
   const message = `${what} found none of the workers ${labels.join(', ')}`
   state.outbox.refuse(request, 'INVALID_ARGUMENT', message, { workers: labels })
-  return null
 }

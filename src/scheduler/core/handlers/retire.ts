@@ -11,6 +11,7 @@ import { hasRoomOnDisk, Ledger } from '../ledger.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import { workersToClose } from '../adaptive.ts'
 import { settleRunning, type PendingRequest, type SchedulerState } from '../state.ts'
+import { noneNamed } from './named.ts'
 import { removeWorker } from './worker-loss.ts'
 
 type PendingRetirement = Extract<PendingRequest, { readonly kind: 'retire' }>
@@ -23,9 +24,11 @@ const PATIENCE_MS = 5000
 
 export function retireRequested(state: SchedulerState, event: EventOf<'RetireRequested'>): void {
   const { request, closeWorkers, n } = event
-  const workers = new Set(
-    event.workers === null ? workersToClose(state, { ...(n !== undefined && { n }) }) : named(state, event.workers),
-  )
+  const chosen =
+    event.workers === null ? workersToClose(state, { ...(n !== undefined && { n }) }) : named(state, event.workers)
+  if (event.workers !== null && event.workers.length > 0 && chosen.length === 0)
+    return noneNamed(state, request, event.workers, 'retireWorkers')
+  const workers = new Set(chosen.filter((worker) => worker.link === 'live'))
   for (const worker of workers) setStatus(state, worker, 'retiring')
   state.requests.set(request, { kind: 'retire', workers, retired: [], closeWorkers, progress: new Map() })
   retirementTick(state, request)
@@ -33,9 +36,7 @@ export function retireRequested(state: SchedulerState, event: EventOf<'RetireReq
 
 function named(state: SchedulerState, labels: readonly string[]): WorkerRecord[] {
   const asked = new Set(labels)
-  return [...state.workers.values()].filter(
-    (worker) => worker.link === 'live' && worker.labels.some((label) => asked.has(label)),
-  )
+  return [...state.workers.values()].filter((worker) => worker.labels.some((label) => asked.has(label)))
 }
 
 export function retirementTick(state: SchedulerState, request: RequestNumber): void {
