@@ -286,6 +286,18 @@ describe('executor pool, failures', () => {
     expect(value(await harness.submit(polite))).toBe(value(await harness.submit(polite)))
   })
 
+  it.runIf(process.platform === 'linux')('goes on when the file of the status page was cleared away', async () => {
+    const harness = await start({ nthreads: 2 })
+    rmSync(`${harness.directory}/status`)
+    const before = [...harness.pids]
+    for (const pid of before) process.kill(pid, 'SIGKILL')
+    await harness.until(() => harness.pids.length === 2 && !harness.pids.some((pid) => before.includes(pid)))
+    expect(value(await harness.submit(add, [1, 2]))).toBe(3)
+    const crashed = await harness.submit(fromSource('function exits() { process.exit(1) }'), [], { key: 'exits' })
+    // Whoever is to blame is told by the page.
+    expect(crashed).toMatchObject({ failure: 'crashed' })
+  })
+
   it('ends a child process together with its task', async () => {
     const harness = await start()
     const parent = fromSource(`async function parent() {

@@ -4,7 +4,10 @@
 // C1. A dead executor is followed by the next one at once; after a pause that doubles when it died before it got a run.
 // C2. A slot of the status page and its outbox belong to one process at a time, and are read before they are cleared.
 // C3. After `close` no process that an executor started is left, and none is started.
+// C4. The page is found by executors that start later, too, when somebody has cleared away its file meanwhile (a system that
+//     removes what a user left in /dev/shm when the last session of that user ends, say).
 
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { timerMs } from '../../base/clock.ts'
 import { type Deferred, deferred } from '../../base/deferred.ts'
 import { PlimsollError, toError } from '../../errors/plimsoll-error.ts'
@@ -54,6 +57,8 @@ export class Seats implements ExecutorProcessEvents {
   readonly #live = new Map<ExecutorProcess, Seat>()
   readonly #freeSlots: number[]
   readonly #strays = new StraySearch()
+  /** C4. */
+  readonly #pageFd: number
   #starting: Deferred<void> | null = null
   #closing: Deferred<void> | null = null
 
@@ -64,6 +69,7 @@ export class Seats implements ExecutorProcessEvents {
     this.seats = Array.from({ length: options.nthreads }, () => newSeat(false, this.shareBytes))
     const slots = options.nthreads + MAX_IO_SEATS + SPARE_SLOTS
     this.page = openOrCreate(options.statusPagePath, slots)
+    this.#pageFd = openSync(options.statusPagePath, 'r')
     this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - 1 - index)
   }
 
@@ -139,6 +145,7 @@ export class Seats implements ExecutorProcessEvents {
       void this.#closing.promise.then(() => {
         clearTimeout(timer)
         this.page.close()
+        closeSync(this.#pageFd)
       })
     }
     await this.#closing.promise
@@ -193,7 +200,7 @@ export class Seats implements ExecutorProcessEvents {
     seat.executor = executor
     this.#live.set(executor, seat)
     executor.begin({
-      statusPage: this.#options.statusPagePath,
+      statusPage: this.#pagePath(),
       workerAddress: this.#options.workerAddress ?? '',
       inlineLimit: this.#options.inlineLimit,
       mapThreshold: this.#options.mapThreshold,
@@ -202,6 +209,12 @@ export class Seats implements ExecutorProcessEvents {
     const timer = setTimeout(() => executor.kill({ kind: 'start-timeout' }), timerMs(this.#options.startTimeoutMs))
     seat.stopTimer = () => clearTimeout(timer)
     this.#events.onExecutorsChanged(this.pids)
+  }
+
+  #pagePath(): string {
+    const { statusPagePath } = this.#options
+    const isGone = process.platform === 'linux' && !existsSync(statusPagePath)
+    return isGone ? `/proc/${process.pid}/fd/${this.#pageFd}` : statusPagePath
   }
 
   #ready(executor: ExecutorProcess): void {
