@@ -52,6 +52,18 @@ export function wholeNumberOption(name: string, value: number | undefined, least
   return refuseOption(name, `a whole number from ${least}`, value)
 }
 
+export function textOption(name: string, value: string | undefined): string | undefined {
+  return value === undefined || typeof value === 'string' ? value : refuseOption(name, 'a text', value)
+}
+
+export function signalOption(
+  name: string,
+  value: AbortSignal | undefined,
+  refuse: Refuse = refuseOption,
+): AbortSignal | undefined {
+  return value === undefined || value instanceof AbortSignal ? value : refuse(name, 'an AbortSignal', value)
+}
+
 function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }

@@ -4,8 +4,10 @@ import { partLogger } from '../base/part-logger.ts'
 import { clientId } from '../base/ids.ts'
 import { connect, readToken, type Credentials } from '../comm/index.ts'
 import { loadConfig } from '../config/index.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import { Connection } from '../rpc/connection.ts'
+import { flagOption, shown, textOption } from './checked-options.ts'
 import { type ClientOptions, type ClusterLike, refuseUnknownOptions } from './client-options.ts'
 import { ClientSession, type SessionSettings } from './client-session.ts'
 import { notDirect } from './gather.ts'
@@ -14,18 +16,25 @@ import type { Dial, SchedulerConnection } from './scheduler-link.ts'
 import { durationMs } from './wait-limits.ts'
 
 const log = partLogger('client')
+const HEARTBEAT_MS_MIN = 10
 
 /** Connects to a scheduler and registers there. Throws `CONNECT_FAILED`, `AUTH_FAILED`, `VERSION_MISMATCH`, `CONFIG_INVALID`. */
 export async function openSession(target: string | ClusterLike, options: ClientOptions): Promise<ClientSession> {
   refuseUnknownOptions(options)
+  const isAddress = typeof target === 'string'
+  if (!isAddress && (typeof target !== 'object' || target === null))
+    throw new PlimsollError(
+      'INVALID_ARGUMENT',
+      `A client connects to the address of a scheduler or to a cluster, not to ${shown(target)}.`,
+    )
   if (options.directToWorkers === false) throw notDirect()
-  if (typeof target !== 'string') await target.ready
-  const address = typeof target === 'string' ? target : target.address
+  if (!isAddress) await target.ready
+  const address = isAddress ? target : target.address
   const settings = settingsFrom(options)
   const credentials: Credentials = {
-    token: options.token ?? (typeof target === 'string' ? await readToken() : target.token),
+    token: textOption('token', options.token) ?? (isAddress ? await readToken() : target.token),
     tls: options.tls ?? null,
-    insecurePlaintext: options.insecurePlaintext ?? false,
+    insecurePlaintext: flagOption('insecurePlaintext', options.insecurePlaintext) ?? false,
   }
   const { timeoutMs } = settings
   const identity = { role: 'client', credentials, protocolVersion: PROTOCOL_VERSION }
@@ -35,7 +44,7 @@ export async function openSession(target: string | ClusterLike, options: ClientO
   const dial: Dial = async (tryMs, signal) =>
     new Connection(await connect(address, { ...identity, timeoutMs: tryMs, signal, retry: 'nothing', unref: true }))
   const session = new ClientSession(connection, dial, createPeers(credentials, timeoutMs), settings)
-  if (typeof target !== 'string') void target.ended?.then((reason) => session.clusterEnded(reason))
+  if (!isAddress) void target.ended?.then((reason) => session.clusterEnded(reason))
   try {
     const { nodeVersion } = await session.register(packageVersion())
     warnOfOtherNode(nodeVersion)
@@ -51,13 +60,20 @@ function settingsFrom(options: ClientOptions): SessionSettings {
   const id = clientId(`client-${randomUUID()}`)
   return {
     clientId: id,
-    name: options.name ?? id,
+    name: textOption('name', options.name) ?? id,
     timeoutMs: options.timeout === undefined ? config.get('comm.timeouts.connect') : durationMs(options.timeout),
-    heartbeatMs: options.heartbeat === undefined ? config.get('client.heartbeat') : durationMs(options.heartbeat),
+    heartbeatMs: options.heartbeat === undefined ? config.get('client.heartbeat') : heartbeatMs(options.heartbeat),
     reconnectMs: config.get('client.reconnect-timeout'),
     gatherLimit: config.get('client.gather-limit'),
     collectsGarbage: config.get('client.gc') === 'auto',
   }
+}
+
+/** As the configuration has it: more often would keep client and scheduler busy with nothing else. */
+function heartbeatMs(value: number | string): number {
+  const ms = durationMs(value)
+  if (ms >= HEARTBEAT_MS_MIN) return ms
+  throw new PlimsollError('INVALID_ARGUMENT', `The option "heartbeat" is at least 10 ms; it was ${shown(value)}.`)
 }
 
 function packageVersion(): string {

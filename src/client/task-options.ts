@@ -1,7 +1,7 @@
 import { parseBytes, parseDurationMs } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { TaskOptionsWire } from '../protocol/tasks.ts'
-import { flagOption, shown, someTextsOption } from './checked-options.ts'
+import { flagOption, shown, signalOption, someTextsOption } from './checked-options.ts'
 
 export type AnyFunction = (...args: never[]) => unknown
 
@@ -67,13 +67,27 @@ export function readTask(fn: unknown): TaskCall {
 }
 
 function toWire(options: TaskOptions): TaskOptionsWire {
-  const { key, name, pure, retries, priority, workers, allowOtherWorkers, resources, memory, timeout, io, idempotent } =
-    options
+  const {
+    signal,
+    key,
+    name,
+    pure,
+    retries,
+    priority,
+    workers,
+    allowOtherWorkers,
+    resources,
+    memory,
+    timeout,
+    io,
+    idempotent,
+  } = options
   if (allowOtherWorkers === true && workers === undefined)
     refuse('allowOtherWorkers', 'needs `workers`', allowOtherWorkers)
   if (retries !== undefined && !(Number.isInteger(retries) && retries >= 0))
     refuse('retries', 'is a whole number from 0', retries)
   if (priority !== undefined && !Number.isFinite(priority)) refuse('priority', 'is a finite number', priority)
+  signalOption('signal', signal, refuseTask)
   const restriction = someTextsOption('workers', workers, refuseTask)
   if (key !== undefined && !isKey(key)) refuse('key', 'is a text or a list of texts, none of them empty', shown(key))
   if (name !== undefined && typeof name !== 'string') refuse('name', 'is a text', shown(name))

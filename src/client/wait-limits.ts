@@ -1,6 +1,7 @@
 import { TIMER_MS_MAX } from '../base/clock.ts'
 import { parseDurationMs } from '../base/units.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { signalOption } from './checked-options.ts'
 
 export interface WaitOptions {
   /** Milliseconds, or a text such as `"30s"`. Running out cancels nothing: the wait throws `TIMEOUT`. */
@@ -23,7 +24,8 @@ export function waitWithin<T>(
   what: () => string,
   start: (settle: Settle<T>) => () => void,
 ): Promise<T> {
-  const { timeout, signal } = options
+  const { timeout } = options
+  const signal = signalOption('signal', options.signal)
   if (signal?.aborted === true) return Promise.reject(toError(signal.reason))
   const timeoutMs = timeout === undefined ? null : durationMs(timeout)
   return new Promise<T>((resolvePromise, rejectPromise) => {
