@@ -110,19 +110,23 @@ export class BlobIntake {
       return inline
     }
     const place = await this.#store.requestPlace(nbytes)
-    if (this.#cancelled) {
-      this.#store.cancelPlace(place)
-      throw new PlimsollError('TASK_CANCELLED', `${this.#expected.key} is not wanted any more`, {
-        key: this.#expected.key,
-      })
-    }
     try {
-      const target: Target = { kind: 'place', place, writer: await this.#store.openPlace(place) }
+      this.#throwIfCancelled()
+      const writer = await this.#store.openPlace(place)
+      const target: Target = { kind: 'place', place, writer }
       this.#target = target
+      if (this.#cancelled) await this.cancel()
+      this.#throwIfCancelled()
       return target
     } catch (error) {
       this.#store.cancelPlace(place)
       throw error
     }
+  }
+
+  /** `cancel` found nothing to give back while the place was asked for and opened. */
+  #throwIfCancelled(): void {
+    const { key } = this.#expected
+    if (this.#cancelled) throw new PlimsollError('TASK_CANCELLED', `${key} is not wanted any more`, { key })
   }
 }
