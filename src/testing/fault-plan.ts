@@ -42,6 +42,17 @@ export interface PlannedFault {
   readonly forMs: number
 }
 
+/** What happens most, and shows most. */
+const OFTEN = [
+  'kill-worker',
+  'kill-worker',
+  'kill-worker',
+  'kill-worker',
+  'kill-nanny',
+  'cut-worker',
+  'partition',
+] as const satisfies readonly FaultKind[]
+const KINDS: readonly FaultKind[] = [...FAULT_KINDS, ...OFTEN]
 /** Data is moved all the time, by whoever may do so. */
 const MOVES = ['replicate', 'replicate', 'rebalance', 'retire', 'new-worker'] as const satisfies readonly FaultKind[]
 const FAULTS_MAX = 10
@@ -53,7 +64,7 @@ const SCHEDULER_DIES_ONE_IN = 25
 export function faultPlan(seed: number, lengthMs: number): PlannedFault[] {
   const prng = new Prng(seed ^ 0x5eed)
   const moves = prng.int(MOVES_ONE_IN) === 0
-  const kinds = moves ? MOVES : Array.from({ length: 1 + prng.int(5) }, () => prng.pick(FAULT_KINDS) as FaultKind)
+  const kinds = moves ? MOVES : Array.from({ length: 1 + prng.int(5) }, () => prng.pick(KINDS) as FaultKind)
   const count = moves ? MOVES_MIN + prng.int(FAULTS_MAX) : prng.int(FAULTS_MAX + 1)
   const plan = Array.from({ length: count }, () => ({
     atMs: prng.next() * lengthMs,

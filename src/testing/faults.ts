@@ -20,9 +20,9 @@ export function applyFault(cluster: SimCluster, fault: PlannedFault): void {
   const { kind, forMs } = fault
   switch (kind) {
     case 'kill-worker':
-      return pick(cluster.living, fault)?.killWorker()
+      return pick(atWork(cluster.living), fault)?.killWorker()
     case 'kill-nanny':
-      return killNanny(cluster, pick(cluster.living, fault), forMs)
+      return killNanny(cluster, pick(atWork(cluster.living), fault), forMs)
     case 'cut-worker': {
       const connection = pick(cluster.workers, fault)?.link.connection ?? null
       return connection === null ? undefined : cluster.network.cut(connection)
@@ -145,6 +145,12 @@ function partitionClient(cluster: SimCluster, fault: PlannedFault): void {
 
 function pick<T>(from: readonly T[], { target }: PlannedFault): T | undefined {
   return from[target % Math.max(1, from.length)]
+}
+
+/** Those with work, while there are any: the death of an idle worker shows little. */
+function atWork(nannies: readonly SimNanny[]): readonly SimNanny[] {
+  const busy = nannies.filter(({ worker }) => (worker?.state?.runs.size ?? 0) > 0)
+  return busy.length > 0 ? busy : nannies
 }
 
 function diskOf(cluster: SimCluster, fault: PlannedFault): SimDisk {
