@@ -224,6 +224,31 @@ describe('replicas', () => {
     ])
   })
 
+  it('do not count when what is said of them crosses the order to drop them', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.graph({ x: [], y: ['x'] }, { options: { workers: ['a'] } })
+    sim.finish('x')
+    const news = { key: taskKey('x'), runId: 1 as RunId, durable: false }
+    sim.workerSays('b', { op: 'add-keys', keys: [news] })
+    sim.finish('y')
+    sim.release('x')
+    expect(sim.stateOf('x')).toBe('released')
+    sim.graph({ x: [] }, { options: { workers: ['a'] } })
+    sim.workerSays('b', { op: 'add-keys', keys: [{ ...news, kept: 1 as RunId }] })
+    expect(sim.stateOf('x')).toBe('processing')
+    sim.finish('x')
+    expect(sim.task('x').holders.map((worker) => worker.id)).toEqual(['a'])
+  })
+
+  it('that a worker asks for although it is counted among those who have it are named to it, for it to say so', () => {
+    const sim = cluster({ a: {} })
+    sim.graph({ x: [] })
+    sim.finish('x')
+    sim.take()
+    sim.workerSays('a', { op: 'request-refresh-who-has', keys: [taskKey('x')] })
+    expect(sim.sent('a')).toMatchObject([{ op: 'refresh-who-has', keys: [{ key: 'x', holders: [{ id: 'a' }] }] }])
+  })
+
   it('5.7-3 5.7-8 5.9-11 reported missing are removed and dropped; the last one is recomputed', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.graph({ x: [] }, { options: { workers: ['a'] } })

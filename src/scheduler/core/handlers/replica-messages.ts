@@ -103,7 +103,8 @@ export function keysDurable(state: SchedulerState, worker: WorkerRecord, keys: r
 export function refreshWhoHas(state: SchedulerState, worker: WorkerRecord, keys: readonly TaskKey[]): void {
   const answers = keys.map((key) => {
     const task = state.tasks.get(key)
-    const holders = task === undefined ? [] : fetchableHolders(task).filter((holder) => holder.id !== worker.id)
+    // Itself as well: then it says that it has none.
+    const holders = task === undefined ? [] : fetchableHolders(task)
     return { key, runId: (task?.acceptedRunId ?? 0) as RunId, nbytes: Math.max(0, task?.nbytes ?? 0), holders }
   })
   state.outbox.toWorker(worker, { op: 'refresh-who-has', keys: answers })

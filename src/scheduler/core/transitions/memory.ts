@@ -32,11 +32,15 @@ export function enterMemory(state: SchedulerState, task: TaskRecord, arrival: Ar
 export function memoryToReleased(state: SchedulerState, task: TaskRecord): void {
   const wasAvailable = isAvailable(task)
   endOrdersFor(state, task)
+  // Who has it is told to drop it, and what it says of its copy may cross that: it does not count for the key any more. A
+  // value that was lost counts wherever a copy of it turns up.
+  const isGivenUp = task.holders.length > 0
   for (const worker of task.holders) {
     if (task.hasRecipe) state.outbox.freeKey(worker, task.key)
     else state.outbox.freeRun(worker, task.key, task.acceptedRunId as RunId)
     removeReplica(state, task, worker)
   }
+  if (isGivenUp) task.acceptedRunId = 0
   task.group.prefix.nbytes -= task.nbytes
   become(state, task, 'released')
   for (const client of task.wantedBy) state.outbox.toClient(client, { op: 'lost-data', key: task.key })
