@@ -1,4 +1,4 @@
-// Can the simulator see? Fourteen deliberate faults of one line each in the cores, the store and the nanny: each is applied to a
+// Can the simulator see? Twenty-two deliberate faults of one line each in the cores, the store and the nanny: each is applied to a
 // copy of the sources, the simulator runs a fixed set of seeds on it, and must fail within the first third of them: a fault
 // that is seen late is missed after the next change of a scenario. A fault that no longer matches the sources fails the
 // check: then it has to be written anew.
@@ -110,6 +110,54 @@ const FAULTS = [
     why: 'what a client had scattered when it died stays for ever',
     stress: 'torn-scatters',
     seeds: 20,
+  },
+  {
+    file: 'src/scheduler/core/placement.ts',
+    find: '  if (!supplies(thief, group) || (group.options.allowOtherWorkers !== true && !isNamed(thief, group))) return false\n',
+    replace: '',
+    why: 'stealing brings tasks to workers that they did not ask for',
+  },
+  {
+    file: 'src/worker/core/handlers/assignments.ts',
+    find: "    else if (task.run === null) giveToThief(turn, task)\n    else recall(turn, task.run, 'steal')\n",
+    replace: '    else giveToThief(turn, task)\n',
+    why: 'a task that has started is given to a thief',
+  },
+  {
+    file: 'src/scheduler/core/handlers/worker-messages.ts',
+    find: '  if (!started) task.attempts--\n',
+    replace: '',
+    why: 'a run that was given back unstarted counts as an attempt',
+  },
+  {
+    file: 'src/scheduler/core/handlers/retire.ts',
+    find: 'left === 0 && worker.processing.size === 0',
+    replace: 'worker.processing.size === 0',
+    why: 'a worker retires with values that nobody else has',
+  },
+  {
+    file: 'src/scheduler/core/handlers/client.ts',
+    find: 'client: client.id }, state.options.clientGraceMs)',
+    replace: 'client: client.id }, state.options.clientGraceMs / 2)',
+    why: 'a client is given up after half of its grace',
+  },
+  {
+    file: 'src/scheduler/core/handlers/client.ts',
+    find: '    client.applied++\n',
+    replace: '',
+    why: 'what a client said before its connection broke is carried out twice',
+  },
+  {
+    file: 'src/worker/core/admission.ts',
+    find: '    if (this.#deficit(plan, weight) <= 0) return true\n',
+    replace: '    if (running > 0 || this.#deficit(plan, weight) <= 0) return true\n',
+    why: 'tasks start for which there is no memory',
+  },
+  {
+    file: 'src/store/spiller.ts',
+    find: '        this.#leaving -= record.nbytes\n',
+    replace: '',
+    why: 'what was spilled counts as on its way to the disk for ever',
   },
 ]
 

@@ -47,10 +47,11 @@ const OFTEN = [
   'kill-worker',
   'kill-worker',
   'kill-worker',
-  'kill-worker',
   'kill-nanny',
   'cut-worker',
   'partition',
+  'pause-all',
+  'pause-all',
 ] as const satisfies readonly FaultKind[]
 const KINDS: readonly FaultKind[] = [...FAULT_KINDS, ...OFTEN]
 /** Data is moved all the time, by whoever may do so. */

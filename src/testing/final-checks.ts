@@ -8,6 +8,8 @@ import type { SimClient } from './sim-client.ts'
 import type { SimCluster } from './sim-cluster.ts'
 import type { SimWorker } from './sim-worker.ts'
 
+/** What ends a future without a failed task: also a scatter for which no worker could be reached, or had room. */
+const ABOUT_CLIENTS = ['TIMEOUT', 'TASK_CANCELLED', 'CONNECT_FAILED', 'COMM_CLOSED', 'STORE_FULL'] as const
 /** File work of a store that does not end within this time never does. */
 const SETTLE_MS = 60_000
 
@@ -141,7 +143,7 @@ function findReason(cluster: SimCluster, error: Error): string | null {
   const origin = (error as { readonly plimsoll?: { readonly key: string } }).plimsoll?.key
   const task = origin === undefined ? undefined : cluster.book.get(origin)
   if (task === undefined)
-    return isErrorCode(error, 'TIMEOUT') || isErrorCode(error, 'TASK_CANCELLED') ? null : `failed with ${error.message}`
+    return ABOUT_CLIENTS.some((code) => isErrorCode(error, code)) ? null : `failed with ${error.message}`
   if (isErrorCode(error, 'KEY_CONFLICT') && cluster.book.isDisputed(task.key)) return null
   if (isErrorCode(error, 'TASK_TIMEOUT')) return task.options.timeoutMs === undefined ? error.message : null
   const { kind, times } = task.trouble
