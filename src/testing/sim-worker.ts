@@ -12,7 +12,7 @@ import { checkInvariants } from '../worker/core/validate.ts'
 import { createState, statusOf, wantsReplica, type WorkerState } from '../worker/core/state.ts'
 import { CoreDriver, type EventBody } from '../worker/core-driver.ts'
 import { heartbeat } from '../worker/heartbeat.ts'
-import { memoryMeasured } from '../worker/memory/admission-look.ts'
+import { isAnyStarted, memoryMeasured } from '../worker/memory/admission-look.ts'
 import { MemoryManager } from '../worker/memory/memory-manager.ts'
 import { PeerClient, type PeerConnection } from '../worker/peer-client.ts'
 import { Performer } from '../worker/perform.ts'
@@ -293,6 +293,7 @@ export class SimWorker {
         onMeasured: (look) => this.#dispatch(memoryMeasured(look, this.store.totals.managed)),
         killExecutor: (pid, advice) => void this.pool.killForMemory(pid, advice),
         running: () => this.state?.running ?? 0,
+        isAnyStarted: () => isAnyStarted(this.state, this.pool),
         deadMapped: () => this.store.totals.deadMapped + this.store.totals.deadMappedDisk,
         collect: () => this.pool.collect(),
         relieve: () => {

@@ -30,7 +30,7 @@ import { story } from './core/story.ts'
 import { CoreDriver, type EventBody } from './core-driver.ts'
 import { createInlinePool, createProcessPool, type ExecutorPool, type ExecutorPoolEvents } from './executor/index.ts'
 import { heartbeat } from './heartbeat.ts'
-import { memoryMeasured, tierBytesOf } from './memory/admission-look.ts'
+import { isAnyStarted, memoryMeasured, tierBytesOf } from './memory/admission-look.ts'
 import { MemoryManager, type ProcessSample } from './memory/memory-manager.ts'
 import { type OpenContainer, openCaptured } from './open-container.ts'
 import { admissionSettings, resolveSettings, type WorkerSettings } from './options.ts'
@@ -349,6 +349,7 @@ export class Worker {
         onMeasured: (look) => this.#driver.dispatch(memoryMeasured(look, tierBytesOf(this.#store.totals))),
         killExecutor: (pid, advice) => this.#killExecutor(pid, advice),
         running: () => this.#state?.running ?? 0,
+        isAnyStarted: () => isAnyStarted(this.#state, this.#pool),
         deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,
         collect: () => pool?.collect(),
         relieve: () => this.#relieve(),

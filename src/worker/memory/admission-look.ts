@@ -1,8 +1,9 @@
 // What a look at the processes says to admission (core/admission.ts).
 
 import type { StoreTotals } from '../../store/store.ts'
+import type { WorkerState } from '../core/state.ts'
 import type { EventBody } from '../core-driver.ts'
-import { growthOf } from '../executor/executor-pool.ts'
+import { type ExecutorPool, growthOf } from '../executor/executor-pool.ts'
 import type { ProcessSample } from './memory-manager.ts'
 
 type MemoryMeasured = Extract<EventBody, { readonly kind: 'MemoryMeasured' }>
@@ -31,4 +32,11 @@ export function memoryMeasured({ privateBytes, executors }: ProcessSample, tierB
   }
   if (spare < Infinity) idleBytes -= spare
   return { kind: 'MemoryMeasured', idleBytes: Math.max(0, idleBytes), tierBytes, grown }
+}
+
+/** A run that was given to an executor which is not up yet is under way for the core, but may never begin. */
+export function isAnyStarted(state: WorkerState | null, pool: Pick<ExecutorPool, 'hasStarted'> | null): boolean {
+  for (const { runId, phase } of state?.runs.values() ?? [])
+    if (phase === 'running' && pool?.hasStarted(runId) === true) return true
+  return false
 }

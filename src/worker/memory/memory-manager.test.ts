@@ -19,6 +19,8 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
     managed: 0,
     spilled: 0,
     running: 1,
+    /** No executor is up. */
+    starting: false,
     dead: 0,
     executors: [] as ExecutorSample[],
   }
@@ -48,6 +50,7 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
       onPause: () => events.push('pause'),
       onResume: () => events.push('resume'),
       running: () => now.running,
+      isAnyStarted: () => now.running > 0 && !now.starting,
       deadMapped: () => now.dead,
       collect: () => events.push('collect'),
       relieve: () => events.push('relieve'),
@@ -237,6 +240,23 @@ describe('the memory ladder', () => {
     now.privateBytes = 700
     clock.advance(20_000)
     expect(events.slice(6)).toEqual(['resume'])
+  })
+
+  it('is not misled by the moment in which the old executors are gone and the new ones not there', () => {
+    const { clock, events, now } = start()
+    Object.assign(now, { privateBytes: 900, running: 0 })
+    clock.advance(5200)
+    Object.assign(now, { privateBytes: 700, running: 1, starting: true })
+    clock.advance(300)
+    Object.assign(now, { privateBytes: 900, running: 0, starting: false })
+    clock.advance(4700)
+    expect(events).toEqual(['pause', 'relieve', 'resume', 'pause', 'probe'])
+    // Memory was fine for longer: what follows is another pause.
+    now.privateBytes = 700
+    clock.advance(5200)
+    now.privateBytes = 900
+    clock.advance(9000)
+    expect(events.slice(5)).toEqual(['resume', 'pause', 'relieve'])
   })
 
   it('measures without acting when there is no limit', () => {

@@ -7,7 +7,8 @@
 // L2. pause: above the rung the core is told to pause, below `resume` to go on. Between the two nothing changes.
 // L3. kill-task: above the rung one executor is killed, if one is to blame (victim.ts).
 // L4. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced. When
-//     that does not end the pause, one task is let through, alone: progress beats `pause`, not `kill-task`.
+//     that does not end the pause, one task is let through, alone: progress beats `pause`, not `kill-task`. Until the new
+//     executors are up, memory is low: an end of the pause that is over before anything ran is none.
 // L5. Idle, values that were freed but are still mapped are given back soon: once per amount, since what a collection does
 //     not give back is held by something else. (A busy worker collects when the store needs the room.)
 // L6. Without a limit only L5 is done; the measures are taken all the same.
@@ -46,6 +47,8 @@ export interface MemoryManagerParts {
   killExecutor(pid: number, advice: string): void
   /** Executions under way. */
   running(): number
+  /** Some of them have really begun: those given to an executor that is not up yet have not. */
+  isAnyStarted(): boolean
   /** Bytes of freed values that only mappings in executors hold. */
   deadMapped(): number
   /** Asks executors for a full garbage collection. */
@@ -80,7 +83,9 @@ export class MemoryManager {
   readonly #oldUnmanaged: SlidingMinimum
   #privateBytes = 0
   #paused = false
+  /** Nothing was seen running since; a short end of the pause does not end it (L4). */
   #pausedIdleSince: number | null = null
+  #resumedAt = Number.NEGATIVE_INFINITY
   #relieved = false
   #probeAt = Number.POSITIVE_INFINITY
   #idleSince: number | null = null
@@ -194,17 +199,16 @@ export class MemoryManager {
     const { rungs } = this.#parts
     if (!this.#paused && process > rungs.pause) {
       this.#paused = true
+      if (now - this.#resumedAt > RELIEVE_AFTER_MS) this.#pausedIdleSince = null
       this.#parts.onPause()
     } else if (this.#paused && process < rungs.resume) {
       this.#paused = false
-      this.#pausedIdleSince = null
+      this.#resumedAt = now
       this.#parts.onResume()
     }
-    if (!this.#paused || this.#parts.running() > 0) {
-      this.#pausedIdleSince = null
-      return
-    }
-    this.#helpWhenStuck(now)
+    if (!this.#paused && this.#pausedIdleSince === null) return
+    if (this.#parts.isAnyStarted()) this.#pausedIdleSince = null
+    else if (this.#paused) this.#helpWhenStuck(now)
   }
 
   #helpWhenStuck(now: number): void {
