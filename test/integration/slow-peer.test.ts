@@ -13,7 +13,8 @@ const VALUE = 8 * MIB
 
 /**
  * Loaded into the slow worker's process: reading a stored value, piece by piece, takes its time while the file \`trickle\` is
- * there; while \`stop\` is there the process stops, with all its threads, after the second piece.
+ * there; while \`stop\` is there the process stops, with all its threads, before the third piece, whether it is read or goes
+ * from the file to the socket.
  */
 const SLOW_READS = `
 import { existsSync, rmSync } from 'node:fs'
@@ -25,14 +26,18 @@ const folder = process.env.SLOW_PEER_FOLDER
 fsp.open = async (path, flags, mode) => {
   const handle = await open(path, flags, mode)
   if (flags !== 'r' || !String(path).includes('/blobs/')) return handle
+  const { fd } = handle
   const read = handle.read.bind(handle)
   let pieces = 0
+  const stop = () => {
+    if (++pieces <= 2 || !existsSync(folder + '/stop')) return
+    rmSync(folder + '/stop')
+    process.kill(process.pid, 'SIGSTOP')
+  }
+  Object.defineProperty(handle, 'fd', { get: () => (stop(), fd) })
   handle.read = async (...parts) => {
     if (existsSync(folder + '/trickle')) await sleep(1000)
-    if (++pieces > 2 && existsSync(folder + '/stop')) {
-      rmSync(folder + '/stop')
-      process.kill(process.pid, 'SIGSTOP')
-    }
+    stop()
     return read(...parts)
   }
   return handle
@@ -64,9 +69,12 @@ class SlowPeer {
     this.nanny = nanny
   }
 
-  static async start(): Promise<SlowPeer> {
+  static async start(env: Readonly<Record<string, string>> = {}): Promise<SlowPeer> {
     const cluster = await HandCluster.start(CONFIG)
-    const slow = cluster.startWorker('slow', { preload: SLOW_READS, env: { SLOW_PEER_FOLDER: cluster.folder } })
+    const slow = cluster.startWorker('slow', {
+      preload: SLOW_READS,
+      env: { ...env, SLOW_PEER_FOLDER: cluster.folder },
+    })
     const [nanny] = await Promise.all([
       slow,
       cluster.startWorker('other'),
@@ -113,7 +121,8 @@ class SlowPeer {
 
 describe('a peer that serves slowly', () => {
   it('is waited for, and holds up nobody else', async () => {
-    await using peer = await SlowPeer.start()
+    // Without native calls it reads what it sends.
+    await using peer = await SlowPeer.start({ PLIMSOLL_NO_KOFFI: '1' })
     const { client } = peer.cluster
     const value = client.submit(task(make, { workers: ['slow'], name: 'make' }), 1)
     await wait([value])
