@@ -3,12 +3,13 @@
 // slower way of its own: copies instead of maps, a watchdog instead of a death signal, no data limit.
 //
 // L1. Loaded on first use only, and once: importing this module costs nothing.
-// L2. Calls are synchronous and made from the main thread only (koffi has crashed in worker threads).
+// L2. Calls are made from the main thread only (koffi has crashed in worker threads), and are synchronous but for `crc32`.
 // L3. A call that this platform does not have returns false; a call that fails throws an error with `code`.
 
 import { createRequire } from 'node:module'
 import { closeSync, openSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
+import { crc32 } from 'node:zlib'
 import { createMapping, type Mapping } from './mapping.ts'
 
 export type { Mapping } from './mapping.ts'
@@ -38,6 +39,8 @@ export interface Libc {
    * none, and also for whatever else is in the way: who reads and writes those bytes finds out. 0 where there is no such call.
    */
   sendFile(socket: number, fd: number, offset: number, length: number): number
+  /** CRC-32 continued from a sum, on a thread of the pool; the bytes must not change meanwhile. Null where Node does not export its zlib. */
+  readonly crc32: ((bytes: Uint8Array, sum: number) => Promise<number>) | null
 }
 
 export interface SharedMapping {
@@ -52,8 +55,10 @@ interface Koffi {
   errno(): number
 }
 interface KoffiLibrary {
-  func(name: string, result: string, parameters: readonly string[]): (...args: unknown[]) => unknown
+  func(name: string, result: string, parameters: readonly string[]): NativeFunction
 }
+/** `async`: on a thread of libuv's pool; a callback comes last. */
+type NativeFunction = ((...args: unknown[]) => unknown) & { async(...args: unknown[]): void }
 
 const PROT_READ = 1
 const PROT_WRITE = 2
@@ -140,8 +145,27 @@ function bind(koffi: Koffi, library: KoffiLibrary): Libc {
     mallocTrim: () => false,
     populate: () => false,
     sendFile: () => 0,
+    crc32: bindCrc32(library),
   }
   return process.platform === 'linux' ? { ...libc, ...bindLinux(koffi, library, pageBytes, fail) } : libc
+}
+
+/** Node exports the zlib that it is linked with. */
+function bindCrc32(library: KoffiLibrary): Libc['crc32'] {
+  const native = optional(() => library.func('crc32', 'ulong', ['ulong', 'void *', 'uint']))
+  if (native === null) return null
+  return (bytes, sum) =>
+    new Promise((resolve) => {
+      // A null pointer would start anew.
+      if (bytes.length === 0) return resolve(sum)
+      const done = (error: unknown, result: unknown): void => resolve(error ? crc32(bytes, sum) : Number(result))
+      try {
+        native.async(sum, bytes, bytes.length, done)
+      } catch {
+        // Too many at a time.
+        resolve(crc32(bytes, sum))
+      }
+    })
 }
 
 type LinuxCalls = Pick<Libc, 'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim' | 'populate' | 'sendFile'>

@@ -2,6 +2,7 @@
 // granted place of the store. Nothing is readable before header, length and every checksum were found right.
 
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import type { SumAside } from '../native/sum-aside.ts'
 import type { PlaceWriter } from '../store/place-writer.ts'
 import type { Place, Store, StoredValue } from '../store/store.ts'
 import { BlobVerifier, corruptArrival, type ExpectedBlob } from './blob-verifier.ts'
@@ -12,6 +13,8 @@ export interface IntakeOptions {
   /** In a file before it counts as stored. */
   readonly durable: boolean
   readonly inlineLimit: number
+  /** Sums what goes into a place; without it this thread does. */
+  readonly sumAside?: SumAside | undefined
 }
 
 type Target =
@@ -58,11 +61,15 @@ export class BlobIntake {
     this.#received += chunk.length
   }
 
-  /** A thread writes while this one sums: what fails its check is never accepted. */
+  /** One thread writes while another sums: what fails its check is never accepted. The chunk is free when both are done. */
   async #writeWhileSumming(writer: PlaceWriter, chunk: Uint8Array): Promise<void> {
+    const { sumAside } = this.#options
     const writing = writer.write(chunk)
+    // It may fail first.
+    writing.catch(() => {})
     try {
-      this.#verifier.update(chunk)
+      if (sumAside === undefined) this.#verifier.update(chunk)
+      else await this.#verifier.updateAside(chunk, sumAside)
     } catch (error) {
       await writing.catch(() => {})
       throw error

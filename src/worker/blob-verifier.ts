@@ -3,6 +3,7 @@
 import { crc32 } from 'node:zlib'
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { ASIDE_BYTES_MIN, type SumAside } from '../native/sum-aside.ts'
 import {
   BLOB_PREFIX_BYTES,
   type BlobFrame,
@@ -40,6 +41,16 @@ export class BlobVerifier {
     this.#position += chunk.length
   }
 
+  /** The same with large chunks summed elsewhere; the next call waits for this one. */
+  async updateAside(chunk: Uint8Array, sumAside: SumAside): Promise<void> {
+    if (this.#header === null || chunk.length < ASIDE_BYTES_MIN) {
+      this.update(chunk)
+      return
+    }
+    for (const part of this.#parts(this.#header, chunk, this.#position)) this.#sum = await sumAside(part, this.#sum)
+    this.#position += chunk.length
+  }
+
   /** @throws BLOB_CORRUPT when something is missing. */
   finish(): BlobHeader {
     if (this.#header === null || this.#frame < this.#header.frames.length)
@@ -63,13 +74,18 @@ export class BlobVerifier {
   }
 
   #sumFrames(header: BlobHeader, chunk: Uint8Array, position: number): void {
+    for (const part of this.#parts(header, chunk, position)) this.#sum = crc32(part, this.#sum)
+  }
+
+  /** What is to be summed, up to the end of a frame at a time; the sum of each whole frame is checked. */
+  *#parts(header: BlobHeader, chunk: Uint8Array, position: number): Generator<Uint8Array, void> {
     const end = position + chunk.length
     for (; ; this.#frame++) {
       const frame = header.frames[this.#frame]
       if (frame === undefined || frame.offset > end) return
       const from = Math.max(frame.offset, position)
       const to = Math.min(frame.offset + frame.length, end)
-      if (to > from) this.#sum = crc32(chunk.subarray(from - position, to - position), this.#sum)
+      if (to > from) yield chunk.subarray(from - position, to - position)
       if (frame.offset + frame.length > end) return
       this.#endFrame(frame)
     }

@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts'
 import type { TaskKey } from '../base/ids.ts'
 import { isErrorCode, toError } from '../errors/plimsoll-error.ts'
 import { hostToken } from '../native/host-token.ts'
+import type { SumAside } from '../native/sum-aside.ts'
 import type { ServedValue, WorkerRequests } from '../protocol/worker-worker.ts'
 import type { Connection, ConnectionPool } from '../rpc/index.ts'
 import type { Store, StoredValue } from '../store/store.ts'
@@ -24,6 +25,8 @@ export interface PeerClientParts {
   readonly clock: Clock
   readonly linksSameHost: boolean
   readonly inlineLimit: number
+  /** Sums large pieces of what arrives; this thread does when absent. */
+  readonly sumAside?: SumAside
   /** False when nobody waits for the value any more: its bytes are thrown away. */
   isWanted(transferId: number, order: ReplicaOrder): boolean
   onReceived(transferId: number, value: StoredValue): void
@@ -232,9 +235,9 @@ class Transfer {
 
   /** Unwanted bytes still have to pass by. */
   #expect(order: ReplicaOrder, value: Served<'stream'>): void {
-    const { store, inlineLimit } = this.#parts
+    const { store, inlineLimit, sumAside } = this.#parts
     const { key, runId } = order
-    const options = { fetched: true, durable: false, inlineLimit }
+    const options = { fetched: true, durable: false, inlineLimit, sumAside }
     const intake = this.#isRight(order, value)
       ? new BlobIntake(store, { key, runId, nbytes: value.nbytes }, options)
       : null

@@ -15,6 +15,7 @@ import type { TaskKey } from '../base/ids.ts'
 import { CHUNK_BYTES, type Comm } from '../comm/index.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { hostToken, sameHost } from '../native/host-token.ts'
+import type { SumAside } from '../native/sum-aside.ts'
 import type { ServedValue, WorkerRequests } from '../protocol/worker-worker.ts'
 import { Connection, type ServeContext } from '../rpc/index.ts'
 import type { Pin, Store, StoredValue } from '../store/store.ts'
@@ -28,6 +29,8 @@ export interface PeerServerParts {
   readonly servesMax: number
   readonly linksSameHost: boolean
   readonly inlineLimit: number
+  /** Sums large pieces of what arrives; this thread does when absent. */
+  readonly sumAside?: SumAside
   /** The memory tier is in a RAM file system. */
   readonly isMemoryInRam: boolean
   isPaused(): boolean
@@ -278,8 +281,8 @@ export class PeerServer {
   }
 
   async #putData(question: Question<'put-data'>, context: ServeContext): Promise<WorkerRequests['put-data'][1]> {
-    const { store, inlineLimit } = this.#parts
-    const intake = new BlobIntake(store, question, { fetched: false, durable: true, inlineLimit })
+    const { store, inlineLimit, sumAside } = this.#parts
+    const intake = new BlobIntake(store, question, { fetched: false, durable: true, inlineLimit, sumAside })
     try {
       for await (const chunk of context.body) await intake.write(chunk)
       const value = await intake.finish()

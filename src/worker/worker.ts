@@ -17,6 +17,7 @@ import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { HttpServer } from '../http/index.ts'
 import { loadLibc } from '../native/libc.ts'
 import { ProcessMemoryReader } from '../native/process-memory.ts'
+import { sumAside } from '../native/sum-aside.ts'
 import type { WorkerStartOptions } from '../protocol/nanny.ts'
 import type { MemoryMeasures, StoryEntry, WorkerStatus } from '../protocol/scheduler-client.ts'
 import type { RegisterWorkerAnswer } from '../protocol/scheduler-worker.ts'
@@ -115,6 +116,7 @@ export class Worker {
       clock: systemClock,
       linksSameHost: settings.linksSameHost,
       inlineLimit: settings.inlineLimit,
+      sumAside,
       isWanted: (transferId, order) =>
         this.#state !== null && wantsReplica(this.#state, transferId, order.key, order.runId),
       onReceived: (transferId, value) => dispatch({ kind: 'ReplicaReceived', transferId, value }),
@@ -127,6 +129,7 @@ export class Worker {
       servesMax: settings.servesMax,
       linksSameHost: settings.linksSameHost,
       inlineLimit: settings.inlineLimit,
+      sumAside,
       isMemoryInRam: settings.start.memoryDirectory !== null,
       isPaused: () => this.status !== 'running',
       onScattered: (value) => dispatch({ kind: 'ValueScattered', value }),
