@@ -107,10 +107,10 @@ export class Encoder extends BodyWriter {
   #keepsClass(value: object, prototype: object): boolean {
     return (
       types.isProxy(value) || // refused later, as what it is
+      this.#options.refOf?.(value) !== undefined ||
       registeredByPrototype(prototype) !== undefined ||
       value instanceof Error ||
-      isBuiltinInstance(value) ||
-      this.#options.refOf?.(value) !== undefined
+      isBuiltinInstance(value) // last: it looks at the text of the class
     )
   }
 
