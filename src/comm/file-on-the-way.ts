@@ -3,7 +3,8 @@
 //
 // F1. It goes straight into the socket only while Node has nothing to write there: what was said before leaves before.
 // F2. When the socket takes no more, the next few bytes go through Node, which waits for room and tells when they have left.
-// F3. The peer knows the length already: what cannot be read is sent as zeros, and who asked for it is told.
+// F3. Pages lie in the queue of the socket itself until the peer has taken them: such a file is never written to in place.
+// F4. The peer knows the length already: what cannot be read is sent as zeros, and who asked for it is told.
 
 import { readSync } from 'node:fs'
 import type { Socket } from 'node:net'
