@@ -100,6 +100,7 @@ function bind(koffi: Koffi, library: KoffiLibrary): Libc {
     throw systemError(koffi.errno(), call, detail)
   }
 
+  const inCore = process.platform === 'linux' ? bindInCore(library, pageBytes) : () => false
   const map = (
     fd: number,
     offset: number,
@@ -119,6 +120,7 @@ function bind(koffi: Koffi, library: KoffiLibrary): Libc {
       unmap: () => {
         munmap(base, total)
       },
+      isCached: () => inCore(base, total),
       onUnmapped,
     })
   }
@@ -166,6 +168,15 @@ function bindCrc32(library: KoffiLibrary): Libc['crc32'] {
         resolve(crc32(bytes, sum))
       }
     })
+}
+
+/** Whether every page of a mapped range is in memory. */
+function bindInCore(library: KoffiLibrary, pageBytes: number): (address: bigint, length: number) => boolean {
+  const mincore = library.func('mincore', 'int', ['uintptr_t', 'size_t', 'void *'])
+  return (address, length) => {
+    const pages = new Uint8Array(Math.ceil(length / pageBytes))
+    return mincore(address, length, pages) === 0 && pages.every((page) => (page & 1) === 1)
+  }
 }
 
 type LinuxCalls = Pick<Libc, 'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim' | 'populate' | 'sendFile'>

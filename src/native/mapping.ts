@@ -12,6 +12,8 @@ export interface Mapping {
   readonly id: number
   /** An empty frame is an ordinary empty buffer. Throws RangeError outside of the range, or above `MAX_FRAME_BYTES`. */
   frame(offset: number, length: number): ArrayBuffer
+  /** True when all of the file's part is in memory now; false as well where the system does not say. To be asked before `seal`. */
+  isCached(): boolean
   /** No more frames follow: from now on the mapping ends with its last frame. */
   seal(): void
 }
@@ -24,6 +26,7 @@ export interface MappedRange {
   readonly length: number
   view(offset: number, length: number): ArrayBuffer
   unmap(): void
+  isCached(): boolean
   readonly onUnmapped?: ((id: number) => void) | undefined
 }
 
@@ -51,6 +54,10 @@ class CountedMapping implements Mapping {
     this.#frames++
     register(buffer, this)
     return buffer
+  }
+
+  isCached(): boolean {
+    return this.#range.isCached()
   }
 
   seal(): void {

@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
@@ -96,6 +97,24 @@ describe.each([['mapped', loadLibc()] as const, ['copied', null] as const])('inp
     expect(() => read({ key: input.key, source: { ...source, mtimeNs: null, verify: true } })).toThrow(/checksum/)
     expect(read({ key: input.key, source: { ...source, mtimeNs: null } })).toHaveLength(300_000)
   })
+
+  it.skipIf(process.platform !== 'linux')(
+    'finds damage on disk that nothing tells of, when it comes from there',
+    (context) => {
+      const input = stored('rotten', new Uint8Array(300_000), { tier: 'disk' })
+      const { path } = input.source
+      const bytes = readFileSync(path)
+      bytes[200_000] = 1
+      chmodSync(path, 0o600)
+      writeFileSync(path, bytes)
+      const source = { ...input.source, mtimeNs: null }
+      if (maps) expect(read({ key: input.key, source })).toHaveLength(300_000)
+      // Only what has been written to the disk leaves the cache, and a RAM file system has no disk.
+      if (execFileSync('stat', ['-f', '-c', '%T', directory], { encoding: 'utf8' }).trim() === 'tmpfs') context.skip()
+      execFileSync('dd', [`of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0'], { stdio: 'ignore' })
+      expect(() => read({ key: input.key, source })).toThrow(/checksum/)
+    },
+  )
 
   it('names the key of a file that is short or gone', () => {
     const input = stored('short', new Uint8Array(300_000))

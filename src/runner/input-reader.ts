@@ -4,7 +4,8 @@
 //
 // R1. An input that cannot be read is a `BadInput`: the replica is lost, the task is not to blame.
 // R2. A file is compared with its record before anything of it is used; one that was changed since, or that the store does
-//     not vouch for, is read with its checksums.
+//     not vouch for, is read with its checksums. So is one on disk, unless all of it is in memory still: then it is what was
+//     written, or what a read before this one has checked.
 // R3. Frames that are small are copied even out of a mapped blob, so that they do not keep the whole map alive.
 // R4. No more than `MAX_MAPPINGS` maps at a time (Node dies at the kernel's 65,530): beyond, files are copied.
 
@@ -80,14 +81,19 @@ export class InputReader {
       const changed = source.mtimeNs !== null && String(mtimeNs) !== source.mtimeNs
       const verify = source.verify || changed
       if (source.nbytes <= FIRST_READ_BYTES) {
-        return this.#checked(key, decodeBlob(readExactly(fd, source.offset, source.nbytes), { verify }))
+        const bytes = readExactly(fd, source.offset, source.nbytes)
+        return this.#checked(key, decodeBlob(bytes, { verify: verify || source.tier === 'disk' }))
       }
       const header = readHeader(fd, source)
       if (header.meta.key !== key || header.totalBytes !== source.nbytes) {
         throw new BadInput(key, `${source.path} holds ${header.meta.key} (${header.totalBytes} bytes) instead`)
       }
-      const frames = this.#mapFrames(fd, key, source, header, run, mapped) ?? copyFrames(fd, source, header)
-      if (verify) verifyFrames(header, (offset) => new Uint8Array(frames[frameAt(header, offset)] as ArrayBuffer))
+      const { frames, isCached } = this.#mapFrames(fd, key, source, header, run, mapped) ?? {
+        frames: copyFrames(fd, source, header),
+        isCached: false,
+      }
+      if (verify || (source.tier === 'disk' && !isCached))
+        verifyFrames(header, (offset) => new Uint8Array(frames[frameAt(header, offset)] as ArrayBuffer))
       return decodeFrames(header, frames)
     } finally {
       closeSync(fd)
@@ -107,7 +113,7 @@ export class InputReader {
     header: BlobHeader,
     run: RunId,
     mapped: (key: TaskKey) => void,
-  ): ArrayBuffer[] | null {
+  ): { readonly frames: ArrayBuffer[]; readonly isCached: boolean } | null {
     const { libc, mapThreshold, onUnmapped } = this.#options
     const large = header.frames.some((frame) => frame.length > COPIED_FRAME_BYTES)
     if (libc === null || source.nbytes < mapThreshold || !large || livingMappings() >= MAX_MAPPINGS) return null
@@ -124,11 +130,13 @@ export class InputReader {
     this.mappedBytes += source.nbytes
     mapped(key)
     try {
-      return header.frames.map(({ offset, length }) =>
+      const isCached = source.tier === 'disk' && mapping.isCached()
+      const frames = header.frames.map(({ offset, length }) =>
         length > COPIED_FRAME_BYTES
           ? mapping.frame(offset, length)
           : ownBuffer(readExactly(fd, source.offset + offset, length)),
       )
+      return { frames, isCached }
     } finally {
       mapping.seal()
     }

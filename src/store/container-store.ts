@@ -214,7 +214,8 @@ export class ContainerStore implements Store {
     await this.#evicting
   }
 
-  /** Whether there is room is for the container to know. */
+  /** Where values go, and whether there is room, is for the container to know. */
+  allow(): void {}
   expect(): void {}
 
   get totals(): StoreTotals {

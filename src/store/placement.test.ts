@@ -3,6 +3,7 @@ import { decidePlacement, type PlacementView } from './placement.ts'
 
 const roomy: PlacementView = {
   target: 60,
+  allowed: Infinity,
   ceiling: 90,
   memoryUsed: 0,
   memoryComing: 0,
@@ -30,6 +31,15 @@ describe('decidePlacement', () => {
   it('puts on disk what is above target alone, or meets a full RAM file system', () => {
     expect(decide(61)).toBe('disk')
     expect(decide(10, { memoryFree: 9 })).toBe('disk')
+  })
+
+  it('puts on disk what process memory has no room for below spill, and in memory what the disk cannot take', () => {
+    expect(decide(20, { memoryUsed: 20, allowed: 40 })).toBe('memory')
+    expect(decide(20, { memoryUsed: 21, allowed: 40 })).toBe('disk')
+    expect(decide(20, { allowed: -1 })).toBe('disk')
+    expect(decide(20, { memoryUsed: 21, memoryComing: 21, allowed: 40 })).toBe('disk')
+    expect(decide(20, { memoryUsed: 21, allowed: 40 }, 0, 'disk')).toBe('memory')
+    expect(decide(20, { memoryUsed: 21, allowed: 40, diskBlocked: true })).toBe('memory')
   })
 
   it('waits when room is on its way, and takes the disk when it is not', () => {

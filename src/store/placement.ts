@@ -5,6 +5,8 @@
 export interface PlacementView {
   /** Managed bytes above which the store spills; Infinity = never. */
   readonly target: number
+  /** Bytes in memory above which process memory would pass its `spill` rung; Infinity = not known, or no such rung. */
+  readonly allowed: number
   /** Bytes that memory may hold when the disk cannot take any (S4). */
   readonly ceiling: number
   /** Held or reserved in memory. */
@@ -45,6 +47,8 @@ export function decidePlacement(nbytes: number, ahead: number, avoid: AvoidTier,
     nbytes <= view.memoryFree + view.memoryFreeComing
   const diskNow = avoid !== 'disk' && diskTakes(nbytes, view)
 
+  // Memory that `spill` would empty at once is not worth writing to.
+  if (diskNow && view.memoryUsed + nbytes > view.allowed) return 'disk'
   if (!heavy && memoryNow(view.target)) return 'memory'
   if (!heavy && memorySoon(view.target)) return 'wait'
   if (diskNow) return 'disk'

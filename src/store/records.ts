@@ -29,6 +29,8 @@ export class BlobRecord implements LruNode<BlobRecord> {
   verify = false
   /** A file job copies it right now (R3). */
   moving = false
+  /** Placed on disk for want of memory (spiller.ts P5). */
+  diverted = false
   /** Out of the index: whatever job still refers to it drops its result. */
   dropped = false
   /** Was handed to a reader at least once. */

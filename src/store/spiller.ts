@@ -7,6 +7,9 @@
 // P3. When the disk fails, the blob stays where it is and the disk rests for a second (S4).
 // P4. A replica that arrived and was not used yet is spared for a moment: dropping the input that a task is about to read
 //     would fetch it again, for ever.
+// P5. A new value goes to disk at once where process memory is high (placement.ts), and what is in memory stays. That is right
+//     as long as new values are kept. One that is given up there was written to disk in vain: room is made in memory for
+//     another of its size, so that values that come and go do so in memory, and what nobody has used for long is on disk.
 
 import { formatBytes } from '../base/units.ts'
 import type { StoreContext } from './context.ts'
@@ -26,7 +29,8 @@ const BATCH_RECORDS = 4096
 const LOOK_PAST = 64
 const DISK_REST_MS = 1000
 const REPLICA_GRACE_MS = 2000
-const EXPECTED_FRACTION = 0.5
+/** How much of `target` is emptied for results to come, and for what was written to disk in vain, at most. */
+const AHEAD_FRACTION = 0.5
 const DEAD_MAPPINGS_BYTES = 64 * 2 ** 20
 const DEAD_MAPPINGS_FRACTION = 0.05
 const DEAD_MAPPINGS_EVERY_MS = 1000
@@ -75,6 +79,8 @@ export class Spiller {
   #leaving = 0
   #spilledTotal = 0
   #expected = 0
+  #allowed = Infinity
+  #inVain = 0
   #diskRestsUntilMs = -Infinity
   #failing: string | null = null
   /** This pass found nothing that can leave, or needs to: no room will come from here. */
@@ -102,9 +108,13 @@ export class Spiller {
   get resting(): boolean {
     return this.#resting
   }
-  /** Bytes of results to come, as far as room is made for them ahead. */
-  get expected(): number {
-    return this.#expected
+  /** Bytes that memory is to have room for beyond what it holds, in any case not more than this. */
+  get ahead(): number {
+    return Math.max(this.#expected, this.#inVain)
+  }
+  /** Above this it spills for the sake of what is to come. */
+  get soft(): number {
+    return Math.max(0, Math.min(this.#parts.limits.target, this.#allowed))
   }
   get hasGoals(): boolean {
     return this.#goals.size > 0
@@ -112,11 +122,25 @@ export class Spiller {
 
   /** Room is made ahead for half of what may be in memory, at most: results that are to come are no reason to empty it. */
   expect(bytes: number): void {
-    this.#expected = Math.min(bytes, EXPECTED_FRACTION * this.#parts.limits.target)
+    this.#expected = Math.min(bytes, AHEAD_FRACTION * this.#parts.limits.target)
+  }
+
+  /** How much of memory values may take as long as process memory is to stay below `spill`. */
+  allow(bytes: number): void {
+    this.#allowed = bytes
   }
 
   placedOnDisk(nbytes: number): void {
     this.#spilledTotal += nbytes
+  }
+
+  placedInMemory(nbytes: number): void {
+    this.#inVain = Math.max(0, this.#inVain - nbytes)
+  }
+
+  /** A value that was placed on disk for want of memory is given up there (P5). */
+  writtenInVain(nbytes: number): void {
+    this.#inVain = Math.min(this.#inVain + nbytes, AHEAD_FRACTION * this.soft)
   }
 
   /** Resolves when managed memory is at most `below`, or nothing more can leave. */
@@ -146,6 +170,7 @@ export class Spiller {
     const replicas = spills && !this.#stuck && !this.#resting ? victims.replicas.bytes : 0
     return {
       target: limits.target,
+      allowed: spills ? this.#allowed : Infinity,
       ceiling: limits.ceiling,
       memoryUsed: slabs.bytes + memory.bytes + memory.reserved,
       memoryComing: memory.leaving + this.#leaving + own + replicas,
@@ -167,8 +192,10 @@ export class Spiller {
     const live = held - memory.segments.deadBytes
     const used = (wanted.first > 0 ? held : live) + memory.reserved
     // Who waits for a place was expected before.
-    let excess = used + Math.max(wanted.light, this.#expected) - limits.target
+    const expected = Math.min(this.#expected, Math.max(0, this.#allowed - used))
+    let excess = used + Math.max(wanted.light, expected) - limits.target
     if (wanted.all > wanted.light) excess = Math.max(excess, used + wanted.all - limits.ceiling)
+    if (this.#inVain > 0) excess = Math.max(excess, used + this.#inVain - this.soft)
     for (const goal of this.#goals) excess = Math.max(excess, live - goal.below)
     return excess
   }

@@ -23,7 +23,7 @@ describe('spilling at target', () => {
     expect(['a', 'b', 'c', 'd'].map((name) => tierOf(fixture, name))).toEqual(['memory', 'disk', 'memory', 'memory'])
     const pin = store.pin(key('b'))
     if (pin?.source.via !== 'file') throw new Error('not a file')
-    expect(pin.source).toMatchObject({ tier: 'disk', verify: true })
+    expect(pin.source).toMatchObject({ tier: 'disk' })
     expect(Buffer.compare(fs.contents(pin.source.path), blobOf('b', 1, 10 * MiB))).toBe(0)
     expect(fs.paths('/shm/w/blobs')).toHaveLength(3)
     expect(store.totals).toMatchObject({ managed: 25 * MiB, disk: 10 * MiB, spilledTotal: 10 * MiB, spilling: 0 })
@@ -41,6 +41,36 @@ describe('spilling at target', () => {
     fixture.store.free([key('a')])
     await clean(fixture)
     expect(fixture.store.totals.disk).toBe(0)
+  })
+
+  it('places on disk what process memory has no room for, and leaves in memory what is there', async () => {
+    const fixture = await openStore({ target: 60 * MiB })
+    const { store } = fixture
+    for (const name of ['a', 'b']) await store1(fixture, name, 10 * MiB)
+    store.allow(25 * MiB)
+    expect((await store1(fixture, 'c', 10 * MiB)).tier).toBe('disk')
+    expect((await store1(fixture, 'small', 5 * MiB)).tier).toBe('memory')
+    await clean(fixture)
+    expect(['a', 'b'].map((name) => tierOf(fixture, name))).toEqual(['memory', 'memory'])
+    expect(store.totals).toMatchObject({ managed: 25 * MiB, disk: 10 * MiB, spilledTotal: 10 * MiB })
+  })
+
+  it('makes room in memory for values that come and go, once one was written to disk in vain', async () => {
+    const fixture = await openStore({ target: 60 * MiB })
+    const { store } = fixture
+    for (const name of ['kept 1', 'kept 2', 'kept 3']) await store1(fixture, name, 10 * MiB)
+    store.allow(30 * MiB)
+    expect((await store1(fixture, 'short 1', 10 * MiB)).tier).toBe('disk')
+    store.free([key('short 1')])
+    await clean(fixture)
+    expect(['kept 1', 'kept 2', 'kept 3'].map((name) => tierOf(fixture, name))).toEqual(['disk', 'memory', 'memory'])
+    for (const name of ['short 2', 'short 3', 'short 4']) {
+      expect((await store1(fixture, name, 10 * MiB)).tier).toBe('memory')
+      store.free([key(name)])
+      await store.settled()
+    }
+    await clean(fixture)
+    expect(store.totals.spilledTotal).toBe(20 * MiB)
   })
 
   it('packs small values into segments and tells that they are durable now', async () => {

@@ -182,8 +182,12 @@ export class TieredStore implements Store {
         throw error
       }
       this.#placer.unreserve(granted)
-      if (tier.kind === 'disk') this.#spiller.placedOnDisk(granted.nbytes)
       const record = new BlobRecord(entry, granted.nbytes, this.#context.clock.now())
+      if (tier.kind === 'memory') this.#spiller.placedInMemory(granted.nbytes)
+      else {
+        this.#spiller.placedOnDisk(granted.nbytes)
+        record.diverted = entry.fetched !== true && granted.nbytes <= this.#target
+      }
       record.stored = tier.add(path, granted.nbytes, mtimeNs)
       return this.#enter(record, arrival)
     })
@@ -341,6 +345,11 @@ export class TieredStore implements Store {
     if (this.#state === 'open') await this.#spiller.makeRoom(belowBytes)
   }
 
+  /** Process memory leaves room for this many bytes of values below `spill`: what comes on top is placed on disk. */
+  allow(bytes: number): void {
+    this.#spiller.allow(bytes)
+  }
+
   /** This many bytes of results are going to come: room for them is made ahead, below `target`. */
   expect(bytes: number): void {
     this.#spiller.expect(bytes)
@@ -427,7 +436,7 @@ export class TieredStore implements Store {
 
   #passNeeded(): boolean {
     if (this.#placer.waiting > 0 || this.#spiller.hasGoals || this.#spiller.failing !== null) return true
-    return this.#slabs.bytes + this.#memory.bytes + this.#memory.reserved + this.#spiller.expected > this.#target
+    return this.#slabs.bytes + this.#memory.bytes + this.#memory.reserved + this.#spiller.ahead > this.#spiller.soft
   }
 
   #pass(): void {
@@ -489,6 +498,7 @@ export class TieredStore implements Store {
   #remove(record: BlobRecord): void {
     if (record.dropped) return
     record.dropped = true
+    if (record.diverted) this.#spiller.writtenInVain(record.nbytes)
     this.#index.delete(record.key)
     this.#victims.place(record)
     record.inline?.retire()
@@ -568,7 +578,7 @@ function sourceOf(record: BlobRecord): BlobSource {
   const { path, tier } = stored
   const base = { via: 'file', path, nbytes: record.nbytes, tier } as const
   if (stored instanceof BlobFile) {
-    return { ...base, offset: 0, mtimeNs: stored.mtimeNs, verify: record.verify || tier === 'disk' }
+    return { ...base, offset: 0, mtimeNs: stored.mtimeNs, verify: record.verify }
   }
   return { ...base, offset: stored.offset, mtimeNs: null, verify: true }
 }

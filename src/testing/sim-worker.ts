@@ -287,6 +287,7 @@ export class SimWorker {
           return { managed, spilled: disk, tierBytes: managed }
         },
         makeRoom: (bytes) => this.store.makeRoom(bytes),
+        allow: (bytes) => this.store.allow(bytes),
         onPause: () => this.#dispatch({ kind: 'MemoryPaused' }),
         onResume: () => this.#dispatch({ kind: 'MemoryResumed' }),
         onProbe: () => this.#dispatch({ kind: 'MemoryProbed' }),
@@ -316,7 +317,12 @@ export class SimWorker {
       memory:
         profile.memoryLimit === 0
           ? null
-          : { limitBytes: profile.memoryLimit, pauseBytes: 0.8 * profile.memoryLimit, canSpill: true },
+          : {
+              limitBytes: profile.memoryLimit,
+              pauseBytes: 0.8 * profile.memoryLimit,
+              canSpill: true,
+              divertsResults: true,
+            },
       resources: profile.resources,
       incomingBytesLimit: profile.memoryLimit === 0 ? Infinity : TRANSFER_FRACTION * profile.memoryLimit,
       messageBytesLimit: MESSAGE_BYTES,

@@ -112,10 +112,11 @@ function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inl
 }
 
 /** What admission is to know; null: nothing is asked of memory before a task starts. */
-export function admissionSettings({ start, rungs }: WorkerSettings): AdmissionSettings | null {
+export function admissionSettings({ start, rungs }: WorkerSettings, hasDisk: boolean): AdmissionSettings | null {
   if (start.memoryLimit === 0 || rungs.pause === Infinity) return null
   const canSpill = rungs.target < Infinity || rungs.spill < Infinity
-  return { limitBytes: start.memoryLimit, pauseBytes: rungs.pause, canSpill }
+  const divertsResults = hasDisk && rungs.spill <= rungs.pause
+  return { limitBytes: start.memoryLimit, pauseBytes: rungs.pause, canSpill, divertsResults }
 }
 
 /** Bytes; Infinity when the rung is off, or the worker has no limit. */

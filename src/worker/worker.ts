@@ -278,7 +278,7 @@ export class Worker {
       workerId: start.workerId,
       address,
       nthreads: start.nthreads,
-      memory: admissionSettings(this.#settings),
+      memory: admissionSettings(this.#settings, this.#store instanceof TieredStore),
       resources: start.resources,
       incomingBytesLimit,
       messageBytesLimit,
@@ -346,6 +346,7 @@ export class Worker {
           }
         },
         makeRoom: (managedBytes) => this.#store.makeRoom(managedBytes),
+        allow: (managedBytes) => this.#store.allow(managedBytes),
         onPause: () => this.#onPause(),
         onResume: () => this.#onResume(),
         onProbe: () => this.#probe(),

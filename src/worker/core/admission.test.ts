@@ -7,7 +7,7 @@ import type { CoreSettings } from './state.ts'
 
 const LIMIT = 1000
 const named = (name: string) => ({ name, fn: functionId(name) })
-const MEMORY: AdmissionSettings = { limitBytes: LIMIT, pauseBytes: 800, canSpill: true }
+const MEMORY: AdmissionSettings = { limitBytes: LIMIT, pauseBytes: 800, canSpill: true, divertsResults: false }
 
 function coreWith(settings: Partial<CoreSettings> = {}): Core {
   return new Core({ nthreads: 8, memory: MEMORY, ...settings })
@@ -63,6 +63,15 @@ describe('a task starts', () => {
     expect(batch(core, [1, 2, 3, 4], 'f')).toEqual(['t1', 't2'])
     expect(executed(end(core, 1, 200, 100))).toEqual([])
     expect(executed(end(core, 2, 200, 100))).toEqual(['t3'])
+  })
+
+  it('without the result where that goes to disk when memory is high', () => {
+    const core = coreWith({ memory: { ...MEMORY, divertsResults: true } })
+    core.compute('first', 50, { ...named('f') })
+    end(core, 50, 200, 100)
+    measure(core, 110, 0)
+    // 110 + 3 x 200 = 710.
+    expect(batch(core, [1, 2, 3, 4], 'f')).toEqual(['t1', 't2', 't3'])
   })
 
   it('with a claim in whole bytes, whatever fraction of the limit is left for it: sums of claims are exact', () => {

@@ -4,6 +4,7 @@
 //
 // A1. A run starts if idle processes + values in memory + what each run has claimed + its own claim are at most `pause`. A
 //     claim is peak + result, times the run's share of a thread; once a run was seen to have grown beyond its claim, that.
+//     Where a result goes to disk when memory is high, it is no part of the claim: it never takes more than there is.
 // A2. A function that never ended here is tried out: it claims 5 % of the limit, or twice its inputs, and at most a quarter
 //     of the threads (at least one) try out at a time. A try that was watched for `TRY_MS` and stayed small is one no more,
 //     so that the first wave of long tasks is not held up by its first task.
@@ -26,6 +27,8 @@ export interface AdmissionSettings {
   readonly pauseBytes: number
   /** Values may be moved to disk to make room. */
   readonly canSpill: boolean
+  /** A result goes to disk at once if process memory would pass `spill` with it. */
+  readonly divertsResults: boolean
 }
 
 /** Part of the limit, and multiple of its inputs, that any run may take without having asked for it. */
@@ -133,7 +136,7 @@ export class Admission {
     const settings = this.#settings
     if (settings === null) return
     run.claimBytes = this.#claimOf(settings, plan, run.weight)
-    run.resultBytes = plan.resultBytes
+    run.resultBytes = resultClaim(settings, plan)
     this.#claimedBytes += run.claimBytes
     run.isTry = plan.isTry
     if (plan.isTry) this.#trying++
@@ -224,7 +227,7 @@ export class Admission {
 
   #claimOf(settings: AdmissionSettings, plan: Plan, weight: number): number {
     const alone = this.#alone(settings)
-    return plan.isAlone ? alone : Math.min(Math.round(weight * (plan.peakBytes + plan.resultBytes)), alone)
+    return plan.isAlone ? alone : Math.min(Math.round(weight * (plan.peakBytes + resultClaim(settings, plan))), alone)
   }
 
   /** A7. In whole bytes: sums of claims stay exact. */
@@ -237,4 +240,8 @@ export class Admission {
     for (const input of inputs) inputBytes += input.nbytes
     return Math.max(FLOOR_FRACTION * (this.#settings?.limitBytes ?? 0), FLOOR_INPUTS * inputBytes)
   }
+}
+
+function resultClaim({ divertsResults }: AdmissionSettings, { resultBytes }: Plan): number {
+  return divertsResults ? 0 : resultBytes
 }

@@ -61,7 +61,10 @@ class Model {
       workerId: workerId('me'),
       address: 'tcp://here:9',
       nthreads: 2,
-      memory: seed % 2 === 0 ? null : { limitBytes: 1000, pauseBytes: 800, canSpill: seed % 3 > 0 },
+      memory:
+        seed % 2 === 0
+          ? null
+          : { limitBytes: 1000, pauseBytes: 800, canSpill: seed % 3 > 0, divertsResults: seed % 3 > 1 },
       resources: { GPU: 1, disk: 2.5 },
       incomingBytesLimit: this.prng.int(2) === 0 ? Number.POSITIVE_INFINITY : 150,
       messageBytesLimit: 100,

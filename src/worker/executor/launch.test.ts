@@ -23,7 +23,9 @@ describe('launching executors', () => {
 
   it('passes the environment on without what configures Node', () => {
     const inherited = { HOME: '/home/u', NODE_OPTIONS: '--inspect', NODE_V8_COVERAGE: '/x', UV_THREADPOOL_SIZE: '16' }
-    expect(executorEnvironment(inherited, { A: 'b' })).toEqual({ HOME: '/home/u', A: 'b' })
+    const { GLIBC_TUNABLES, ...rest } = executorEnvironment(inherited, { A: 'b' })
+    expect(rest).toEqual({ HOME: '/home/u', A: 'b' })
+    expect(GLIBC_TUNABLES).toBe('glibc.malloc.hugetlb=1')
     expect(executorEnvironment(inherited, { NODE_OPTIONS: '--no-warnings' })['NODE_OPTIONS']).toBe('--no-warnings')
   })
 
@@ -35,5 +37,13 @@ describe('launching executors', () => {
     const above = outer.next()
     const [variable] = Object.values(withMark(withMark({}, above), marks[0] as string))
     expect(variable).toBe(above + marks[0])
+  })
+
+  it('asks the C library for large pages, beside its other tunables, unless somebody has decided on them', () => {
+    const tunables = (value: string): string | undefined =>
+      executorEnvironment({ GLIBC_TUNABLES: value }, {})['GLIBC_TUNABLES']
+    expect(tunables('')).toBe('glibc.malloc.hugetlb=1')
+    expect(tunables('glibc.malloc.check=3')).toBe('glibc.malloc.check=3:glibc.malloc.hugetlb=1')
+    expect(tunables('glibc.malloc.hugetlb=0')).toBe('glibc.malloc.hugetlb=0')
   })
 })

@@ -12,6 +12,7 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
   const warnings: number[] = []
   const clock = new VirtualClock()
   const events: string[] = []
+  const allowed: number[] = []
   const orders: { below: number; done: Deferred<void> }[] = []
   const now = {
     privateBytes: 100,
@@ -47,6 +48,7 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
         orders.push({ below, done })
         return done.promise
       },
+      allow: (bytes) => allowed.push(bytes),
       onPause: () => events.push('pause'),
       onResume: () => events.push('resume'),
       running: () => now.running,
@@ -62,7 +64,7 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
     50,
   )
   manager.start()
-  return { clock, events, orders, now, manager, warnings, looks: () => looks, hoarders: () => hoarders }
+  return { clock, events, orders, now, manager, warnings, allowed, looks: () => looks, hoarders: () => hoarders }
 }
 
 describe('freed values that are still mapped', () => {
@@ -257,6 +259,21 @@ describe('the memory ladder', () => {
     now.privateBytes = 900
     clock.advance(9000)
     expect(events.slice(5)).toEqual(['resume', 'pause', 'relieve'])
+  })
+
+  it('tells the store what is left below spill beside the peak of everything else', () => {
+    const { clock, now, allowed } = start()
+    Object.assign(now, { privateBytes: 100, tierBytes: 200, managed: 200 })
+    clock.advance(100)
+    expect(allowed.at(-1)).toBe(600)
+    now.privateBytes = 450
+    clock.advance(100)
+    expect(allowed.at(-1)).toBe(250)
+    now.privateBytes = 100
+    clock.advance(4900)
+    expect(allowed.at(-1)).toBe(250)
+    clock.advance(200)
+    expect(allowed.at(-1)).toBe(600)
   })
 
   it('measures without acting when there is no limit', () => {

@@ -15,6 +15,8 @@
 // L7. The nearer `kill-task`, the more often it looks: a task can grow by gigabytes in a second.
 // L8. Above `spill`, idle executors that hold on to much of what their tasks left are replaced: that memory is of no use to
 //     anybody. Below it a module's cache may keep what it likes.
+// L9. The store is told what `spill` leaves for values beside the most that everything else took in the last seconds: what it
+//     would have to move out of memory at once it need not put there.
 
 import type { Clock } from '../../base/clock.ts'
 import type { MemoryMeasures } from '../../protocol/scheduler-client.ts'
@@ -41,6 +43,8 @@ export interface MemoryManagerParts {
   counted(): Omit<MemorySample, 'privateBytes'>
   /** Resolves when managed memory is below this, or nothing more can leave. */
   makeRoom(managedBytes: number): Promise<void>
+  /** New values beyond this many bytes in memory are placed elsewhere (L9). */
+  allow(managedBytes: number): void
   onPause(): void
   onResume(): void
   /** Ends this executor and fails what it runs, with this advice. */
@@ -75,12 +79,16 @@ const SHORTEST_INTERVAL_MS = 10
 const RELIEVE_AFTER_MS = 5000
 const PROBE_AFTER_MS = 10_000
 const PROBE_AGAIN_MS = 1000
+/** L9. Longer than most tasks take to come to their peak again. */
+const UNMANAGED_PEAK_MS = 5000
 /** Idle for this long: L5. */
 const COLLECT_AFTER_MS = 500
 
 export class MemoryManager {
   readonly #parts: MemoryManagerParts
   readonly #oldUnmanaged: SlidingMinimum
+  /** Negative: the smallest is the peak. */
+  readonly #minusUnmanaged = new SlidingMinimum(UNMANAGED_PEAK_MS)
   #privateBytes = 0
   #paused = false
   /** Nothing was seen running since; a short end of the pause does not end it (L4). */
@@ -142,6 +150,8 @@ export class MemoryManager {
     this.#peak = Math.max(this.#peak, process)
     this.#collectWhenIdle(now)
     if (limit === 0) return
+    this.#minusUnmanaged.add(now, sample.managed - process)
+    this.#parts.allow(rungs.spill + this.#minusUnmanaged.value)
     this.#spillOrStop(process, sample.managed, now)
     this.#pauseOrResume(process, now)
     if (process > rungs.killTask) this.#kill(process, executors)
