@@ -160,6 +160,17 @@ describe('functions that never ended here', () => {
     expect(executed(measure(core, 0, 0, { 1: 10, 2: 300 }))).toEqual([])
   })
 
+  it('are tried out one at a time as long as they grow, however slowly', () => {
+    const core = coreWith()
+    measure(core, 0, 0)
+    batch(core, [1, 2, 3, 4], 'new')
+    core.now = 250
+    expect(executed(measure(core, 0, 0, { 1: 15, 2: 15 }))).toEqual([])
+    core.now = 300
+    expect(executed(measure(core, 0, 0, { 1: 30, 2: 30 }))).toEqual([])
+    expect(executed(measure(core, 0, 0, { 1: 30, 2: 45 }))).toEqual(['t3'])
+  })
+
   it('claim twice their inputs', () => {
     const core = coreWith()
     measure(core, 0, 0)

@@ -6,8 +6,8 @@
 //     claim is peak + result, times the run's share of a thread; once a run was seen to have grown beyond its claim, that.
 //     Where a result goes to disk when memory is high, it is no part of the claim: it never takes more than there is.
 // A2. A function that never ended here is tried out: it claims 5 % of the limit, or twice its inputs, and at most a quarter
-//     of the threads (at least one) try out at a time. A try that was watched for `TRY_MS` and stayed small is one no more,
-//     so that the first wave of long tasks is not held up by its first task.
+//     of the threads (at least one) try out at a time. A try that was watched for `TRY_MS`, stayed small and has stopped
+//     growing is one no more, so that the first wave of long tasks is not held up by its first task.
 // A3. What does not fit is overtaken by less urgent tasks that do, for max(2 s, 10 x its median), then by nothing.
 // A4. With nothing running the first task starts, whatever it needs: alone.
 // A5. Where only stored values are in the way, the store is asked to make room: when the task is next, while others run, so
@@ -37,6 +37,8 @@ const FLOOR_INPUTS = 2
 /** Part of the threads that try out functions at the same time. */
 const TRYING_FRACTION = 0.25
 const TRY_MS = 250
+/** Between two looks: what grows faster is going somewhere. */
+const STILL_FRACTION = 0.01
 const PATIENCE_MS = 2000
 const PATIENCE_MEDIANS = 10
 
@@ -176,7 +178,9 @@ export class Admission {
       this.#claimedBytes += claimBytes - run.claimBytes
       run.claimBytes = claimBytes
       const small = bytes <= FLOOR_FRACTION * settings.limitBytes
-      if (small && event.now - run.startedAt >= TRY_MS) this.#endTry(run)
+      const still = bytes - run.seenBytes <= STILL_FRACTION * settings.limitBytes
+      run.seenBytes = bytes
+      if (small && still && event.now - run.startedAt >= TRY_MS) this.#endTry(run)
     }
   }
 

@@ -110,6 +110,7 @@ function startRun(turn: Turn, task: LocalTask, weight: number, plan: Plan): void
     claimBytes: 0,
     resultBytes: 0,
     isTry: false,
+    seenBytes: 0,
   }
   const memory = state.admission.memoryOf(task, plan)
   state.admission.begin(run, plan)

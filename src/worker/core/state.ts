@@ -115,6 +115,8 @@ export interface Run {
   resultBytes: number
   /** Its function is being tried out. */
   isTry: boolean
+  /** What it had grown by at the last look. */
+  seenBytes: number
 }
 
 export interface Peer {
