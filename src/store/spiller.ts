@@ -108,16 +108,11 @@ export class Spiller {
   get resting(): boolean {
     return this.#resting
   }
-  /** Bytes that memory is to have room for beyond what it holds, in any case not more than this. */
-  get ahead(): number {
-    return Math.max(this.#expected, this.#inVain)
-  }
-  /** Above this it spills for the sake of what is to come. */
-  get soft(): number {
-    return Math.max(0, Math.min(this.#parts.limits.target, this.#allowed))
-  }
-  get hasGoals(): boolean {
-    return this.#goals.size > 0
+  /** There may be something to do for a pass. */
+  get isNeeded(): boolean {
+    if (this.#goals.size > 0 || this.#failing !== null) return true
+    const { memory, slabs } = this.#parts
+    return slabs.bytes + memory.bytes + memory.reserved + Math.max(this.#expected, this.#inVain) > this.#soft
   }
 
   /** Room is made ahead for half of what may be in memory, at most: results that are to come are no reason to empty it. */
@@ -140,7 +135,7 @@ export class Spiller {
 
   /** A value that was placed on disk for want of memory is given up there (P5). */
   writtenInVain(nbytes: number): void {
-    this.#inVain = Math.min(this.#inVain + nbytes, AHEAD_FRACTION * this.soft)
+    this.#inVain = Math.min(this.#inVain + nbytes, AHEAD_FRACTION * this.#soft)
   }
 
   /** Resolves when managed memory is at most `below`, or nothing more can leave. */
@@ -195,7 +190,7 @@ export class Spiller {
     const expected = Math.min(this.#expected, Math.max(0, this.#allowed - used))
     let excess = used + Math.max(wanted.light, expected) - limits.target
     if (wanted.all > wanted.light) excess = Math.max(excess, used + wanted.all - limits.ceiling)
-    if (this.#inVain > 0) excess = Math.max(excess, used + this.#inVain - this.soft)
+    if (this.#inVain > 0) excess = Math.max(excess, used + this.#inVain - this.#soft)
     for (const goal of this.#goals) excess = Math.max(excess, live - goal.below)
     return excess
   }
@@ -319,6 +314,11 @@ export class Spiller {
     record.inline = null
     inline?.retire()
     this.#parts.victims.placeFirst(record)
+  }
+
+  /** Above this room is made for what is to come. */
+  get #soft(): number {
+    return Math.max(0, Math.min(this.#parts.limits.target, this.#allowed))
   }
 
   /** Runs a job on one record that is a file. */

@@ -429,14 +429,10 @@ export class TieredStore implements Store {
   }
 
   #changed(): void {
-    if (this.#passDue || this.#state !== 'open' || !this.#passNeeded()) return
+    if (this.#passDue || this.#state !== 'open') return
+    if (this.#placer.waiting === 0 && !this.#spiller.isNeeded) return
     this.#passDue = true
     this.#context.defer(() => this.#pass())
-  }
-
-  #passNeeded(): boolean {
-    if (this.#placer.waiting > 0 || this.#spiller.hasGoals || this.#spiller.failing !== null) return true
-    return this.#slabs.bytes + this.#memory.bytes + this.#memory.reserved + this.#spiller.ahead > this.#spiller.soft
   }
 
   #pass(): void {
