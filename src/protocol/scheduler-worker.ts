@@ -3,7 +3,7 @@
 
 import type { FunctionId, RunId, TaskKey, WorkerId } from '../base/ids.ts'
 import type { ExecutorInfo, MemoryMeasures, StoryEntry, WorkerStatus } from './scheduler-client.ts'
-import type { Holder, InputWire, TaskFailureKind, TaskOptionsWire } from './tasks.ts'
+import type { Holder, InputWire, ReplicaWire, TaskFailureKind, TaskOptionsWire } from './tasks.ts'
 
 /** Smaller runs first, compared element by element: [-user priority, turn of the client, position among its tasks]. */
 export type Priority = readonly [user: number, turn: number, order: number]
@@ -65,7 +65,7 @@ export type SchedulerToWorker =
   /** A peer is gone: forget it as a holder. */
   | { readonly op: 'remove-worker'; readonly id: WorkerId; readonly address: string }
   /** Copy these keys from their holders, behind all inputs of tasks, and keep them: each is answered in `add-keys`. */
-  | { readonly op: 'acquire-replicas'; readonly inputs: readonly InputWire[] }
+  | { readonly op: 'acquire-replicas'; readonly inputs: readonly ReplicaWire[] }
   /** Drop these replicas unless a task here needs them now; each is answered in `release-worker-data` or `add-keys`. */
   | { readonly op: 'remove-replicas'; readonly keys: readonly TaskKey[] }
   | { readonly op: 'set-status'; readonly status: 'running' | 'paused' | 'retiring' }

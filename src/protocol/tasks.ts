@@ -49,6 +49,11 @@ export interface InputWire {
   readonly holders: readonly Holder[]
 }
 
+/** A copy to be kept. `durable`: in a file, since its value could not be computed again. */
+export interface ReplicaWire extends InputWire {
+  readonly durable?: true
+}
+
 /** A blob up to this size may ride along with the news of it; larger ones are fetched from the worker. Bytes. */
 export const ATTACHED_BYTES_MAX = 1024
 

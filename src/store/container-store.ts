@@ -190,6 +190,11 @@ export class ContainerStore implements Store {
     return keys.map((key) => this.get(key)).filter((value) => value !== undefined)
   }
 
+  /** K4. */
+  persist(): Promise<void> {
+    return Promise.resolve()
+  }
+
   free(keys: readonly TaskKey[]): void {
     for (const key of keys) {
       this.#arrivals.free(key)

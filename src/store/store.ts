@@ -160,6 +160,8 @@ export interface Store {
   values(): IterableIterator<StoredValue>
   pin(key: TaskKey): Pin | undefined
   keepReplicas(keys: readonly TaskKey[]): readonly { readonly key: TaskKey; readonly runId: RunId }[]
+  /** Writes those of these that are only in the process to files, as far as there is room. Never rejects. */
+  persist(keys: readonly TaskKey[]): Promise<void>
   free(keys: readonly TaskKey[]): void
   check(key: TaskKey): Promise<boolean>
   makeRoom(belowBytes: number): Promise<void>

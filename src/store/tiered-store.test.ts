@@ -56,6 +56,25 @@ describe('TieredStore: inline values', () => {
     expect((await store.recount()).differences).toEqual([])
   })
 
+  it('writes to a segment what was only in memory, when it is to last, and keeps it at hand', async () => {
+    const { store, fs, recorded } = await openStore()
+    store.putInlineNow(entryOf('a', 1, true), blobOf('a', 1, 1000))
+    store.putInlineNow(entryOf('b', 1, true), blobOf('b', 1, 1000))
+    store.putInlineNow(entryOf('gone', 1, true), blobOf('gone', 1, 1000))
+    const persisting = store.persist([key('a'), key('gone'), key('never')])
+    store.free([key('gone')])
+    await persisting
+    expect(recorded.durable).toMatchObject([{ key: 'a', durable: true, tier: 'inline' }])
+    expect(store.get(key('b'))).toMatchObject({ durable: false })
+    await store.persist([key('a')])
+    expect(recorded.durable).toHaveLength(1)
+    await store.settled()
+    expect((await store.recount()).differences).toEqual([])
+    fs.fault = (operation) => (operation === 'write' ? 'ENOSPC' : null)
+    await store.persist([key('b')])
+    expect(store.get(key('b'))).toMatchObject({ durable: false, tier: 'inline' })
+  })
+
   it('writes many durable values that come together in few writes', async () => {
     const { store, fs } = await openStore()
     let writes = 0

@@ -13,7 +13,8 @@ import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { type Arrival, Arrivals } from './arrivals.ts'
 import type { StoreContext } from './context.ts'
 import { checkRecord } from './check-record.ts'
-import { HEADER_GUESS_BYTES, asStoreError, filePermits, readBlobHeader, systemCode } from './file-ops.ts'
+import { DurableSlots } from './durable-slots.ts'
+import { HEADER_GUESS_BYTES, filePermits, readBlobHeader, systemCode } from './file-ops.ts'
 import { BlobFile, FileTier } from './file-tier.ts'
 import { currentBootId, readIdentity, removeIdentity, sameIdentity, writeIdentity } from './identity.ts'
 import { PlaceWriter } from './place-writer.ts'
@@ -22,7 +23,6 @@ import { StorePin } from './pins.ts'
 import { BlobRecord } from './records.ts'
 import { recount } from './recount.ts'
 import { adoptAll } from './recovery.ts'
-import type { SegmentSlot } from './segments.ts'
 import { Slabs } from './slabs.ts'
 import { Spiller } from './spiller.ts'
 import { nodeStoreFs } from './store-fs.ts'
@@ -60,6 +60,7 @@ export class TieredStore implements Store {
   readonly #work = new WorkTracker()
   readonly #spiller: Spiller
   readonly #placer: Placer
+  readonly #durable: DurableSlots
   #identity: StoreIdentity | null = null
   #pinCounter = 0
   #passDue = false
@@ -99,6 +100,8 @@ export class TieredStore implements Store {
       drop: (record) => this.#remove(record),
     })
     this.#placer = new Placer(this.#context, this.#memory, this.#disk, this.#spiller)
+    const parts = { memory: this.#memory, disk: this.#disk, placer: this.#placer, spiller: this.#spiller }
+    this.#durable = new DurableSlots({ ...parts, victims: this.#victims })
   }
 
   /** Adopts what the directories hold and returns it; to be called once, first. */
@@ -204,7 +207,7 @@ export class TieredStore implements Store {
     const held = this.#supersededBy(entry, true)
     if (held !== undefined) return held.snapshot()
     return this.#arriving(entry.key, async (arrival) => {
-      const slot = await this.#appendDurable(blob)
+      const slot = await this.#durable.append(blob)
       const record = new BlobRecord(entry, blob.byteLength, this.#context.clock.now())
       slot.record = record
       record.stored = slot
@@ -312,6 +315,15 @@ export class TieredStore implements Store {
       kept.push({ key, runId: record.runId })
     }
     return kept
+  }
+
+  /** Writes those of these that are only in the process to files, as far as there is room. Never rejects. */
+  async persist(keys: readonly TaskKey[]): Promise<void> {
+    const records = keys.map((key) => this.#index.get(key)).filter((record) => record !== undefined)
+    const persisting = Promise.all(records.map((record) => this.#durable.persist(record)))
+    this.#work.track(persisting)
+    const durable = (await persisting).flatMap((done, at) => (done ? [(records[at] as BlobRecord).snapshot()] : []))
+    if (durable.length > 0) this.#events.onDurable(durable)
   }
 
   /** Forgets these keys at once; bytes come back when the last pin and mapping are gone. */
@@ -542,28 +554,6 @@ export class TieredStore implements Store {
     const onDisk = this.#disk.nextBlobPath(key, 'b')
     await this.#context.fs.link(path, onDisk)
     return { tier: this.#disk, own: onDisk }
-  }
-
-  /** Into a segment of the memory tier, or of the disk tier when that is full. */
-  async #appendDurable(blob: Uint8Array): Promise<SegmentSlot> {
-    if (this.#placer.stale) await this.#placer.refresh()
-    const view = this.#spiller.view()
-    const order = blob.byteLength <= view.memoryFree ? [this.#memory, this.#disk] : [this.#disk, this.#memory]
-    let failure: unknown
-    for (const tier of order) {
-      if (tier === this.#disk && view.diskUsed + blob.byteLength > view.maxSpill) continue
-      tier.reserve(blob.byteLength)
-      try {
-        const [slot] = await tier.segments.append([blob])
-        return slot as SegmentSlot
-      } catch (error) {
-        tier.space.forget()
-        failure = error
-      } finally {
-        tier.unreserve(blob.byteLength)
-      }
-    }
-    throw asStoreError(failure, `A value of ${blob.byteLength} bytes could not be written`)
   }
 }
 

@@ -38,7 +38,7 @@ export class Performer {
   }
 
   perform(effect: WorkerEffect): void {
-    const { store, desk, peers } = this.#parts
+    const { desk, peers } = this.#parts
     switch (effect.kind) {
       case 'SendToScheduler':
         for (const message of effect.messages)
@@ -64,7 +64,7 @@ export class Performer {
       case 'FreeFromStore':
         return this.#free(effect.values)
       case 'KeepReplicas':
-        return this.#parts.dispatch({ kind: 'ReplicasKept', values: store.keepReplicas(effect.keys) })
+        return this.#keepReplicas(effect)
       case 'MakeRoom':
         return this.#makeRoom(effect)
       case 'WipeStore':
@@ -78,6 +78,14 @@ export class Performer {
       default:
         return assertNever(effect, 'effect of the worker')
     }
+  }
+
+  #keepReplicas({ keys, durable }: Extract<WorkerEffect, { kind: 'KeepReplicas' }>): void {
+    const { store } = this.#parts
+    const values = store.keepReplicas(keys)
+    const kept = (): void => this.#parts.dispatch({ kind: 'ReplicasKept', values })
+    if (durable === true) void store.persist(keys).then(kept)
+    else kept()
   }
 
   #makeRoom({ bytes, keep }: Extract<WorkerEffect, { kind: 'MakeRoom' }>): void {

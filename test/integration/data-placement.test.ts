@@ -156,6 +156,21 @@ describe('workers that leave', () => {
     },
   )
 
+  it.each([
+    ['small', 10],
+    ['large', 1_000_000],
+  ])('leave a %s scattered value where it outlives the process of the next worker, too', async (_, length) => {
+    await using cluster = await start(2)
+    const { client, addresses } = cluster
+    const value = client.scatter('x'.repeat(length), { workers: [addresses[0] as string] })
+    await wait([value], { timeout: 10_000 })
+    expect(await client.retireWorkers({ workers: '0' })).toEqual([addresses[0]])
+    expect(await client.whoHas(value)).toEqual({ [value.key]: [addresses[1]] })
+    process.kill(cluster.cluster.workers.find(({ name }) => name === '1')?.pid as number, 'SIGKILL')
+    await eventually('the worker is back', () => cluster.cluster.workers.some(({ restarts }) => restarts === 1), 10_000)
+    expect((await value.result({ timeout: 10_000 })).length).toBe(length)
+  })
+
   it('acceptance check 57: the last one stays, and serves on', async () => {
     await using cluster = await start(1)
     const { client } = cluster

@@ -8,6 +8,8 @@
 //     takes no more values. Requests that wait for it are told once (`ended`).
 // M4. A worker may go on with a copy after its order has ended without an answer (`late`): the copy is welcome as long as there
 //     is the value; with the value, it is called back.
+// M5. A copy of a value without a recipe (scattered) is kept in a file, like the first one: it may be the last one soon, and
+//     outlives the process of its worker.
 
 import type { RunId } from '../../base/ids.ts'
 import type { RequestNumber } from './events.ts'
@@ -64,10 +66,11 @@ function newOrder(state: SchedulerState, task: TaskRecord, worker: WorkerRecord)
   return { nbytes, deadlineMs, requests: [], thenRemove: [] }
 }
 
-/** Whatever it has by then: afterwards it has a copy, fetched if need be, and does not drop it for room. */
+/** Whatever it has by then: afterwards it has a copy, fetched if need be, and does not drop it for room; in a file (M5). */
 export function askToKeep(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
   const holders = fetchableHolders(task, state.copies.cursor++).filter((holder) => holder.id !== worker.id)
-  state.outbox.acquire(worker, { key: task.key, runId: task.acceptedRunId as RunId, nbytes: task.nbytes, holders })
+  const input = { key: task.key, runId: task.acceptedRunId as RunId, nbytes: task.nbytes, holders }
+  state.outbox.acquire(worker, task.hasRecipe ? input : { ...input, durable: true })
 }
 
 /** Looks after the orders, and after who waits for them. */

@@ -398,7 +398,10 @@ describe('retirement', () => {
     sim.take()
     const request = retire(sim, ['a'])
     expect(sim.sent('a')).toEqual([{ op: 'set-status', status: 'retiring' }])
-    expect(sim.sent('b')).toMatchObject([{ op: 'acquire-replicas', inputs: [{ key: 'x', holders: [{ id: 'a' }] }] }])
+    expect(sim.sent('b')).toMatchObject([
+      // It has no recipe.
+      { op: 'acquire-replicas', inputs: [{ key: 'x', holders: [{ id: 'a' }], durable: true }] },
+    ])
     sim.workerSays('b', {
       op: 'add-keys',
       keys: [{ key: taskKey('x'), runId: 1 as RunId, durable: true, kept: 1e9 as RunId }],

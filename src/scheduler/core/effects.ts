@@ -6,7 +6,7 @@ import type { ErrorFields } from '../../errors/plimsoll-error.ts'
 import type { SchedulerToNanny } from '../../protocol/nanny.ts'
 import type { SchedulerToClient } from '../../protocol/scheduler-client.ts'
 import type { RunName, SchedulerToWorker } from '../../protocol/scheduler-worker.ts'
-import type { InputWire } from '../../protocol/tasks.ts'
+import type { ReplicaWire } from '../../protocol/tasks.ts'
 import type { RequestNumber, Timer } from './events.ts'
 import type { ClientRecord, Farewell, TaskFailure, WorkerRecord } from './records.ts'
 
@@ -80,9 +80,9 @@ export class Outbox {
   }
 
   /** Joins a run of them into one message. */
-  acquire(worker: WorkerRecord, input: InputWire): void {
+  acquire(worker: WorkerRecord, input: ReplicaWire): void {
     const last = this.#workers.get(worker)?.at(-1)
-    if (last !== undefined && last.op === 'acquire-replicas') (last.inputs as InputWire[]).push(input)
+    if (last !== undefined && last.op === 'acquire-replicas') (last.inputs as ReplicaWire[]).push(input)
     else this.toWorker(worker, { op: 'acquire-replicas', inputs: [input] })
   }
 

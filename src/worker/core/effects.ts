@@ -68,8 +68,11 @@ export type WorkerEffect =
   | { readonly kind: 'AbortTransfer'; readonly transferId: number }
   /** Nothing happens to a key that the store holds from another run by then. */
   | { readonly kind: 'FreeFromStore'; readonly values: readonly ReplicaName[] }
-  /** The scheduler asked for these copies: they may be the last ones, and are not to be dropped for room. Answered by `ReplicasKept`. */
-  | { readonly kind: 'KeepReplicas'; readonly keys: readonly TaskKey[] }
+  /**
+   * The scheduler asked for these copies: they may be the last ones, and are not to be dropped for room; `durable`: they are to
+   * be in files. Answered by `ReplicasKept` when that is so.
+   */
+  | { readonly kind: 'KeepReplicas'; readonly keys: readonly TaskKey[]; readonly durable?: true }
   /**
    * Keep this much less in memory than now: answered by `RoomMade` when that is so, or nothing more can leave. Copies among
    * `keep`, what the next task reads, are not to be dropped: they would have to be fetched again.

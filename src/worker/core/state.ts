@@ -91,6 +91,8 @@ export interface LocalTask {
   holders: ReadonlySet<Peer>
   /** The scheduler wants a copy here although no task needs one. */
   acquire: boolean
+  /** Copies that the scheduler wants are to be in files: nobody could compute the value again. */
+  durable: boolean
   /** When the scheduler was last asked who has it. */
   askedAt: number
 }
@@ -282,6 +284,7 @@ export function createTask(key: TaskKey): LocalTask {
     dependents: EMPTY_SET,
     holders: EMPTY_SET,
     acquire: false,
+    durable: false,
     askedAt: Number.NEGATIVE_INFINITY,
   }
 }

@@ -490,6 +490,10 @@ describe('replicas', () => {
     expect(core.send({ kind: 'ReplicasKept', values: [{ key: taskKey('x'), runId: runId(1) }] })).toEqual([
       sent({ op: 'add-keys', keys: [{ key: 'x', runId: 1, durable: true, kept: 0 }] }),
     ])
+    const durable = { ...input('x', 1, ['p']), durable: true } as const
+    expect(core.receive({ op: 'acquire-replicas', inputs: [durable] })).toEqual([
+      { kind: 'KeepReplicas', keys: ['x'], durable: true },
+    ])
     core.receive({ op: 'acquire-replicas', inputs: [input('y', 2, ['p'])] })
     const refused = { kind: 'ReplicaRefused', transferId: 1, key: taskKey('y'), reason: 'no room' } as const
     expect(core.send(refused)).toEqual([sent({ op: 'release-worker-data', keys: [{ key: 'y', runId: 2 }] })])

@@ -14,8 +14,9 @@ export function acquireReplicas(turn: Turn, message: MessageOf<'acquire-replicas
   for (const wire of message.inputs) {
     const task = obtainTask(turn.state, wire.key)
     if (task.assignment !== null) continue
+    task.durable = wire.durable === true
     if (task.state === 'memory' && task.runId >= wire.runId) {
-      turn.emit({ kind: 'KeepReplicas', keys: [task.key] })
+      keep(turn, task)
       continue
     }
     if (task.state === 'memory') {
@@ -27,6 +28,10 @@ export function acquireReplicas(turn: Turn, message: MessageOf<'acquire-replicas
     if (task.state === 'error') turn.recommend(task, 'released')
     else if (task.state === 'released') turn.recommend(task, 'fetch')
   }
+}
+
+function keep(turn: Turn, { key, durable }: LocalTask): void {
+  turn.emit(durable ? { kind: 'KeepReplicas', keys: [key], durable } : { kind: 'KeepReplicas', keys: [key] })
 }
 
 /** Only the store knows whether the copy is still there. */
@@ -137,7 +142,7 @@ export function replicaReceived(turn: Turn, event: EventOf<'ReplicaReceived'>): 
   arrive(turn, transfer, key)
   const task = turn.state.tasks.get(key)
   if (task?.state === 'flight' && task.transfer === transfer && task.runId === runId) {
-    if (task.acquire) turn.emit({ kind: 'KeepReplicas', keys: [key] })
+    if (task.acquire) keep(turn, task)
     hold(turn, task, event.value)
     turn.sendAddKey(key, runId, event.value.durable)
   } else {
