@@ -1,9 +1,8 @@
 // Collects garbage for the sake of dropped futures, when core/collection-policy.ts says so. Their finalizers release the keys
 // in the turns that follow.
 
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import type { Clock } from '../base/clock.ts'
+import { exposedGc } from '../native/exposed-gc.ts'
 import type { SchedulerToClient } from '../protocol/scheduler-client.ts'
 import { CollectionPolicy, type Holdings } from './core/collection-policy.ts'
 
@@ -85,12 +84,11 @@ export class Collector {
   }
 }
 
-/** A full collection without `--expose-gc`: contexts made while the flag is set have `gc`, this one does not get it. */
+/** A full collection of this process. */
 export function systemCollection(): Collection {
-  let gc: (() => void) | null = null
   return {
     run: () => {
-      gc ??= exposedGc()
+      const gc = exposedGc()
       const before = process.cpuUsage()
       gc()
       const { user, system } = process.cpuUsage(before)
@@ -98,14 +96,4 @@ export function systemCollection(): Collection {
     },
     heapBytes: () => process.memoryUsage().heapUsed,
   }
-}
-
-function exposedGc(): () => void {
-  const given = (globalThis as { readonly gc?: () => void }).gc
-  if (given !== undefined) return given
-  setFlagsFromString('--expose-gc')
-  const gc = runInNewContext('globalThis.gc') as (() => void) | undefined
-  setFlagsFromString('--no-expose-gc')
-  // An engine that does not give it out leaves dropped futures to its own collections.
-  return gc ?? (() => {})
 }

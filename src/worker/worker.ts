@@ -15,6 +15,7 @@ import { formatBytes } from '../base/units.ts'
 import { connect, formatAddress, isLoopback, type Listener, listen, parseAddress } from '../comm/index.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { HttpServer } from '../http/index.ts'
+import { exposedGc } from '../native/exposed-gc.ts'
 import { loadLibc } from '../native/libc.ts'
 import { ProcessMemoryReader } from '../native/process-memory.ts'
 import { sumAside } from '../native/sum-aside.ts'
@@ -375,6 +376,7 @@ export class Worker {
   async #trimMemory(): Promise<{ readonly beforeBytes: number; readonly afterBytes: number }> {
     const beforeBytes = this.#readProcesses().privateBytes
     await this.#pool?.trim()
+    exposedGc()()
     loadLibc()?.mallocTrim()
     return { beforeBytes, afterBytes: this.#readProcesses().privateBytes }
   }
