@@ -1,5 +1,7 @@
 // A worker that is full, paused or too small: each ends in progress or in a clear error, and the measures say what is the case.
 
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { task } from '../../dist/index.js'
 import { FaultCluster, MIB, until } from './fault-cluster.ts'
@@ -64,6 +66,44 @@ describe('values and the limit', () => {
     expect(error?.message).toContain('result.rows[1].onClick')
     expect(await client.submit((x: number) => x + 1, 1).result()).toBe(2)
   })
+})
+
+describe('a worker without rungs', () => {
+  it('acceptance 32: is left alone twice above its limit, by what it runs and by what it stores', async () => {
+    const rungs = ['transfer', 'target', 'spill', 'pause', 'kill-task', 'terminate', 'executor-cap', 'executor-recycle']
+    await using faults = await FaultCluster.start({
+      memoryLimit: LIMIT,
+      config: Object.fromEntries(rungs.map((rung) => [`worker.memory.${rung}`, false])),
+    })
+    const { client } = faults
+    const { pid } = await faults.worker()
+    const enough = join(faults.folder, 'enough')
+    const hold = client.submit(
+      async (bytes: number, file: string) => {
+        const { existsSync } = process.getBuiltinModule('node:fs')
+        const held = Array.from({ length: 8 }, () => Buffer.alloc(bytes / 8, 1))
+        while (!existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 20))
+        return held.length
+      },
+      2 * LIMIT,
+      enough,
+    )
+    const cluster = async () => (await client.memory()).cluster
+    await until('it is twice above its limit', cluster, (memory) => memory.process > 2 * LIMIT)
+    expect(await faults.worker()).toMatchObject({ pid, status: 'running' })
+    writeFileSync(enough, '')
+    expect(await hold.result({ timeout: '20s' })).toBe(8)
+    const blocks = client.map(
+      block,
+      Array.from({ length: 40 }, (_, n) => n),
+    )
+    await client.gather(client.map((values: Float64Array) => values.length, blocks))
+    const stored = await until('all is stored', cluster, ({ managed }) => managed >= 40 * BLOCK_BYTES)
+    expect(stored.spilled).toBe(0)
+    expect(await faults.worker()).toMatchObject({ pid, restarts: 0, status: 'running' })
+    client.release([hold, ...blocks])
+    await faults.emptied()
+  }, 60_000)
 })
 
 describe('paused workers', () => {
