@@ -12,6 +12,7 @@ import type { FaultKind } from './fault-plan.ts'
 import type { TaskBook } from './task-book.ts'
 
 const ROUNDING_MS = 0.01
+const GIVEN_BACK = /\((reschedule|steal-response|WorkerRegistered)\)$/
 
 /** Whatever else happens may take a value along: with a process, a disk, or a grace that ends. */
 const HARMLESS: ReadonlySet<FaultKind> = new Set([
@@ -93,7 +94,10 @@ export class Watch {
     for (const { key, group, failure } of this.#state.tasks.values()) {
       if (group.options.idempotent !== false || failure?.origin !== key || failure.error.kind !== 'raised') continue
       const { code } = failure.error
-      if (code === 'WORKER_LOST' && !this.#book.wasStarted(key)) return { what: `${key} failed and never ran`, key }
+      if (code !== 'WORKER_LOST' || this.#book.wasStarted(key)) continue
+      // Of a run that was taken back the scheduler does not hear whether it had begun.
+      const ends = this.#state.story.of(key).filter(({ text }) => text.startsWith('processing -> released'))
+      if (ends.every(({ text }) => GIVEN_BACK.test(text))) return { what: `${key} failed and never ran`, key }
     }
     return null
   }

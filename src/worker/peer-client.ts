@@ -276,6 +276,12 @@ class Transfer {
     const order = this.#left.get(file.key)
     if (order === undefined || !this.#isRight(order, file)) return
     const { key, runId } = order
+    if (order.suspect === true) {
+      // The same file again could be read no better.
+      this.#left.delete(key)
+      this.#damaged.push(key)
+      return
+    }
     try {
       const entry = { key, runId, type: file.type ?? '', fetched: true }
       this.#received(order, await this.#parts.store.link(file.path, file.nbytes, entry, file.tier))

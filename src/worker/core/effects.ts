@@ -32,6 +32,8 @@ export interface ReplicaOrder {
   readonly key: TaskKey
   readonly runId: RunId
   readonly nbytes: number
+  /** A copy of it could not be read: the peer's file is not to be shared once more, but checked. */
+  readonly suspect?: true
 }
 
 /** As on the wire, but for values: the core holds none, and has the shell attach one. */

@@ -104,7 +104,9 @@ function openTransfer(turn: Turn, peer: Peer, tasks: readonly LocalTask[]): void
     transfer.keys.set(task.key, { runId: task.runId, nbytes })
     state.flying.set(task.key, transfer)
     state.incomingBytes += nbytes
-    keys.push({ key: task.key, runId: task.runId, nbytes: task.nbytes })
+    const order = { key: task.key, runId: task.runId, nbytes: task.nbytes }
+    keys.push(task.suspect ? { ...order, suspect: true as const } : order)
+    task.suspect = false
     transition(turn, task, 'flight')
   }
   turn.emit({ kind: 'GatherFromPeer', transferId: transfer.id, peer: peer.id, address: peer.address, keys })

@@ -95,6 +95,8 @@ export interface LocalTask {
   durable: boolean
   /** When the scheduler was last asked who has it. */
   askedAt: number
+  /** The copy that was here could not be read: whoever gives the next one is to check its own. */
+  suspect: boolean
 }
 
 /** An execution that an executor (or the store, with its result) still has to end. */
@@ -286,6 +288,7 @@ export function createTask(key: TaskKey): LocalTask {
     acquire: false,
     durable: false,
     askedAt: Number.NEGATIVE_INFINITY,
+    suspect: false,
   }
 }
 

@@ -128,6 +128,7 @@ export function inputBad(turn: Turn, event: EventOf<'InputBad'>): void {
   const input = turn.state.tasks.get(event.key)
   if (input?.state === 'memory' && (event.valueRunId === null || input.runId === event.valueRunId)) {
     turn.sendReleased(input.key, input.runId)
+    input.suspect = event.valueRunId !== null
     transition(turn, input, 'released')
   }
   if (task === null || task.assignment === null) return
