@@ -141,23 +141,27 @@ export class Dispatcher {
     executor.outstanding.set(request.runId, run)
     executor.remember(request.runId, request.key)
     this.#expectMaps(executor, run)
-    const known = executor.knownFunctions.has(request.fn)
-    if (!known) executor.knownFunctions.add(request.fn)
-    executor.send({
+    const message = {
       op: 'run',
       runId: request.runId,
       sequence: run.sequence,
       key: request.key,
       name: request.name,
       fn: request.fn,
-      ...(known ? {} : { fnBytes: request.fnBytes }),
       args: request.args,
       inputs: request.inputs,
       memory: request.options.memory ?? 0,
       attempt: request.attempt,
       clusterId: request.clusterId,
       generation: request.generation,
-    })
+    } as const
+    const { knownFunctions } = executor
+    // Parts added in the middle of a frequent message would cost more than all the rest of it.
+    if (knownFunctions.has(request.fn)) executor.send(message)
+    else {
+      knownFunctions.add(request.fn)
+      executor.send({ ...message, fnBytes: request.fnBytes })
+    }
     if (executor.concurrency > 1 || executor.outstanding.size === 1) this.#options.onFirst(executor, run)
     else this.#watchStalls()
   }
