@@ -257,6 +257,8 @@ export class PeerServer {
       for (let at = 0; at < nbytes; at += CHUNK_BYTES) {
         const length = Math.min(CHUNK_BYTES, nbytes - at)
         await this.#sendWithin(length, context, () => context.sendFile({ fd: file.fd, offset: offset + at, length }))
+        // The socket may take several in one go: everybody else has a turn between them.
+        await new Promise<void>((resolve) => setImmediate(resolve))
       }
     } finally {
       await file.close()
