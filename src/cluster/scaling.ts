@@ -84,7 +84,7 @@ export class Scaling {
     await this.#workers.end(ending, 'the cluster was scaled down')
     const staying = ids.filter((id) => !ending.includes(id)).map((id) => this.#workers.nameOf(id))
     if (staying.length === 0) return
-    const message = `${staying.length} workers stay, since no other can take what only they hold: ${staying.join(', ')}. Release futures, or give workers a larger memory limit.`
+    const message = `${staying.length} workers stay, since no other can take what only they hold, or they are just being started again: ${staying.join(', ')}. Release futures, give workers a larger memory limit, or scale again.`
     throw new PlimsollError('STORE_FULL', message, { workers: staying })
   }
 
