@@ -8,7 +8,7 @@
 // P4. A replica that arrived and was not used yet is spared for a moment: dropping the input that a task is about to read
 //     would fetch it again, for ever.
 // P5. A new value goes to disk at once where process memory is high (placement.ts), and what is in memory stays. That is right
-//     as long as new values are kept. One that is given up there was written to disk in vain: room is made in memory for
+//     as long as new values are kept. One that is given up there soon was written to disk in vain: room is made in memory for
 //     another of its size, so that values that come and go do so in memory, and what nobody has used for long is on disk.
 
 import { formatBytes } from '../base/units.ts'
@@ -31,6 +31,8 @@ const DISK_REST_MS = 1000
 const REPLICA_GRACE_MS = 2000
 /** How much of `target` is emptied for results to come, and for what was written to disk in vain, at most. */
 const AHEAD_FRACTION = 0.5
+/** So many times longer must the oldest value in memory have been there (P5). */
+const SHORT_LIVED = 4
 const DEAD_MAPPINGS_BYTES = 64 * 2 ** 20
 const DEAD_MAPPINGS_FRACTION = 0.05
 const DEAD_MAPPINGS_EVERY_MS = 1000
@@ -134,7 +136,11 @@ export class Spiller {
   }
 
   /** A value that was placed on disk for want of memory is given up there (P5). */
-  writtenInVain(nbytes: number): void {
+  divertedEnds({ nbytes, arrivedMs }: BlobRecord): void {
+    const { victims, context } = this.#parts
+    const { oldest } = victims.own
+    const now = context.clock.now()
+    if (oldest === null || SHORT_LIVED * (now - arrivedMs) > now - oldest.arrivedMs) return
     this.#inVain = Math.min(this.#inVain + nbytes, AHEAD_FRACTION * this.#soft)
   }
 

@@ -55,6 +55,19 @@ describe('spilling at target', () => {
     expect(store.totals).toMatchObject({ managed: 25 * MiB, disk: 10 * MiB, spilledTotal: 10 * MiB })
   })
 
+  it('leaves in memory what is there when values are given up that lived as long', async () => {
+    const fixture = await openStore({ target: 60 * MiB })
+    const { store, clock } = fixture
+    for (const name of ['a', 'b', 'c']) await store1(fixture, name, 10 * MiB)
+    store.allow(30 * MiB)
+    clock.advance(1000)
+    await store1(fixture, 'd', 10 * MiB)
+    clock.advance(500)
+    store.free([key('d')])
+    await clean(fixture)
+    expect(['a', 'b', 'c'].map((name) => tierOf(fixture, name))).toEqual(['memory', 'memory', 'memory'])
+  })
+
   it('makes room in memory for values that come and go, once one was written to disk in vain', async () => {
     const fixture = await openStore({ target: 60 * MiB })
     const { store } = fixture

@@ -506,7 +506,7 @@ export class TieredStore implements Store {
   #remove(record: BlobRecord): void {
     if (record.dropped) return
     record.dropped = true
-    if (record.diverted) this.#spiller.writtenInVain(record.nbytes)
+    if (record.diverted) this.#spiller.divertedEnds(record)
     this.#index.delete(record.key)
     this.#victims.place(record)
     record.inline?.retire()
