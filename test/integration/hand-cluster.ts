@@ -34,7 +34,8 @@ export class HandCluster {
   readonly client: Client
   /** For whatever the tests and their tasks write. */
   readonly folder: string
-  readonly #memory: string
+  /** In RAM, where there is such a thing. */
+  readonly memoryFolder: string
   readonly #token: string
   readonly #config: Readonly<Record<string, unknown>>
   readonly #nannies: ChildProcess[] = []
@@ -43,7 +44,7 @@ export class HandCluster {
     this.scheduler = scheduler
     this.client = client
     this.folder = parts.folder
-    this.#memory = parts.memory
+    this.memoryFolder = parts.memory
     this.#token = parts.token
     this.#config = parts.config
   }
@@ -84,7 +85,7 @@ export class HandCluster {
       deathTimeoutMs: null,
       config: this.#config,
       localBase: join(this.folder, 'local'),
-      memoryBase: this.#memory,
+      memoryBase: this.memoryFolder,
       env: { ...plan.env, NODE_OPTIONS: `--import=${pathToFileURL(preload).href}` },
     }
     const program = join(this.folder, `${name}.mjs`)
@@ -115,7 +116,7 @@ export class HandCluster {
     await this.scheduler.close()
     for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL')
     await eventually('every process has ended', () => pids.every((pid) => !isAlive(pid)))
-    for (const path of [this.folder, this.#memory]) rmSync(path, { recursive: true, force: true })
+    for (const path of [this.folder, this.memoryFolder]) rmSync(path, { recursive: true, force: true })
   }
 }
 

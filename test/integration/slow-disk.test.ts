@@ -4,6 +4,7 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { describe, expect, it } from 'vitest'
 import { range, task, wait } from '../../dist/index.js'
 import type { WorkerInfo } from '../../dist/protocol/scheduler-client.js'
@@ -28,13 +29,16 @@ import { Worker } from 'node:worker_threads'
 import { nodeStoreFs } from ${built('store/store-fs.js')}
 const { copy, rename } = nodeStoreFs
 const delay = monitorEventLoopDelay({ resolution: 10 })
-const idle = new Float64Array(new SharedArrayBuffer(8))
+const idle = new Float64Array(new SharedArrayBuffer(16))
 const idler = \`
   const { monitorEventLoopDelay } = require('node:perf_hooks')
   const idle = require('node:worker_threads').workerData
   const delay = monitorEventLoopDelay({ resolution: 10 })
   delay.enable()
-  setInterval(() => (idle[0] = delay.percentile(99) / 1e6), 100)
+  setInterval(() => {
+    idle[0] = delay.percentile(99) / 1e6
+    idle[1] = delay.max / 1e6
+  }, 100)
 \`
 const report = process.env.SLOW_DISK_REPORT
 let startedAt = 0
@@ -63,7 +67,7 @@ async function slowly(from, write) {
   bytes += size
   const tookMs = performance.now() - startedAt
   const p99Ms = delay.percentile(99) / 1e6
-  writeFileSync(report + '.next', JSON.stringify({ bytes, tookMs, idleMs, turns: delay.count, p99Ms, idleP99Ms: idle[0] }))
+  writeFileSync(report + '.next', JSON.stringify({ bytes, tookMs, idleMs, turns: delay.count, p99Ms, idleP99Ms: idle[0], idleMaxMs: idle[1] }))
   renameSync(report + '.next', report)
 }
 `
@@ -79,6 +83,7 @@ interface DiskReport {
   readonly p99Ms: number
   /** The same of a thread of the worker's process that has nothing to do: what the machine alone is to blame for. */
   readonly idleP99Ms: number
+  readonly idleMaxMs: number
 }
 
 interface Plan {
@@ -95,6 +100,8 @@ interface Outcome {
   readonly rate: number
   /** Milliseconds between heartbeats as the scheduler got them. */
   readonly beats: readonly number[]
+  /** How long this process, and with it the scheduler, did not get to them at most. */
+  readonly ownDelayMs: number
 }
 
 /** Makes so many values on one worker with two executors; resolves when all are stored. */
@@ -102,12 +109,15 @@ async function produce({ values, config = {}, blocks = false }: Plan): Promise<O
   await using cluster = await HandCluster.start(config)
   const { client, scheduler } = cluster
   const beatsAt: number[] = []
+  const own = monitorEventLoopDelay({ resolution: 10 })
+  own.enable()
   const dispatch = scheduler.dispatch.bind(scheduler)
   scheduler.dispatch = (...event) => {
     if (event[0].kind === 'WorkerBeat') beatsAt.push(performance.now())
     dispatch(...event)
   }
-  const report = join(cluster.folder, 'disk.json')
+  // In RAM: the worker writes it between two turns of its loop.
+  const report = join(cluster.memoryFolder, 'disk.json')
   const env = { SLOW_DISK_REPORT: report, SLOW_DISK_BLOCKS: blocks ? '1' : '0' }
   await cluster.startWorker('slow', { nthreads: 2, memoryLimit: LIMIT, preload: SLOW_DISK, env })
   const startedAt = performance.now()
@@ -123,18 +133,20 @@ async function produce({ values, config = {}, blocks = false }: Plan): Promise<O
   )
   const times = beatsAt.filter((at) => at >= startedAt && at <= endedAt)
   const beats = times.slice(1).map((at, index) => at - (times[index] as number))
+  await until('a value is on disk', () => existsSync(report), Boolean)
   const disk = JSON.parse(readFileSync(report, 'utf8')) as DiskReport
-  return { disk, worker, beats, rate: (values * VALUE) / (endedAt - startedAt) }
+  return { disk, worker, beats, ownDelayMs: own.max / 1e6, rate: (values * VALUE) / (endedAt - startedAt) }
 }
 
 describe.skipIf(!existsSync('/dev/shm'))('a worker with a disk of 20 MB/s', () => {
   it('stays awake and below its limit, and works as fast as the disk', async () => {
-    const { disk, worker, beats } = await produce({ values: 65 })
+    const { disk, worker, beats, ownDelayMs } = await produce({ values: 65 })
     expect(worker).toMatchObject({ restarts: 0 })
     expect(worker.processPeak).toBeLessThan(LIMIT)
     expect(disk.turns).toBeGreaterThan(100)
     expect(disk.p99Ms - disk.idleP99Ms).toBeLessThan(50)
-    expect(Math.max(...beats)).toBeLessThan(2 * HEARTBEAT_MS)
+    // Neither side is to blame for what the machine kept from it.
+    expect(Math.max(...beats) - disk.idleMaxMs - ownDelayMs).toBeLessThan(2 * HEARTBEAT_MS)
     expect(disk.idleMs).toBeLessThan(0.1 * disk.tookMs)
     expect(disk.bytes / disk.tookMs).toBeGreaterThan(0.8 * DISK_BYTES_PER_MS)
     // Nothing went to disk by another way.
