@@ -15,6 +15,7 @@ import type { WorkerInfo } from '../../dist/protocol/scheduler-client.js'
 import { Scheduler } from '../../dist/scheduler/index.js'
 import { descendantsOf, eventually, isAlive } from '../e2e/installed.ts'
 import { MIB } from './fault-cluster.ts'
+import { plainNanny } from './plain-nanny.ts'
 
 /** What code names to import a module of the build. */
 export const built = (path: string): string => JSON.stringify(pathToFileURL(resolve('dist', path)).href)
@@ -70,19 +71,12 @@ export class HandCluster {
     const preload = join(this.folder, `${name}-preload.mjs`)
     writeFileSync(preload, plan.preload ?? '')
     const options = {
+      ...plainNanny,
       schedulerAddress: this.scheduler.address,
       token: this.#token,
-      tls: null,
-      insecurePlaintext: false,
       name,
       nthreads: plan.nthreads ?? 1,
       memoryLimit: plan.memoryLimit ?? 256 * MIB,
-      host: '',
-      port: 0,
-      http: null,
-      resources: {},
-      executor: 'process',
-      deathTimeoutMs: null,
       config: this.#config,
       localBase: join(this.folder, 'local'),
       memoryBase: this.memoryFolder,

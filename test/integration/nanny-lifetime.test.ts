@@ -10,6 +10,7 @@ import { Client, type Future, task } from '../../dist/index.js'
 import { Nanny } from '../../dist/nanny/index.js'
 import { Scheduler } from '../../dist/scheduler/index.js'
 import { until } from './fault-cluster.ts'
+import { plainNanny } from './plain-nanny.ts'
 
 const token = createToken()
 let folder: string
@@ -40,19 +41,12 @@ afterEach(async () => {
 
 async function startWorker(name: string, config: Readonly<Record<string, unknown>>): Promise<Nanny> {
   const nanny = new Nanny({
+    ...plainNanny,
     schedulerAddress: scheduler.address,
     token,
-    tls: null,
-    insecurePlaintext: false,
     name,
     nthreads: 1,
     memoryLimit: 2 ** 28,
-    host: '',
-    port: 0,
-    http: null,
-    resources: {},
-    executor: 'process',
-    deathTimeoutMs: null,
     config: { 'logging.level': 'error', ...config },
     localBase: join(folder, 'local'),
     memoryBase: memory,

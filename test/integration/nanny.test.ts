@@ -13,6 +13,7 @@ import { createToken } from '../../dist/comm/index.js'
 import { Client, type Future, type WorkerInfo } from '../../dist/index.js'
 import { Scheduler } from '../../dist/scheduler/index.js'
 import { descendantsOf, eventually, isAlive } from '../e2e/installed.ts'
+import { plainNanny } from './plain-nanny.ts'
 
 let folder: string
 let memory: string
@@ -51,19 +52,12 @@ afterEach(async () => {
 function startNanny(): ChildProcess {
   const path = join(folder, 'nanny.mjs')
   const options = {
+    ...plainNanny,
     schedulerAddress: scheduler.address,
     token,
-    tls: null,
-    insecurePlaintext: false,
     name: 'alice',
     nthreads: 2,
     memoryLimit: 2 ** 29,
-    host: '',
-    port: 0,
-    http: null,
-    resources: {},
-    executor: 'process',
-    deathTimeoutMs: null,
     config: {},
     localBase: join(folder, 'local'),
     memoryBase: memory,
