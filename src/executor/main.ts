@@ -7,9 +7,8 @@
 
 import { writeFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { msgpackr } from '../base/msgpack.ts'
+import { exposedGc } from '../native/exposed-gc.ts'
 import { loadLibc } from '../native/libc.ts'
 import { StatusPage } from '../native/status-page.ts'
 import type { ExecutorStart, WorkerToExecutor } from '../protocol/worker-executor.ts'
@@ -24,7 +23,7 @@ const FROM_WORKER = 3
 const TO_WORKER = 4
 
 msgpackr()
-const collectGarbage = takeGc()
+const collectGarbage = exposedGc()
 const functions = new FunctionCache()
 const sender = new Sender(writeToWorker)
 let loop: TaskLoop | null = null
@@ -92,14 +91,6 @@ function tagOutput(stream: NodeJS.WriteStream, tasks: TaskLoop): void {
     last = run
     return write(...args)
   }) as typeof stream.write
-}
-
-/** A handle on the collector that user code does not see. */
-function takeGc(): (generation: 'young' | 'all') => void {
-  setFlagsFromString('--expose-gc')
-  const gc = runInNewContext('gc') as (options?: { readonly type: 'minor' }) => void
-  setFlagsFromString('--no-expose-gc')
-  return (generation) => (generation === 'young' ? gc({ type: 'minor' }) : gc())
 }
 
 /** The first to go when the machine runs out of memory: a task is cheaper to run again than a worker. */

@@ -1,17 +1,23 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
-let found: (() => void) | null = null
+type Gc = (options?: { readonly type: 'minor' }) => void
+type CollectGarbage = (generation: 'young' | 'all') => void
 
-/** A full garbage collection without `--expose-gc`: contexts made while the flag is set have `gc`, this one does not get it. */
-export function exposedGc(): () => void {
-  found ??= (globalThis as { readonly gc?: () => void }).gc ?? takeGc()
+let found: CollectGarbage | null = null
+
+/** Garbage collections without `--expose-gc`: contexts made while the flag is set have `gc`, this one does not get it. */
+export function exposedGc(): CollectGarbage {
+  if (found === null) {
+    const gc = (globalThis as { readonly gc?: Gc }).gc ?? takeGc()
+    found = (generation) => (generation === 'young' ? gc({ type: 'minor' }) : gc())
+  }
   return found
 }
 
-function takeGc(): () => void {
+function takeGc(): Gc {
   setFlagsFromString('--expose-gc')
-  const gc = runInNewContext('globalThis.gc') as (() => void) | undefined
+  const gc = runInNewContext('globalThis.gc') as Gc | undefined
   setFlagsFromString('--no-expose-gc')
   // An engine that does not give it out is left to its own collections.
   return gc ?? (() => {})

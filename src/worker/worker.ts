@@ -376,7 +376,7 @@ export class Worker {
   async #trimMemory(): Promise<{ readonly beforeBytes: number; readonly afterBytes: number }> {
     const beforeBytes = this.#readProcesses().privateBytes
     await this.#pool?.trim()
-    exposedGc()()
+    exposedGc()('all')
     loadLibc()?.mallocTrim()
     return { beforeBytes, afterBytes: this.#readProcesses().privateBytes }
   }
