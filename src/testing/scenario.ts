@@ -4,6 +4,7 @@ import { type TaskKey, taskKey } from '../base/ids.ts'
 import type { Prng } from '../base/prng.ts'
 import type { TaskOptionsWire } from '../protocol/tasks.ts'
 import { reduceReplicas } from '../scheduler/core/reduce-replicas.ts'
+import type { CoreOptions } from '../scheduler/core/state.ts'
 import type { ClusterOptions } from './sim-cluster.ts'
 import type { WorkerProfile } from './sim-worker.ts'
 import { NO_TROUBLE, type SimTask, type Trouble } from './task-book.ts'
@@ -27,17 +28,28 @@ export interface PlannedAct {
   readonly act: ClientAct
 }
 
+/** What of the scheduler's options plans decide. */
+export type SchedulerPlan = Pick<
+  CoreOptions,
+  | 'connectionGraceMs'
+  | 'workerGraceMs'
+  | 'clientGraceMs'
+  | 'allowedFailures'
+  | 'saturation'
+  | 'workerTtlMs'
+  | 'memoryManager'
+>
+
+export interface ClusterPlan extends ClusterOptions {
+  readonly scheduler: SchedulerPlan
+}
+
 export interface Scenario {
-  readonly cluster: ClusterOptions
+  readonly cluster: ClusterPlan
   readonly clients: number
   readonly acts: readonly PlannedAct[]
   /** When the last act is over and faults stop. */
   readonly endMs: number
-}
-
-export interface ScenarioOptions {
-  /** Faults need short graces to show what they do. */
-  readonly graceMs?: number
 }
 
 const KB = 1024
@@ -73,24 +85,13 @@ export function planScenario(prng: Prng): Scenario {
   }
 }
 
-/** Keys by which two clients mean different calls. */
-export function disputedKeys({ acts }: Scenario): TaskKey[] {
-  return acts.flatMap(({ act }) =>
-    act.kind === 'submit' ? act.tasks.filter((task) => task.id !== undefined && task.id !== task.key).map(keyOf) : [],
-  )
-}
-
-function keyOf({ key }: SimTask): TaskKey {
-  return key
-}
-
 /** Some clients die while what they scatter is under way. */
 function vanishings(prng: Prng, acts: readonly PlannedAct[]): PlannedAct[] {
   const scatters = acts.filter(({ act }) => act.kind === 'scatter' && prng.int(8) === 0)
   return scatters.map(({ atMs, client }) => ({ atMs: atMs + prng.next() * VANISH_MS, client, act: { kind: 'vanish' } }))
 }
 
-function clusterOptions(prng: Prng, workers: number, limited: boolean, resources: boolean): ClusterOptions {
+function clusterOptions(prng: Prng, workers: number, limited: boolean, resources: boolean): ClusterPlan {
   const profile: WorkerProfile = {
     nthreads: 1 + prng.int(3),
     memoryLimit: limited ? (24 + prng.int(80)) * KB : 0,

@@ -4,24 +4,21 @@
 import { describeOutcome, describeStuck, storyLines } from './describe.ts'
 import { checkEmpty, checkFiles, checkQuiet } from './final-checks.ts'
 import { applyFault, heal } from './faults.ts'
-import { faultPlan, type PlannedFault } from './fault-plan.ts'
-import { disputedKeys, type PlannedAct, planScenario } from './scenario.ts'
+import type { PlannedFault } from './fault-plan.ts'
+import { disputedKeys, killsScheduler, planSimulation, type SeedOptions, type SimulationPlan } from './plan.ts'
+import type { PlannedAct } from './scenario.ts'
 import { SimCluster } from './sim-cluster.ts'
 import type { SimClient } from './sim-client.ts'
-import { type Stress, withStress } from './stress.ts'
 import { Watch } from './watch.ts'
 import { type SimFailure, World } from './world.ts'
 
-export interface SimulationOptions {
-  /** Decides everything: an integer. */
-  readonly seed: number
+export interface TraceOptions {
   /** Keeps a line per event, message and effect (default false). */
   readonly trace?: boolean
-  /** Without faults only the clients' acts happen (default true). */
-  readonly faults?: boolean
-  /** Trouble of one kind on top of what the seed brings (default none). */
-  readonly stress?: Stress
 }
+
+/** What to run: what a seed stands for, or a plan that was recorded. */
+export type SimulationOptions = TraceOptions & (SeedOptions | { readonly plan: SimulationPlan })
 
 export interface SimulationReport {
   readonly seed: number
@@ -43,32 +40,24 @@ const QUIET_WITHIN_MS = 180_000
 /** Longer than one placement takes, with messages under way. */
 const IDLE_MS = 1000
 const EMPTY_WITHIN_MS = 60_000
-/** How long workers go on without a scheduler that has died. */
-const DEATH_TIMEOUT_MS = 8000
 /** Longer than messages, slow calls to a disk and mappings take. */
 const REST_MS = 1500
 
-/** Runs the simulation that the seed names. Never rejects for what the simulated cluster does: the report says it. */
+/** Runs what a seed or a plan names. Never rejects for what the simulated cluster does: the report says it. */
 export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
-  const world = new World({ seed: options.seed, trace: options.trace ?? false })
-  const planned = planScenario(world.prng('scenario'))
-  const scenario = options.stress === undefined ? planned : withStress(options.stress, planned, world.prng('stress'))
-  const faults = options.faults === false ? [] : faultPlan(options.seed, scenario.endMs)
-  const isLast = faults.some(({ kind }) => kind === 'kill-scheduler')
-  const cluster = new SimCluster(
-    world,
-    isLast ? { ...scenario.cluster, deathTimeoutMs: DEATH_TIMEOUT_MS } : scenario.cluster,
-  )
-  for (const key of disputedKeys(scenario)) cluster.book.dispute(key)
-  watch(cluster, faults)
-  for (let n = 0; n < scenario.clients; n++) cluster.startClient()
-  for (const each of scenario.acts) world.at(each.atMs, `act of client ${each.client}`, () => act(cluster, each))
-  for (const fault of faults) world.at(fault.atMs, `fault ${fault.kind}`, () => applyFault(cluster, fault))
-  await world.run(() => world.now >= scenario.endMs, scenario.endMs)
+  const plan = 'plan' in options ? options.plan : planSimulation(options)
+  const world = new World({ seed: plan.seed, trace: options.trace ?? false })
+  const cluster = new SimCluster(world, plan.cluster)
+  for (const key of disputedKeys(plan)) cluster.book.dispute(key)
+  watch(cluster, plan.faults)
+  for (let n = 0; n < plan.clients; n++) cluster.startClient()
+  for (const each of plan.acts) world.at(each.atMs, `act of client ${each.client}`, () => act(cluster, each))
+  for (const fault of plan.faults) world.at(fault.atMs, `fault ${fault.kind}`, () => applyFault(cluster, fault))
+  await world.run(() => world.now >= plan.endMs, plan.endMs)
   heal(cluster)
-  const outcome = await (isLast ? endWithoutScheduler(cluster) : endInOrder(cluster))
+  const outcome = await (killsScheduler(plan.faults) ? endWithoutScheduler(cluster) : endInOrder(cluster))
   for (const client of cluster.clients) client.dispose()
-  return report(world, cluster, faults, outcome)
+  return report(world, cluster, plan.faults, outcome)
 }
 
 function watch(cluster: SimCluster, faults: readonly PlannedFault[]): void {

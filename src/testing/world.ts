@@ -56,11 +56,7 @@ export class World {
 
   /** A generator of its own for one part: what one part draws does not shift what another gets. */
   prng(name: string): Prng {
-    let hash = this.seed ^ 0x9e3779b9
-    for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), FNV_PRIME)
-    const prng = new Prng(hash)
-    prng.next()
-    return prng
+    return prngOf(this.seed, name)
   }
 
   at(delayMs: number, label: string, run: () => void): SimEvent {
@@ -133,6 +129,15 @@ export class World {
     for (let i = 0; i < label.length; i++) hash = Math.imul(hash ^ label.charCodeAt(i), FNV_PRIME)
     this.#hash = hash
   }
+}
+
+/** See `World.prng`. */
+export function prngOf(seed: number, name: string): Prng {
+  let hash = seed ^ 0x9e3779b9
+  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), FNV_PRIME)
+  const prng = new Prng(hash)
+  prng.next()
+  return prng
 }
 
 /** Every promise that can go on has gone on when the event loop takes its next turn. */
