@@ -1,3 +1,5 @@
+import { refuseUnknown } from '../errors/unknown-option.ts'
+import { flagOption } from './checked-options.ts'
 import { claimOf, type Future } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { futuresIn } from './futures-in.ts'
@@ -126,7 +128,9 @@ export function asCompleted<T>(
   futures: Iterable<Future<T>>,
   options: AsCompletedOptions = {},
 ): AsCompleted<T, Future<T>> | AsCompleted<T, [Future<T>, T]> {
-  if (options.withResults !== true) return new AsCompleted(futures, false, ({ future }) => future)
+  refuseUnknown('asCompleted', options, ['withResults'])
+  if (flagOption('withResults', options.withResults) !== true)
+    return new AsCompleted(futures, false, ({ future }) => future)
   return new AsCompleted(futures, true, async (ready): Promise<[Future<T>, T]> => [
     ready.future,
     await startFetch(ready),

@@ -17,7 +17,9 @@ export function textsOption(
   refuse: Refuse = refuseOption,
 ): readonly string[] | undefined {
   if (value === undefined || isTexts(value)) return value
-  return typeof value === 'string' ? [value] : refuse(name, 'a text or a list of texts', value)
+  return isName(value)
+    ? [value]
+    : refuse(name, 'a text or a list of texts of whole characters, none of them empty', value)
 }
 
 /** As `textsOption`, where nobody could satisfy an empty list. */
@@ -52,8 +54,18 @@ export function wholeNumberOption(name: string, value: number | undefined, least
   return refuseOption(name, `a whole number from ${least}`, value)
 }
 
-export function textOption(name: string, value: string | undefined): string | undefined {
-  return value === undefined || typeof value === 'string' ? value : refuseOption(name, 'a text', value)
+/** Names with numbers, such as resources. */
+export function recordOption<T extends object>(
+  name: string,
+  value: T | undefined,
+  refuse: Refuse = refuseOption,
+): T | undefined {
+  const isRecord = typeof value === 'object' && value !== null && !Array.isArray(value)
+  return value === undefined || isRecord ? value : refuse(name, 'an object', value)
+}
+
+export function textOption(name: string, value: string | undefined, refuse: Refuse = refuseOption): string | undefined {
+  return value === undefined || isName(value) ? value : refuse(name, 'a text of whole characters, not empty', value)
 }
 
 export function signalOption(
@@ -65,7 +77,12 @@ export function signalOption(
 }
 
 function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string')
+  return Array.isArray(value) && value.every(isName)
+}
+
+/** Text that can name something: there is some, and it is the same after it was sent (half a surrogate pair is not). */
+export function isName(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && !/\p{Surrogate}/u.test(value)
 }
 
 /** A value that was not expected, for a message. */

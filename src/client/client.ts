@@ -4,7 +4,8 @@ import type { TaskKey } from '../base/ids.ts'
 import type { ClientOptions, ClusterLike } from './client-options.ts'
 import { ClientRegistry } from './client-registry.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import { choiceOption, flagOption, textsOption } from './checked-options.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
+import { choiceOption, flagOption, shown, textsOption } from './checked-options.ts'
 import type { ClientSession } from './client-session.ts'
 import { getDataset, publishDataset, type PublishOptions, unpublishDataset } from './datasets.ts'
 import {
@@ -125,11 +126,14 @@ export class Client {
 
   /** `scatter` for each of the values, spread over the workers. */
   scatterAll<T>(values: Iterable<T>, options: ScatterOptions = {}): Future<T>[] {
+    if (typeof (values as Partial<Iterable<T>> | null | undefined)?.[Symbol.iterator] !== 'function')
+      throw new PlimsollError('INVALID_ARGUMENT', `scatterAll takes an iterable of values, not ${shown(values)}.`)
     return scatterValues(this.#session, [...values], options, (index) => `value ${index}`) as Future<T>[]
   }
 
   /** Gives tasks up; what depends on them is cancelled too. With `force` also when other clients want them. */
   cancel(futures: Futures, options: { readonly force?: boolean } = {}): void {
+    refuseUnknown('cancel', options, ['force'])
     this.#session.cancel(this.#statesOf(futures), flagOption('force', options.force) ?? false)
   }
 
@@ -157,6 +161,7 @@ export class Client {
 
   /** Stored bytes by key, or by function name; default: of all keys, by name. */
   async nbytes(futures?: Futures, options: { readonly by?: 'key' | 'prefix' } = {}): Promise<Record<string, number>> {
+    refuseUnknown('nbytes', options, ['by'])
     const by = choiceOption('by', options.by, ['key', 'prefix']) ?? (futures === undefined ? 'prefix' : 'key')
     const { nbytes } = await this.#session.askInTurn('nbytes', { ...keysOption(futures), by })
     return { ...nbytes }
@@ -258,6 +263,7 @@ export class Client {
   async restart(
     options: { readonly timeout?: number | string; readonly waitForWorkers?: boolean } = {},
   ): Promise<void> {
+    refuseUnknown('restart', options, ['timeout', 'waitForWorkers'])
     const session = this.#session
     const timeoutMs = options.timeout === undefined ? 4 * session.settings.timeoutMs : durationMs(options.timeout)
     const question = { timeoutMs, waitForWorkers: flagOption('waitForWorkers', options.waitForWorkers) ?? true }

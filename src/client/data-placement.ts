@@ -110,8 +110,9 @@ export async function restartWorkers(
   workers: string | readonly string[],
   options: { readonly timeout?: number | string },
 ): Promise<Record<string, RestartOutcome>> {
+  refuseUnknown('restartWorkers', options, ['timeout'])
   const timeoutMs = options.timeout === undefined ? 4 * session.settings.timeoutMs : durationMs(options.timeout)
-  const question = { workers: textsOption('workers', workers) ?? [], timeoutMs }
+  const question = { workers: requiredWorkers(workers), timeoutMs }
   const patience = { timeoutMs: timeoutMs + session.settings.timeoutMs }
   const { outcomes } = await session.askInTurn('restart-workers', question, patience)
   return { ...outcomes }
@@ -168,6 +169,12 @@ function workersOf(options: { readonly workers?: string | readonly string[] }): 
 } {
   const workers = textsOption('workers', options.workers)
   return workers === undefined ? {} : { workers }
+}
+
+function requiredWorkers(workers: string | readonly string[]): readonly string[] {
+  const texts = textsOption('workers', workers)
+  if (texts !== undefined) return texts
+  throw new PlimsollError('INVALID_ARGUMENT', 'restartWorkers takes the names, hosts or addresses of workers.')
 }
 
 function timeoutOf({ timeout }: { readonly timeout?: number | string }): { readonly timeoutMs: number } {

@@ -4,10 +4,11 @@
 import { taskKey, type TaskKey } from '../base/ids.ts'
 import { formatBytes } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import { DATASET_BYTES_MAX } from '../protocol/scheduler-client.ts'
 import { decodeArgs } from '../values/args.ts'
 import { ArgumentEncoder } from './argument-encoder.ts'
-import { flagOption } from './checked-options.ts'
+import { flagOption, isName, shown } from './checked-options.ts'
 import type { ClientSession } from './client-session.ts'
 import { claimOf, type Future } from './future.ts'
 
@@ -24,6 +25,7 @@ export async function publishDataset(
 ): Promise<void> {
   session.assertOpen()
   checkName(name)
+  refuseUnknown('publishDataset', options, ['override'])
   const override = flagOption('override', options.override) ?? false
   const { bytes, dependencies, pins } = new ArgumentEncoder(session).encodeStructure(value)
   if (bytes.length > DATASET_BYTES_MAX) throw tooLarge(name, bytes.length)
@@ -56,7 +58,9 @@ function tooLarge(name: string, bytes: number): PlimsollError {
 }
 
 function checkName(name: unknown): string {
-  if (typeof name === 'string' && name !== '') return name
-  const shown = typeof name === 'string' ? 'an empty text' : typeof name
-  throw new PlimsollError('INVALID_ARGUMENT', `The name of a dataset is a text, not ${shown}.`)
+  if (isName(name)) return name
+  throw new PlimsollError(
+    'INVALID_ARGUMENT',
+    `The name of a dataset is a text of whole characters, not empty; it was ${shown(name)}.`,
+  )
 }

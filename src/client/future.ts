@@ -1,10 +1,11 @@
 import { inspect } from 'node:util'
 import { formatBytes } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import { flagOption } from './checked-options.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
+import { flagOption, shown } from './checked-options.ts'
 import type { FutureState, FutureStatus } from './future-state.ts'
 import type { KeepAlive } from './keep-alive.ts'
-import type { WaitOptions } from './wait-limits.ts'
+import { WAIT_OPTIONS, type WaitOptions } from './wait-limits.ts'
 
 /** What a Future asks of its client; `client-session.ts` has it. */
 export interface FutureOwner {
@@ -94,12 +95,14 @@ export class Future<out T = unknown> {
    * cancels nothing; `GATHER_TOO_LARGE`.
    */
   async result(options: WaitOptions = {}): Promise<T> {
+    refuseUnknown('result', options, WAIT_OPTIONS)
     const { owner, state } = this.#held()
     return (await owner.fetch(state, options)) as T
   }
 
   /** Waits, and gives the error of a task that failed, or undefined. A cancelled future throws. */
   async exception(options: WaitOptions = {}): Promise<Error | undefined> {
+    refuseUnknown('exception', options, WAIT_OPTIONS)
     const { owner, state } = this.#held()
     await owner.settled(state, options)
     const { outcome } = state
@@ -119,6 +122,7 @@ export class Future<out T = unknown> {
 
   /** Gives the task up; what depends on it is cancelled too. With `force` also when other clients want it. */
   cancel(options: { readonly force?: boolean } = {}): void {
+    refuseUnknown('cancel', options, ['force'])
     const { owner, state } = this.#held()
     owner.cancel([state], flagOption('force', options.force) ?? false)
   }
@@ -140,6 +144,8 @@ export class Future<out T = unknown> {
 
   /** Calls back once, in a later turn, when the task is done, failed or cancelled. What it throws is logged. */
   addDoneCallback(callback: (future: Future<T>) => void): void {
+    if (typeof callback !== 'function')
+      throw new PlimsollError('INVALID_ARGUMENT', `A done callback is a function, not ${shown(callback)}.`)
     const { owner, state } = this.#held()
     state.whenSettled(() => {
       setImmediate(() => {

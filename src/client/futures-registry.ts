@@ -143,6 +143,9 @@ export class FuturesRegistry {
       case 'cluster-memory':
         // Of no key: the session's collector hears it.
         return
+      case 'client-refused':
+        // The link ends with it, and everything that waits.
+        return
       case 'scheduler-closing':
         this.failPending(
           new PlimsollError('COMM_CLOSED', `The scheduler is closing: ${message.reason}.`, { reason: message.reason }),

@@ -2,14 +2,15 @@
 // before a byte is fetched; then every key is fetched once (fetcher.ts).
 
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import { otherClients } from './argument-encoder.ts'
-import { choiceOption } from './checked-options.ts'
+import { choiceOption, flagOption } from './checked-options.ts'
 import type { ClientSession } from './client-session.ts'
 import { gatherTooLarge, type FetchListener } from './fetcher.ts'
 import { claimOf, Future } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { forEachLeaf, mapLeaves, OMIT } from './nested.ts'
-import { waitWithin, type Settle, type WaitOptions } from './wait-limits.ts'
+import { WAIT_OPTIONS, waitWithin, type Settle, type WaitOptions } from './wait-limits.ts'
 
 export interface GatherOptions extends WaitOptions {
   /**
@@ -31,7 +32,8 @@ export async function gather(
   options: GatherOptions = {},
 ): Promise<unknown> {
   session.assertOpen()
-  if (options.direct === false) throw notDirect()
+  refuseUnknown('gather', options, ['errors', 'direct', ...WAIT_OPTIONS])
+  if (flagOption('direct', options.direct) === false) throw notDirect()
   const errors = choiceOption('errors', options.errors, ['raise', 'skip', 'return']) ?? 'raise'
   const futures = futuresIn(session, structure)
   const results = await session.keepAlive.during(

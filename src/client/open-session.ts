@@ -5,6 +5,8 @@ import { clientId } from '../base/ids.ts'
 import { connect, readToken, type Credentials } from '../comm/index.ts'
 import { loadConfig } from '../config/index.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
+import type { TlsFiles } from '../protocol/nanny.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import { Connection } from '../rpc/connection.ts'
 import { flagOption, shown, textOption } from './checked-options.ts'
@@ -27,13 +29,14 @@ export async function openSession(target: string | ClusterLike, options: ClientO
       'INVALID_ARGUMENT',
       `A client connects to the address of a scheduler or to a cluster, not to ${shown(target)}.`,
     )
-  if (options.directToWorkers === false) throw notDirect()
+  if (flagOption('directToWorkers', options.directToWorkers) === false) throw notDirect()
+  flagOption('setAsDefault', options.setAsDefault)
   if (!isAddress) await target.ready
   const address = isAddress ? target : target.address
   const settings = settingsFrom(options)
   const credentials: Credentials = {
     token: textOption('token', options.token) ?? (isAddress ? await readToken() : target.token),
-    tls: options.tls ?? null,
+    tls: tlsOption(options.tls),
     insecurePlaintext: flagOption('insecurePlaintext', options.insecurePlaintext) ?? false,
   }
   const { timeoutMs } = settings
@@ -74,6 +77,17 @@ function heartbeatMs(value: number | string): number {
   const ms = durationMs(value)
   if (ms >= HEARTBEAT_MS_MIN) return ms
   throw new PlimsollError('INVALID_ARGUMENT', `The option "heartbeat" is at least 10 ms; it was ${shown(value)}.`)
+}
+
+function tlsOption(tls: TlsFiles | undefined): TlsFiles | null {
+  if (tls === undefined) return null
+  const names = ['caFile', 'certFile', 'keyFile'] as const
+  refuseUnknown('The option "tls"', tls, names)
+  for (const name of names) {
+    if (textOption(`tls.${name}`, tls[name]) === undefined)
+      throw new PlimsollError('INVALID_ARGUMENT', `The option "tls" lacks ${name}: it takes ${names.join(', ')}.`)
+  }
+  return tls
 }
 
 function packageVersion(): string {

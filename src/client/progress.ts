@@ -4,10 +4,11 @@
 // B2. Drawing never keeps the process alive, and nothing is drawn more often than every FRAME_MS.
 
 import { formatDurationMs } from '../base/units.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import { claimOf } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { futuresIn, type Futures } from './futures-in.ts'
-import { waitWithin, type WaitOptions } from './wait-limits.ts'
+import { WAIT_OPTIONS, waitWithin, type WaitOptions } from './wait-limits.ts'
 
 export interface ProgressOptions extends WaitOptions {
   /** Default: stderr. */
@@ -42,6 +43,7 @@ const BAR_WIDTH = { least: 10, most: 40 } as const
 
 /** Shows how far futures are, until all of them are done, whatever their outcome. Throws only `TIMEOUT` or the signal's reason. */
 export async function progress(futures: Futures, options: ProgressOptions = {}): Promise<void> {
+  refuseUnknown('progress', options, ['stream', ...WAIT_OPTIONS])
   const states = new Map(futuresIn(futures).map((future) => [claimOf(future).state, claimOf(future)] as const))
   const [first] = states.values()
   if (first === undefined) return

@@ -1,4 +1,5 @@
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import { encodeValue } from '../values/encode.ts'
 import { containsFuture, snapshot } from './argument-encoder.ts'
 import { flagOption, shown, someTextsOption } from './checked-options.ts'
@@ -34,6 +35,7 @@ export function scatterValues(
   root: (index: number) => string,
 ): Future[] {
   session.assertOpen()
+  refuseUnknown('scatter', options, ['workers', 'broadcast', 'hash', 'timeout'])
   const { broadcast = false } = options
   const workers = someTextsOption('workers', options.workers)
   const hash = flagOption('hash', options.hash) ?? true

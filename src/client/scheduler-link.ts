@@ -216,6 +216,7 @@ export class SchedulerLink {
       this.#hooks.onMessages(messages)
       const last = messages.at(-1)
       if (last?.op === 'scheduler-closing') this.end(closing(last.reason))
+      if (last?.op === 'client-refused') this.end(refused(last.reason))
     })
     connection.onClose((reason) => this.#onClosed(connection, reason))
   }
@@ -419,6 +420,11 @@ function isFinal(error: unknown): boolean {
 
 function closing(reason: string): PlimsollError {
   return new PlimsollError('COMM_CLOSED', `The scheduler is closing: ${reason}.`, { reason })
+}
+
+function refused(reason: string): PlimsollError {
+  const text = `The scheduler cannot read what this client said and has forgotten it (${reason}): the last call before this went wrong. Connect again, and submit again what is still needed.`
+  return new PlimsollError('PROTOCOL_ERROR', text, { reason })
 }
 
 function unanswered(op: string, cause: Error): PlimsollError {

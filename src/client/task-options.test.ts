@@ -28,6 +28,12 @@ describe('task', () => {
     [{ memory: '4GB8' }, /"memory" is wrong: "4GB8"/],
     [{ timeout: 'soon' }, /"timeout" is wrong/],
     [{ resources: { GPU: -1 } }, /"resources\.GPU" is a number from 0/],
+    [{ resources: 5 as never }, /"resources" is an object; it was 5/],
+    [{ priorty: 1 } as never, /A task has no option "priorty"; did you mean "priority"\?/],
+    [
+      { key: ['a', '\ud800'] },
+      /"key" is a text or a list of texts of whole characters, none of them empty; it was \["a", "\\ud800"\]/,
+    ],
   ])('refuses %j when the task is made', (options, message) => {
     expect(() => task(() => 1, options)).toThrow(message)
   })

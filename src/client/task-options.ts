@@ -1,7 +1,16 @@
 import { parseBytes, parseDurationMs } from '../base/units.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { TaskOptionsWire } from '../protocol/tasks.ts'
-import { flagOption, shown, signalOption, someTextsOption } from './checked-options.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
+import {
+  flagOption,
+  isName,
+  recordOption,
+  shown,
+  signalOption,
+  someTextsOption,
+  textOption,
+} from './checked-options.ts'
 
 export type AnyFunction = (...args: never[]) => unknown
 
@@ -34,6 +43,22 @@ export interface TaskOptions {
   readonly signal?: AbortSignal
 }
 
+const NAMES = [
+  'key',
+  'name',
+  'pure',
+  'retries',
+  'priority',
+  'workers',
+  'allowOtherWorkers',
+  'resources',
+  'memory',
+  'timeout',
+  'io',
+  'idempotent',
+  'signal',
+] as const satisfies readonly (keyof TaskOptions)[]
+
 /** A function with everything its options say. */
 export interface TaskCall {
   readonly fn: AnyFunction
@@ -46,6 +71,7 @@ const carried = new WeakMap<AnyFunction, TaskCall>()
 /** The same function, carrying options for `submit` and `map`. Called directly it just runs. Options of an earlier `task` stay unless given anew. */
 export function task<F extends AnyFunction>(fn: F, options: TaskOptions): F {
   const inner = readTask(fn)
+  refuseUnknown('A task', recordOption('task', options) ?? {}, NAMES)
   const merged = { ...inner.options, ...options }
   const carrier = function (this: unknown, ...args: never[]): unknown {
     return inner.fn.apply(this, args)
@@ -89,11 +115,13 @@ function toWire(options: TaskOptions): TaskOptionsWire {
   if (priority !== undefined && !Number.isFinite(priority)) refuse('priority', 'is a finite number', priority)
   signalOption('signal', signal, refuseTask)
   const restriction = someTextsOption('workers', workers, refuseTask)
-  if (key !== undefined && !isKey(key)) refuse('key', 'is a text or a list of texts, none of them empty', shown(key))
-  if (name !== undefined && typeof name !== 'string') refuse('name', 'is a text', shown(name))
+  if (key !== undefined && !isKey(key))
+    refuse('key', 'is a text or a list of texts of whole characters, none of them empty', shown(key))
+  textOption('name', name, refuseTask)
   for (const [flag, value] of Object.entries({ pure, allowOtherWorkers, io, idempotent }))
     flagOption(flag, value, refuseTask)
-  for (const [name, amount] of Object.entries(resources ?? {})) {
+  for (const [name, amount] of Object.entries(recordOption('resources', resources, refuseTask) ?? {})) {
+    if (!isName(name)) refuse('resources', 'has a counter without a name', shown(name))
     if (!(Number.isFinite(amount) && amount >= 0)) refuse(`resources.${name}`, 'is a number from 0', amount)
   }
   return {
@@ -124,8 +152,7 @@ function parsed(option: string, parse: () => number): number {
 }
 
 function isKey(key: unknown): boolean {
-  const isText = (text: unknown): boolean => typeof text === 'string' && text !== ''
-  return Array.isArray(key) ? key.every(isText) : isText(key)
+  return Array.isArray(key) ? key.every(isName) : isName(key)
 }
 
 function refuseTask(option: string, rule: string, value: unknown): never {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import type { SchedulerInfo } from '../protocol/scheduler-client.ts'
 import { durationMs } from './wait-limits.ts'
 
@@ -11,6 +12,7 @@ export async function waitForWorkers(
   n: number,
   options: { readonly timeout?: number | string },
 ): Promise<void> {
+  refuseUnknown('waitForWorkers', options, ['timeout'])
   if (!(Number.isInteger(n) && n >= 1))
     throw new PlimsollError(
       'INVALID_ARGUMENT',

@@ -10,6 +10,9 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** Names in `WaitOptions`. */
+export const WAIT_OPTIONS = ['timeout', 'signal'] as const satisfies readonly (keyof WaitOptions)[]
+
 export interface Settle<T> {
   readonly resolve: (value: T) => void
   readonly reject: (error: Error) => void

@@ -1,10 +1,11 @@
 import { isErrorCode, PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import { RemoteFailure } from './bad-outcomes.ts'
 import { choiceOption } from './checked-options.ts'
 import { claimOf, type Future, type FutureOwner } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import { futuresIn } from './futures-in.ts'
-import { waitWithin, type WaitOptions } from './wait-limits.ts'
+import { WAIT_OPTIONS, waitWithin, type WaitOptions } from './wait-limits.ts'
 
 export interface WaitForOptions extends WaitOptions {
   /** Default `ALL_COMPLETED`. */
@@ -31,6 +32,7 @@ export function wait<T>(futures: Iterable<Future<T>>, options?: WaitForOptions):
 /** Futures of several types. */
 export function wait(futures: Iterable<Future>, options?: WaitForOptions): Promise<Waited<unknown>>
 export async function wait(futures: Iterable<Future>, options: WaitForOptions = {}): Promise<Waited<unknown>> {
+  refuseUnknown('wait', options, ['returnWhen', ...WAIT_OPTIONS])
   const returnWhen = choiceOption('returnWhen', options.returnWhen, ['ALL_COMPLETED', 'FIRST_COMPLETED'])
   const all = futuresIn(futures).map((future): Waiting<unknown> => ({ future, ...claimOf(future) }))
   const pending = new Set(all.filter(({ state }) => !state.settled).map(({ state }) => state))

@@ -88,6 +88,8 @@ export type SchedulerToClient =
   /** At registration, after a reconnect and when it changes: the sum of the workers' memory limits (0: they have none), and whether memory is short. */
   | { readonly op: 'cluster-memory'; readonly limitBytes: number; readonly isShort: boolean }
   | { readonly op: 'scheduler-closing'; readonly reason: string }
+  /** The last word: the scheduler cannot read what the client said, and has forgotten the client. */
+  | { readonly op: 'client-refused'; readonly reason: string }
 
 /** Largest structure of a dataset, without the values of its futures. */
 export const DATASET_BYTES_MAX = 2 ** 20

@@ -78,6 +78,21 @@ describe('one attempt', () => {
     })
   })
 
+  it('is failed by an error whose properties throw, with as much of it as can be read', () => {
+    const trap = new Error('read me')
+    Object.defineProperty(trap, 'code', {
+      get: () => {
+        throw new Error('no')
+      },
+    })
+    expect(errorOf(thrownBy(attempt([]), trap))).toMatchObject({ message: 'read me' })
+    const refuse = (): never => {
+      throw new Error('no')
+    }
+    for (const thrown of [new Proxy(new Error('x'), { get: refuse, getPrototypeOf: refuse }), Object.create(null)])
+      expect(thrownBy(attempt([]), thrown)).toMatchObject({ kind: 'erred', failure: 'user' })
+  })
+
   it('calls a refused buffer out of memory, and no other RangeError', () => {
     const refused = (): unknown => new ArrayBuffer(Number.MAX_SAFE_INTEGER)
     let thrown: unknown

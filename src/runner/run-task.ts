@@ -74,8 +74,13 @@ const REFUSAL_CODES: ReadonlySet<unknown> = new Set(['ERR_MEMORY_ALLOCATION_FAIL
 
 /** The system refused, as it does above the cap that the worker sets (RLIMIT_DATA). */
 function isRefusedAllocation(thrown: unknown): boolean {
-  if (!(thrown instanceof Error)) return false
-  return REFUSALS.has(thrown.message) || REFUSAL_CODES.has((thrown as NodeJS.ErrnoException).code)
+  try {
+    if (!(thrown instanceof Error)) return false
+    return REFUSALS.has(thrown.message) || REFUSAL_CODES.has((thrown as NodeJS.ErrnoException).code)
+  } catch {
+    // Properties that throw when they are read: nothing of V8's or Node's own.
+    return false
+  }
 }
 
 export function erred(failure: TaskFailureKind, thrown: unknown): Outcome {

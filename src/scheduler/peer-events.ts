@@ -1,7 +1,7 @@
 // What comes on the connections of a scheduler, checked and turned into events for its core.
 
 import type { Role } from '../protocol/version.ts'
-import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { SchedulerEvent } from './core/events.ts'
 import { CLIENT_SHAPES, NANNY_QUESTIONS, NANNY_SHAPES, WORKER_QUESTIONS, WORKER_SHAPES } from './message-shapes.ts'
 import type { ClientConnection, NannyConnection, Peer, WorkerConnection } from './peers.ts'
@@ -28,11 +28,32 @@ function addClient(host: EventHost, connection: ClientConnection): void {
   const number = add(host, peer)
   serveRequests(host, peer, number)
   connection.onMessages((messages) => {
-    checkMessages(connection.peerAddress, CLIENT_SHAPES, messages)
+    try {
+      checkMessages(connection.peerAddress, CLIENT_SHAPES, messages)
+    } catch (error) {
+      return refuseClient(host, peer, number, toError(error).message)
+    }
     if (peer.id === null)
       throw new PlimsollError('PROTOCOL_ERROR', `${connection.peerAddress} sent messages before it registered`)
     host.dispatch({ kind: 'ClientMessages', client: peer.id, connection: number, messages }, number)
   })
+}
+
+/** It would say the same again on its next connection, until its grace is over: it is told, and forgotten at once. */
+export function refuseClient(
+  host: EventHost,
+  { connection, id }: Extract<Peer, { role: 'client' }>,
+  number: number,
+  reason: string,
+): void {
+  log.warn('closing the connection of client {id}: {reason}', { id: id ?? connection.peerAddress, reason })
+  connection.send({ op: 'client-refused', reason })
+  if (id !== null)
+    host.dispatch(
+      { kind: 'ClientMessages', client: id, connection: number, messages: [{ op: 'close-client' }] },
+      number,
+    )
+  void connection.close()
 }
 
 function addWorker(host: EventHost, connection: WorkerConnection): void {

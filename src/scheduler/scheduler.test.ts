@@ -313,6 +313,30 @@ describe('bad peers', () => {
     expect(await good.next('key-in-memory')).toMatchObject({ key: 'x' })
   })
 
+  it.each<[string, unknown, RegExp]>([
+    ['a wrong field', { op: 'client-releases-keys', keys: 'x' }, /"keys" of "client-releases-keys"/],
+    [
+      'a function that was never sent',
+      {
+        op: 'update-graph',
+        groups: [{ fn: 'other', name: 'n', options: {}, tasks: [['x', new Uint8Array(), []]] }],
+        functions: [],
+        wanted: ['x'],
+      },
+      /function/,
+    ],
+  ])('a client is told of %s, and forgotten at once: it would only say it again', async (_what, message, reason) => {
+    const scheduler = await start()
+    const [bad, w] = [await client(scheduler, 'bad'), await worker(scheduler, 'w')]
+    submit(bad, ['mine'])
+    await w.next('compute-task')
+    bad.connection.send(message as ClientToScheduler)
+    expect(await bad.next('client-refused')).toMatchObject({ reason: expect.stringMatching(reason) as string })
+    await bad.ended.promise
+    expect(scheduler.state.clients.size).toBe(0)
+    expect(scheduler.state.tasks.size).toBe(0)
+  })
+
   it('a malformed question is refused, with the field', async () => {
     const scheduler = await start()
     const c = await client(scheduler)

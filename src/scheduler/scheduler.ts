@@ -24,7 +24,7 @@ import type { Policy } from './core/memory-manager.ts'
 import { createState, type SchedulerState } from './core/state.ts'
 import { recover, step } from './core/step.ts'
 import { coreOptions, type SchedulerOptions } from './options.ts'
-import { acceptPeer, type EventHost } from './peer-events.ts'
+import { acceptPeer, type EventHost, refuseClient } from './peer-events.ts'
 import { Peers } from './peers.ts'
 import { PendingAnswers } from './pending-answers.ts'
 import { ErrorEncoder, log, perform, type Hands } from './perform.ts'
@@ -165,6 +165,7 @@ export class Scheduler implements EventHost {
   #blame(from: number | null, error: Error, what: string): void {
     const peer = from === null ? undefined : this.peers.get(from)
     const bad = error instanceof PlimsollError && error.code === 'PROTOCOL_ERROR'
+    if (bad && from !== null && peer?.role === 'client') return refuseClient(this, peer, from, error.message)
     const properties = {
       peer: peer?.connection.peerAddress ?? 'timer',
       what,

@@ -116,6 +116,19 @@ describe('claimDirectories', () => {
     await claimed.release({ remove: true })
   })
 
+  it('makes what is missing above its directory, and says where nothing can be made', async () => {
+    const below = (localBase: string): Promise<ClaimedDirectories> =>
+      claimDirectories({ workerId: 'w', localBase, memoryBase: null, memoryLimit: 0 })
+    await fsp.mkdir(join(base, 'there'))
+    await fsp.symlink(join(base, 'there'), join(base, 'link'))
+    await (await below(join(base, 'link', 'a', 'b'))).release({ remove: true })
+    expect(await fsp.readdir(join(base, 'there', 'a', 'b'))).toEqual([])
+    // Node's own recursive mkdir turns round and round here.
+    await expect(below('/proc/nowhere/at/all')).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    await fsp.writeFile(join(base, 'file'), '')
+    await expect(below(join(base, 'file', 'a'))).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+  })
+
   it('says where it cannot write', async () => {
     await fsp.writeFile(join(base, 'file'), '')
     const options = { workerId: 'w1', localBase: join(base, 'file', 'below'), memoryBase: null, memoryLimit: 0 }

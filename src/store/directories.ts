@@ -124,7 +124,7 @@ async function claimOne(base: string, id: string, what: string): Promise<Claim> 
   const path = join(root, id)
   for (let attempt = 0; ; attempt++) {
     try {
-      await fsp.mkdir(base, { recursive: true })
+      await makeDirectories(base)
       await makeOwnDirectory(root, what)
       const lock = await tryLock(`${path}.lock`, loadLibc())
       if (lock === null && attempt < BUSY_ATTEMPTS) {
@@ -165,6 +165,21 @@ async function createLocked(root: string, path: string, lock: DirectoryLock, wha
       // Only when it is empty: others may use it.
       await fsp.rmdir(root).catch(() => {})
     },
+  }
+}
+
+/** As with `recursive`, which never ends where a directory can have no members (Node, below /proc). */
+async function makeDirectories(path: string): Promise<void> {
+  for (let isSecond = false; ; isSecond = true) {
+    try {
+      return await fsp.mkdir(path)
+    } catch (error) {
+      const code = systemCode(error)
+      // A link to a directory is as good.
+      if (code === 'EEXIST' && (await fsp.stat(path)).isDirectory()) return
+      if (code !== 'ENOENT' || isSecond || dirname(path) === path) throw error
+    }
+    await makeDirectories(dirname(path))
   }
 }
 

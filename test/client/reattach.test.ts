@@ -188,6 +188,15 @@ describe('the end of a lost connection', () => {
     await relay.close()
   })
 
+  it('comes at once when the scheduler cannot read what the client says', async () => {
+    const end = await End.open(scheduler.address)
+    end.link.send({ op: 'client-releases-keys', keys: 5 as never })
+    await end.until(() => end.ended !== null)
+    expect(end.ended).toMatchObject({ code: 'PROTOCOL_ERROR' })
+    expect(end.ended?.message).toContain('"keys" of "client-releases-keys"')
+    expect(scheduler.state.clients.size).toBe(0)
+  })
+
   it('comes soon when nothing listens there any more', async () => {
     const relay = await CuttingRelay.start(scheduler, { seed: 1, messagesMax: 1, cuts: 0 })
     const end = await End.open(relay.address)
