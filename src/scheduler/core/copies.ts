@@ -6,8 +6,8 @@
 //     not told to go itself. Where no such copy is known, a worker first confirms that it keeps one.
 // M3. Every order ends: with its answer, with the loss of its worker or value, or, a copy, when it is overdue or its worker
 //     takes no more values. Requests that wait for it are told once (`ended`).
-// M4. A worker may go on with a copy after its order has ended without an answer (`late`): the copy is welcome as long as there
-//     is the value; with the value, it is called back.
+// M4. A worker may go on with a copy after its order has ended without an answer, or fetch one for which there was no order
+//     (`late`): the copy is welcome as long as there is the value; with the value, it is called back.
 // M5. A copy of a value without a recipe (scattered) is kept in a file, like the first one: it may be the last one soon, and
 //     outlives the process of its worker.
 
@@ -195,9 +195,14 @@ export function sweepCopies(state: SchedulerState): void {
       const fetches = worker.isRunning || worker.replicas.has(task)
       if (fetches && state.now <= order.deadlineMs) continue
       endCopy(state, task, worker, false)
-      if (!worker.replicas.has(task)) entryOf(state.copies.late, task).set(worker, null)
+      if (!worker.replicas.has(task)) noteLate(state, task, worker)
     }
   }
+}
+
+/** M4. */
+export function noteLate(state: SchedulerState, task: TaskRecord, worker: WorkerRecord): void {
+  entryOf(state.copies.late, task).set(worker, null)
 }
 
 function entryOf<K, V>(map: Map<TaskRecord, Map<K, V>>, task: TaskRecord): Map<K, V> {

@@ -171,6 +171,30 @@ describe('scattered data', () => {
     for (const worker of ['a', 'b']) expect(sim.sent(worker)).toEqual([{ op: 'free-runs', runs: [x] }])
   })
 
+  it('does not leave a copy of its earlier life where that arrives while the same content is being scattered again', () => {
+    const sim = cluster({ a: {}, b: {} })
+    scatter(sim, 'x', ['a'])
+    sim.release('x')
+    placedIn(sim, place(sim, ['x'], { workers: ['a'] }))
+    sim.take()
+    // Fetched for a task, or because it was asked for; the news crossed all of that.
+    sim.workerSays('b', { op: 'add-keys', keys: [{ key: taskKey('x'), runId: 1 as RunId, durable: true }] })
+    expect(sim.sent('b')).toEqual([{ op: 'free-runs', runs: [{ key: 'x', runId: 1 }] }])
+    // Not so what was just sent there.
+    sim.workerSays('a', { op: 'add-keys', keys: [{ key: taskKey('x'), runId: 2 as RunId, durable: true }] })
+    expect(sim.sent('a')).toEqual([])
+  })
+
+  it('is called back from workers that it was sent to and that may be fetching it, when it is given up', () => {
+    const sim = cluster({ a: {}, b: {} })
+    placedIn(sim, place(sim, ['x'], { broadcast: true }))
+    arrive(sim, 'x', 1 as RunId, [workerId('a')])
+    expect(sim.sent('b')).toMatchObject([{ op: 'acquire-replicas', inputs: [{ key: 'x', runId: 1 }] }])
+    sim.release('x')
+    expect(sim.sent('b')).toEqual([{ op: 'remove-replicas', keys: ['x'] }])
+    expect(sim.state.copies.late.size).toBe(0)
+  })
+
   it('whose arrival was told to nobody is found in the inventory', () => {
     const sim = cluster({ a: {} })
     placedIn(sim, place(sim, ['x']))

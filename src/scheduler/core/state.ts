@@ -209,7 +209,7 @@ export interface Copies {
   readonly orders: Map<TaskRecord, Map<WorkerRecord, CopyOrder>>
   /** Replicas that were told to go, and who waits for that. */
   readonly removals: Map<TaskRecord, Map<WorkerRecord, RequestNumber | null>>
-  /** Workers that may still fetch a copy whose order has ended. */
+  /** Workers that may fetch a copy for which there is no order (any more). */
   readonly late: Map<TaskRecord, Map<WorkerRecord, null>>
   /** Sums over `orders`. */
   readonly incoming: Map<WorkerRecord, number>

@@ -28,7 +28,8 @@ export function addKeys(
   for (const { key, runId, durable, kept = null } of keys) {
     const task = state.tasks.get(key)
     if (task !== undefined && task.acceptedRunId === runId) acceptReplica(state, task, worker, { runId, durable, kept })
-    else if (task === undefined || !state.placements.has(task)) dropUnwanted(state, worker, key, runId)
+    // What was just scattered there may not count yet; a copy of the key's earlier life never will.
+    else if (task?.runId !== runId || !state.placements.has(task)) dropUnwanted(state, worker, key, runId)
   }
 }
 

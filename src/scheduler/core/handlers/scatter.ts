@@ -6,7 +6,7 @@
 
 import type { ClientToScheduler, SchedulerRequests } from '../../../protocol/scheduler-client.ts'
 import type { RunId } from '../../../base/ids.ts'
-import { askToKeep } from '../copies.ts'
+import { askToKeep, noteLate } from '../copies.ts'
 import type { EventOf, RequestNumber } from '../events.ts'
 import { addTask, scatterGroup } from '../groups.ts'
 import type { TaskGroup, TaskRecord, WorkerRecord } from '../records.ts'
@@ -84,12 +84,14 @@ export function updateData(
 
 /**
  * The value counts from now on, and nobody may say of the others that it was sent to whether they have it: what they said
- * before could not be told apart from a scatter that is not completed. After this they have it.
+ * before could not be told apart from a scatter that is not completed. After this they have it, fetched if need be.
  */
 export function askPlaced(state: SchedulerState, task: TaskRecord, placed: readonly WorkerRecord[]): void {
-  for (const worker of placed)
-    if (worker.link === 'live' && state.workers.get(worker.id) === worker && !worker.replicas.has(task))
-      askToKeep(state, task, worker)
+  for (const worker of placed) {
+    if (worker.link !== 'live' || state.workers.get(worker.id) !== worker || worker.replicas.has(task)) continue
+    askToKeep(state, task, worker)
+    noteLate(state, task, worker)
+  }
 }
 
 /** false: there is no worker to place anything on. */
