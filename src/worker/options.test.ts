@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { workerId } from '../base/ids.ts'
 import type { WorkerStartOptions } from '../protocol/nanny.ts'
-import { resolveSettings } from './options.ts'
+import { admissionSettings, resolveSettings } from './options.ts'
 
 const GIB = 2 ** 30
 
@@ -67,5 +67,21 @@ describe('the rungs of a worker', () => {
   it('need a limit that the processes fit into', () => {
     expect(() => resolveSettings(start({ memoryLimit: 200 * 2 ** 20 }))).toThrow(/at least 224\.00 MiB/)
     expect(resolveSettings(start({ memoryLimit: 224 * 2 ** 20 })).rungs.target).toBeGreaterThan(0)
+  })
+})
+
+describe('admission', () => {
+  const diverts = (config: Record<string, unknown>, hasDisk = true) =>
+    admissionSettings(resolveSettings(start({ config })), hasDisk)?.divertsResults
+
+  it('counts no results where the store puts those on disk that would take memory above spill', () => {
+    expect(diverts({})).toBe(true)
+    expect(diverts({}, false)).toBe(false)
+    expect(diverts({ 'worker.memory.spill': false })).toBe(false)
+  })
+
+  it('counts them where they go to memory first', () => {
+    expect(diverts({ 'worker.memory.target': false })).toBe(false)
+    expect(diverts({ 'worker.memory.max-spill': 0 })).toBe(false)
   })
 })

@@ -112,10 +112,14 @@ function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inl
 }
 
 /** What admission is to know; null: nothing is asked of memory before a task starts. */
-export function admissionSettings({ start, rungs }: WorkerSettings, hasDisk: boolean): AdmissionSettings | null {
+export function admissionSettings(
+  { start, rungs, maxSpill }: WorkerSettings,
+  hasDisk: boolean,
+): AdmissionSettings | null {
   if (start.memoryLimit === 0 || rungs.pause === Infinity) return null
   const canSpill = rungs.target < Infinity || rungs.spill < Infinity
-  const divertsResults = hasDisk && rungs.spill <= rungs.pause
+  // Without `target` the store puts no result on disk before it has to (spiller.ts).
+  const divertsResults = hasDisk && maxSpill > 0 && rungs.target < Infinity && rungs.spill <= rungs.pause
   return { limitBytes: start.memoryLimit, pauseBytes: rungs.pause, canSpill, divertsResults }
 }
 
