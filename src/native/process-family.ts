@@ -6,8 +6,8 @@
 // F2. A process that was remembered is signalled only if it started when the remembered one did: numbers are used again.
 // F3. Marks are in the environment of processes, so what they start has them too; a mark is a text that nobody else has.
 //
-// Not found: who was detached, given an environment without the mark, and has lost its parent. Elsewhere than on Linux only
-// the group is ended.
+// Not found: who was detached, given an environment without the mark, and has lost its parent. Elsewhere than on Linux, and
+// where /proc cannot be read, only the group is ended.
 
 import { closeSync, openSync, readSync, readdirSync } from 'node:fs'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
@@ -71,7 +71,7 @@ async function marked(marks: readonly string[]): Promise<number[]> {
   const found: number[] = []
   const buffer = Buffer.allocUnsafe(ENVIRONMENT_BYTES_MAX)
   let looks = 0
-  for (const name of readdirSync('/proc')) {
+  for (const name of processNames()) {
     const pid = Number(name)
     if (!Number.isInteger(pid)) continue
     if (++looks % LOOKS_PER_TURN === 0) await turn()
@@ -79,6 +79,15 @@ async function marked(marks: readonly string[]): Promise<number[]> {
     if (marks.some((mark) => environment.includes(mark, 0, 'latin1'))) found.push(pid)
   }
   return found
+}
+
+/** Empty where there is no /proc, or no descriptor left to read it with. */
+function processNames(): string[] {
+  try {
+    return readdirSync('/proc')
+  } catch {
+    return []
+  }
 }
 
 /** The bytes read: none for zombies, for processes of other users, and for those that ended meanwhile. */
