@@ -19,7 +19,7 @@ const DIST = join(ROOT, 'dist')
 
 /** From the bottom up; a module goes into the first that matches, and is a file of its own otherwise, as entries and CLI actions are. */
 const CHUNKS = [
-  { name: 'launch', test: /src\/(worker\/executor\/launch|nanny\/child)/ },
+  { name: 'launch', test: /src\/(worker\/executor\/launch|nanny\/child|base\/extra-certificates)/ },
   { name: 'base', test: /src\/(base|errors|protocol|graph|values|functions|native)\/|src\/http\/address/ },
   { name: 'runner', test: /src\/runner\// },
   { name: 'rpc', test: /src\/(comm|rpc|http|config|diagnostics)\/|src\/nanny\/env|src\/cluster\/helper-messages/ },

@@ -4,6 +4,7 @@
 //
 // Worker processes start before scheduler and nannies are loaded: they take longer than those.
 
+import { takeCertificatesBack } from '../base/extra-certificates.ts'
 import { configureLogging, configureLoggingFrom } from '../diagnostics/logging.ts'
 import { loadConfig } from '../config/index.ts'
 import { endAhead, spawnAhead, workerCommand } from '../nanny/child.ts'
@@ -16,6 +17,7 @@ import type { NannyCluster } from './nanny-cluster.ts'
 const CLOSE_MS_MAX = 15_000
 
 let cluster: NannyCluster | null = null
+takeCertificatesBack()
 
 function tell(message: HelperToProgram, then: () => void = () => {}): void {
   if (process.connected) process.send?.(message, () => then())
@@ -25,9 +27,9 @@ function tell(message: HelperToProgram, then: () => void = () => {}): void {
 async function start(plan: ClusterPlan): Promise<void> {
   try {
     const config = loadConfig({ overrides: plan.config, env: {}, files: [] })
-    const { env, nWorkers, nthreads, memoryLimit } = plan
+    const { env, nWorkers, nthreads, memoryLimit, data } = plan
     spawnAhead(
-      workerCommand({ executor: 'process', nthreads, memoryLimit }, workerEnvironment(config, { env })),
+      workerCommand({ executor: 'process', nthreads, memoryLimit, data }, workerEnvironment(config, { env })),
       nWorkers,
     )
     configureLoggingFrom(config)

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { type Deferred, deferred } from '../base/deferred.ts'
+import { withCertificatesAside } from '../base/extra-certificates.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { cleanNodeOptions } from '../nanny/env.ts'
 import type { AdaptiveOptions } from './adaptive.ts'
@@ -41,7 +42,7 @@ export class HelperProcess implements ClusterBackend {
 
   async start(): Promise<ClusterScheduler> {
     const child = spawn(process.execPath, [HELPER_MAIN], {
-      env: helperEnvironment(),
+      env: helperEnvironment(this.#plan),
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
     this.#child = child
@@ -141,8 +142,15 @@ export class HelperProcess implements ClusterBackend {
 }
 
 /** The program's own, without what was meant for its process alone: workers inherit it from the helper. */
-function helperEnvironment(): NodeJS.ProcessEnv {
-  const { NODE_OPTIONS, PLIMSOLL_TOKEN: _token, ...env } = process.env
+function helperEnvironment(plan: ClusterPlan): NodeJS.ProcessEnv {
+  const { NODE_OPTIONS, PLIMSOLL_TOKEN: _token, ...inherited } = process.env
+  const env = runsUserCode(plan) ? inherited : withCertificatesAside(inherited)
   const options = cleanNodeOptions(NODE_OPTIONS ?? '')
   return options === '' ? env : { ...env, NODE_OPTIONS: options }
+}
+
+/** Policies of the user's own, `MODULE#EXPORT`, run in the scheduler. */
+function runsUserCode({ config }: ClusterPlan): boolean {
+  const policies = config['scheduler.active-memory-manager.policies']
+  return Array.isArray(policies) && policies.some((policy) => String(policy).includes('#'))
 }

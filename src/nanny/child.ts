@@ -5,6 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { withCertificatesAside } from '../base/extra-certificates.ts'
 import type { NannyToWorker, WorkerStartOptions, WorkerToNanny } from '../protocol/nanny.ts'
 
 export interface ChildEvents {
@@ -34,12 +35,15 @@ export interface WorkerCommand {
 
 /** What starts a worker process; its arguments let it start executors before it is told the rest. */
 export function workerCommand(
-  options: Pick<WorkerStartOptions, 'executor' | 'nthreads' | 'memoryLimit'>,
+  options: Pick<WorkerStartOptions, 'executor' | 'nthreads' | 'memoryLimit' | 'data'>,
   env: Readonly<Record<string, string>>,
   script = WORKER_MAIN,
 ): WorkerCommand {
-  const { executor, nthreads, memoryLimit } = options
-  return { script, arguments: executor === 'process' ? [String(nthreads), String(memoryLimit)] : [], env }
+  const { executor, nthreads, memoryLimit, data = null } = options
+  if (executor === 'inline') return { script, arguments: [], env }
+  // A container for values is the user's code.
+  const own = data === null ? withCertificatesAside(env) : env
+  return { script, arguments: [String(nthreads), String(memoryLimit)], env: own }
 }
 
 const ahead: { readonly command: string; readonly child: ChildProcess }[] = []

@@ -36,7 +36,7 @@ const chunks = (names: readonly string[]): string[] =>
 
 describe('no package is loaded', () => {
   it.each([
-    ['index.js', ['base', 'rpc', 'client']],
+    ['index.js', ['base', 'launch', 'rpc', 'client']],
     ['cluster/nanny-cluster.js', ['base', 'launch', 'rpc', 'store', 'scheduler', 'nanny', 'scaling']],
     ['worker/worker-process.js', ['base', 'launch', 'rpc', 'store', 'runner', 'worker']],
     ['executor/main.js', ['base', 'runner', 'executor']],

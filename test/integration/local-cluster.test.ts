@@ -1,7 +1,7 @@
 // LocalCluster as a program uses it, on the build, with real processes.
 
 import { spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -102,6 +102,30 @@ describe('a local cluster', () => {
       .result()
     expect(seen.slice(0, 2)).toEqual(['yes', 'yes'])
     expect(seen[2] ?? null).toBe(null)
+  })
+
+  it('has only processes that run code of users read the certificates of NODE_EXTRA_CA_CERTS', async () => {
+    const before = process.env['NODE_EXTRA_CA_CERTS']
+    const file = join(folder, 'extra.pem')
+    process.env['NODE_EXTRA_CA_CERTS'] = file
+    try {
+      writeFileSync(file, '')
+      await using cluster = new LocalCluster({ ...bases, nthreads: 1, memoryLimit: MEMORY })
+      await using client = await Client.connect(cluster)
+      const startedWith = (pid: number | undefined): string[] =>
+        readFileSync(`/proc/${pid}/environ`, 'utf8')
+          .split('\0')
+          .filter((text) => text.startsWith('NODE_EXTRA_CA_CERTS='))
+      const [pid, seen] = await client.submit(() => [process.pid, process.env['NODE_EXTRA_CA_CERTS']] as const).result()
+      expect(seen).toBe(file)
+      if (process.platform !== 'linux') return
+      expect(startedWith(pid)).toEqual([`NODE_EXTRA_CA_CERTS=${file}`])
+      expect(startedWith(cluster.scheduler.pid)).toEqual([])
+      expect(startedWith(cluster.workers[0]?.pid ?? undefined)).toEqual([])
+    } finally {
+      if (before === undefined) delete process.env['NODE_EXTRA_CA_CERTS']
+      else process.env['NODE_EXTRA_CA_CERTS'] = before
+    }
   })
 
   it('scales up and down, and what only a leaving worker holds stays', async () => {
