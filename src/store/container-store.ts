@@ -234,6 +234,7 @@ export class ContainerStore implements Store {
       reserved: this.#places.reserved('memory'),
       reservedDisk: this.#places.reserved('disk'),
       deadMapped: 0,
+      spare: 0,
       deadMappedDisk: 0,
       memoryTierFileBytes: this.#places.reserved('memory') + this.#reads.memoryBytes,
       spilledTotal: 0,

@@ -3,7 +3,7 @@
 // elsewhere (placement.ts, spiller.ts).
 //
 // Layout of a tier's directory: `blobs/<hash of key>-<counter>[flags]` one file per blob, mode 0400; `blobs/seg-<counter>` packed
-// small blobs (segments.ts); `tmp/<incarnation>/<n>.part` files that are being written (S8). Flags tell adoption what the
+// small blobs (segments.ts); `tmp/<incarnation>/<n>.part` files that are being written (S8), `<n>.spare` ones that may be written to again (spare-files.ts). Flags tell adoption what the
 // bytes cannot: `f` fetched from a peer, `b` linked from one.
 //
 // F1. `bytes` counts a file from its acceptance until its unlink was done and no mapping of it is left.
@@ -16,15 +16,20 @@ import { pageRounded, systemCode } from './file-ops.ts'
 import { FreeSpace } from './free-space.ts'
 import { Holding } from './holding.ts'
 import { SegmentSet } from './segments.ts'
+import { SpareFiles } from './spare-files.ts'
 
 const HASH_CHARACTERS = 24
+/** Worth a collection in the executor that maps it. */
+const AWAITED_BYTES_MIN = 64 * 2 ** 20
 
 export class FileTier {
   readonly kind: 'memory' | 'disk'
   readonly directory: string
   readonly space: FreeSpace
   readonly segments: SegmentSet
+  readonly spares: SpareFiles
   readonly context: StoreContext
+  readonly #onAwaited: (nbytes: number) => void
   readonly #files = new Set<BlobFile>()
   #counter = 0
   #partCounter = 0
@@ -37,27 +42,39 @@ export class FileTier {
   /** Files whose unlink failed: still there, still counted, tried again with the next one. */
   readonly #stuck = new Set<BlobFile>()
 
-  constructor(kind: 'memory' | 'disk', directory: string, context: StoreContext) {
+  /** `onAwaited`: a file of this size could be used again but for its mappings, which a collection may end. */
+  constructor(
+    kind: 'memory' | 'disk',
+    directory: string,
+    context: StoreContext,
+    onAwaited: (nbytes: number) => void = () => {},
+  ) {
+    this.#onAwaited = onAwaited
     this.kind = kind
     this.directory = directory
     this.context = context
     this.space = new FreeSpace(context.fs, directory, context.clock, () => this.#reserved)
     this.segments = new SegmentSet(this)
+    this.spares = new SpareFiles(context, async (path) => {
+      const gone = await this.unlinkQuietly(path)
+      this.space.forget()
+      return gone
+    })
   }
 
-  /** File bytes: blobs, segments with their dead space, and what only mappings hold. */
+  /** File bytes: blobs, segments with their dead space, what only mappings hold, and spare files. */
   get bytes(): number {
-    return this.#bytes
+    return this.#bytes + this.spares.readyBytes + this.spares.leavingBytes
   }
   get pageBytes(): number {
-    return this.#pageBytes + this.#reservedPages
+    return this.#pageBytes + this.#reservedPages + this.spares.pageBytes
   }
   get deadMapped(): number {
     return this.#deadMapped
   }
   /** Bytes of files whose unlink is under way. */
   get leaving(): number {
-    return this.#leaving
+    return this.#leaving + this.spares.leavingBytes
   }
   get reserved(): number {
     return this.#reserved
@@ -107,9 +124,9 @@ export class FileTier {
     this.#reservedPages -= pageRounded(nbytes)
   }
 
-  /** A blob file that is in place from now on. */
-  add(path: string, nbytes: number, mtimeNs: string): BlobFile {
-    const file = new BlobFile(this, path, nbytes, mtimeNs)
+  /** A blob file that is in place from now on. `ownPages`: this process alone wrote it. */
+  add(path: string, nbytes: number, mtimeNs: string, ownPages = false): BlobFile {
+    const file = new BlobFile(this, path, nbytes, mtimeNs, ownPages)
     this.#files.add(file)
     this.count(nbytes, pageRounded(nbytes))
     return file
@@ -123,7 +140,8 @@ export class FileTier {
   /** Unlinks a file that nobody was handed and does not have to open any more. */
   remove(file: BlobFile): void {
     this.#leaving += file.nbytes
-    this.context.track(this.#remove(file))
+    const reuses = file.ownPages && this.spares.wants(file.nbytes)
+    this.context.track(reuses ? this.#setAside(file) : this.#remove(file))
   }
 
   async #remove(file: BlobFile): Promise<void> {
@@ -141,6 +159,31 @@ export class FileTier {
     this.retryStuck()
   }
 
+  /** As `#remove`, but the file stays under another name and is spare as soon as nobody maps it. */
+  async #setAside(file: BlobFile): Promise<void> {
+    const path = join(this.tmpDirectory, `${++this.#partCounter}.spare`)
+    try {
+      await this.context.fs.rename(file.path, path)
+    } catch {
+      return this.#remove(file)
+    }
+    this.#leaving -= file.nbytes
+    file.unlinked = true
+    file.asidePath = path
+    if (file.mapped > 0) {
+      this.#deadMapped += file.nbytes
+      if (file.nbytes >= AWAITED_BYTES_MIN) this.#onAwaited(file.nbytes)
+    } else {
+      this.#spare(file, path)
+    }
+    this.context.changed()
+  }
+
+  #spare(file: BlobFile, path: string): void {
+    this.#forget(file)
+    this.spares.add(path, file.nbytes)
+  }
+
   retryStuck(): void {
     const files = [...this.#stuck]
     this.#stuck.clear()
@@ -150,7 +193,8 @@ export class FileTier {
   /** The last mapping of an unlinked file is gone. */
   lastUnmapped(file: BlobFile): void {
     this.#deadMapped -= file.nbytes
-    this.#forget(file)
+    if (file.asidePath === null) this.#forget(file)
+    else this.#spare(file, file.asidePath)
     this.space.forget()
     this.context.changed()
   }
@@ -180,13 +224,18 @@ export class BlobFile extends Holding {
   readonly path: string
   mtimeNs: string
   unlinked = false
+  /** It was not unlinked but waits here for its last mapping to end. */
+  asidePath: string | null = null
+  /** Nobody else has written it, and nobody outside of this worker was told of it. */
+  ownPages: boolean
   #removing = false
 
-  constructor(home: FileTier, path: string, nbytes: number, mtimeNs: string) {
+  constructor(home: FileTier, path: string, nbytes: number, mtimeNs: string, ownPages: boolean) {
     super(nbytes)
     this.home = home
     this.path = path
     this.mtimeNs = mtimeNs
+    this.ownPages = ownPages
   }
 
   get tier(): 'memory' | 'disk' {

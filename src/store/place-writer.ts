@@ -21,8 +21,19 @@ export class PlaceWriter {
     this.#file = file
   }
 
-  static async open(context: WriterContext, place: Place): Promise<PlaceWriter> {
-    return new PlaceWriter(context, place, await context.fs.create(place.path))
+  /** `spare`: a file to be written to instead of a new one, if that is possible. */
+  static async open(context: WriterContext, place: Place, spare: string | null = null): Promise<PlaceWriter> {
+    const { fs } = context
+    if (spare !== null) {
+      try {
+        await fs.rename(spare, place.path)
+        return new PlaceWriter(context, place, await fs.reopen(place.path, place.nbytes))
+      } catch {
+        // A new one then; whatever is in the way stands where the spare was, or where it was to be.
+        await Promise.allSettled([fs.unlink(spare), fs.unlink(place.path)])
+      }
+    }
+    return new PlaceWriter(context, place, await fs.create(place.path))
   }
 
   get written(): number {

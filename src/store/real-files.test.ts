@@ -2,7 +2,7 @@
 // the simulated file system cannot show: short writes, statfs, hard links, mappings of unlinked files, and time.
 
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -144,6 +144,33 @@ describe.skipIf(!canMount)('on small tmpfs mounts (needs the right to mount)', (
     expect(statfsSync(memoryDirectory).bavail * statfsSync(memoryDirectory).bsize).toBeGreaterThan(1.9 * MiB)
     const again = await store.requestPlace(4 * MiB, { avoid: place.tier })
     expect(again.tier).toBe('disk')
+  })
+
+  it('writes a fetched value over the file of one that was given up', async () => {
+    const memoryDirectory = mountTmpfs('ram', '64m')
+    const { store } = await open({ memoryDirectory, target: 256 * MiB, memoryLimit: 512 * MiB })
+    const fetchValue = async (name: string, nbytes: number): Promise<number> => {
+      const place = await store.requestPlace(nbytes)
+      const writer = await store.openPlace(place)
+      const blob = blobOf(name, 1, nbytes)
+      for (let at = 0; at < nbytes; at += MiB) await writer.write(blob.subarray(at, at + MiB))
+      await writer.close()
+      await store.accept(place, entryOf(name, 1, true))
+      expect(Buffer.compare(read(store, name), blob)).toBe(0)
+      const pin = store.pin(key(name))
+      if (pin?.source.via !== 'file') throw new Error('not a file')
+      pin.release()
+      const { ino, mode } = statSync(pin.source.path)
+      expect(mode & 0o777).toBe(0o400)
+      return ino
+    }
+    const first = await fetchValue('a', 8 * MiB)
+    for (const nbytes of [8 * MiB, 5 * MiB, 9 * MiB]) {
+      store.free([key('a')])
+      await store.settled()
+      expect(await fetchValue('a', nbytes)).toBe(first)
+      expect((await store.recount()).differences).toEqual([])
+    }
   })
 
   it('frees the RAM of a spilled value, and of a mapped one only when its mapping is gone', async () => {

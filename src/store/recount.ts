@@ -48,6 +48,7 @@ async function recountTier(tier: FileTier, parts: RecountParts, expect: Expect, 
     sizes.delete(basename(file.path))
   }
   let dead = 0
+  let spare = 0
   for (const segment of tier.segments.segments) {
     const live = [...segment.slots].reduce((sum, slot) => sum + Math.ceil(slot.nbytes / 64) * 64, 0)
     expect(`live bytes of ${segment.path}`, segment.live, live)
@@ -57,9 +58,14 @@ async function recountTier(tier: FileTier, parts: RecountParts, expect: Expect, 
     dead += segment.size - live
   }
   for (const name of sizes.keys()) differences.push(`${name} in the ${tier.kind} tier belongs to no record`)
+  for (const path of tier.spares.paths) {
+    const { size } = await parts.fs.stat(path)
+    spare += size
+    pages += pageRounded(size)
+  }
   const places = parts.places.filter((place) => place.tier === tier.kind)
   for (const place of places) pages += pageRounded(place.nbytes)
-  expect(`bytes of the ${tier.kind} tier`, tier.bytes, linked + unlinked)
+  expect(`bytes of the ${tier.kind} tier`, tier.bytes, linked + unlinked + spare)
   expect(`dead mappings of the ${tier.kind} tier`, tier.deadMapped, unlinked)
   expect(`dead segment bytes of the ${tier.kind} tier`, tier.segments.deadBytes, dead)
   expect(
@@ -79,6 +85,8 @@ async function recountParts(
   differences: string[],
 ): Promise<void> {
   const granted = new Set(places.map((place) => basename(place.path)))
+  for (const path of tier.spares.paths) granted.add(basename(path))
+  for (const file of tier.files) if (file.asidePath !== null) granted.add(basename(file.asidePath))
   for (const name of await fs.list(tier.tmpDirectory)) {
     if (!granted.has(name)) differences.push(`${name} in the ${tier.kind} tier belongs to no place`)
   }

@@ -60,9 +60,7 @@ export class SimFs implements StoreFs {
   }
 
   truncate(path: string, size: number): void {
-    const file = this.#find(path)
-    file.mount.used -= file.size - size
-    file.size = size
+    cut(this.#find(path), size)
   }
 
   /** Puts a file in place at once, past faults and capacity: what a writer in another process did. */
@@ -105,7 +103,27 @@ export class SimFs implements StoreFs {
 
   async create(path: string): Promise<WritableFile> {
     await this.#before('create', path)
-    const file = this.#newFile(path)
+    return this.#writable(this.#newFile(path), path)
+  }
+
+  async reopen(path: string, nbytes: number): Promise<WritableFile> {
+    await this.#before('reopen', path)
+    const file = this.#find(path)
+    file.mode = 0o600
+    if (file.size > nbytes) cut(file, nbytes)
+    const whole = this.#writable(file, path)
+    let end = 0
+    return {
+      write: async (buffers, position) => {
+        const written = await whole.write(buffers, position)
+        end = Math.max(end, position + written)
+        return written
+      },
+      close: async () => cut(file, Math.min(end, file.size)),
+    }
+  }
+
+  #writable(file: SimFile, path: string): WritableFile {
     return {
       write: async (buffers, position) => {
         const bytes = buffers.reduce((sum, part) => sum + part.byteLength, 0)
@@ -232,6 +250,11 @@ export class SimFs implements StoreFs {
     if (best === undefined) throw systemError('ENOENT', path)
     return best
   }
+}
+
+function cut(file: SimFile, size: number): void {
+  file.mount.used -= file.size - size
+  file.size = size
 }
 
 function reserve(file: SimFile, size: number): void {

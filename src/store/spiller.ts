@@ -169,14 +169,15 @@ export class Spiller {
     const spills = limits.target !== Infinity
     const own = spills && !this.#stuck ? Math.min(victims.own.bytes, diskRoom) : 0
     const replicas = spills && !this.#stuck && !this.#resting ? victims.replicas.bytes : 0
+    const spare = memory.spares.readyBytes
     return {
       target: limits.target,
       allowed: spills ? this.#allowed : Infinity,
       ceiling: limits.ceiling,
       memoryUsed: slabs.bytes + memory.bytes + memory.reserved,
-      memoryComing: memory.leaving + this.#leaving + own + replicas,
+      memoryComing: memory.leaving + spare + this.#leaving + own + replicas,
       memoryFree: memory.space.free,
-      memoryFreeComing: memory.leaving + this.#leaving,
+      memoryFreeComing: memory.leaving + spare + this.#leaving,
       diskUsed,
       maxSpill: limits.maxSpill,
       diskFree: disk.space.free,
@@ -210,6 +211,10 @@ export class Spiller {
   /** One pass: starts what can be started. True when nothing is under way that makes room, so that waiting is in vain. */
   pass(wanted: WantedRoom): boolean {
     let excess = this.excess(wanted)
+    if (excess > 0 || wanted.first > 0) {
+      this.#parts.memory.spares.dropAll()
+      excess = this.excess(wanted)
+    }
     while (excess > 0) {
       if (!this.#dropReplica()) {
         if (this.#jobs >= this.#parts.context.permits.writes.limit) break

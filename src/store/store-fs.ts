@@ -28,6 +28,11 @@ export interface StoreFs {
   freeBytes(path: string): Promise<number>
   /** A new file, mode 0400; EEXIST when there is one. */
   create(path: string): Promise<WritableFile>
+  /**
+   * A file of ours, to be written anew from the start: cut to `nbytes`, its pages are used again. What was not written to by
+   * `close` is cut off, so that a file too short shows.
+   */
+  reopen(path: string, nbytes: number): Promise<WritableFile>
   /** Up to `length` bytes from `offset`; fewer at the end of the file. */
   read(path: string, offset: number, length: number): Promise<Uint8Array>
   /** Of a file in RAM: what `stat` says, and its first `length` bytes. No trips through the thread pool. */
@@ -58,13 +63,32 @@ export const nodeStoreFs: StoreFs = {
     return stat.blocks === 0 ? Infinity : stat.bavail * stat.bsize
   },
   async create(path) {
-    const handle = await fsp.open(path, 'wx', 0o400)
-    return {
-      async write(buffers, position) {
-        const { bytesWritten } = await handle.writev(buffers as Uint8Array[], position)
-        return bytesWritten
-      },
-      close: () => handle.close(),
+    return writable(await fsp.open(path, 'wx', 0o400))
+  },
+  async reopen(path, nbytes) {
+    await fsp.chmod(path, 0o600)
+    const handle = await fsp.open(path, 'r+')
+    try {
+      if ((await handle.stat()).size > nbytes) await handle.truncate(nbytes)
+      const file = writable(handle)
+      let end = 0
+      return {
+        async write(buffers, position) {
+          const written = await file.write(buffers, position)
+          end = Math.max(end, position + written)
+          return written
+        },
+        async close() {
+          try {
+            if (end < nbytes) await handle.truncate(end)
+          } finally {
+            await handle.close()
+          }
+        },
+      }
+    } catch (error) {
+      await handle.close()
+      throw error
     }
   },
   async read(path, offset, length) {
@@ -104,6 +128,16 @@ export const nodeStoreFs: StoreFs = {
     await fsp.writeFile(next, bytes, { mode: 0o600 })
     await fsp.rename(next, path)
   },
+}
+
+function writable(handle: fsp.FileHandle): WritableFile {
+  return {
+    async write(buffers, position) {
+      const { bytesWritten } = await handle.writev(buffers as Uint8Array[], position)
+      return bytesWritten
+    },
+    close: () => handle.close(),
+  }
 }
 
 function fileStat(stat: BigIntStats): FileStat {

@@ -118,7 +118,7 @@ export interface StoreTotals {
   readonly managed: number
   /** Blob bytes in the worker's slabs. */
   readonly inline: number
-  /** File bytes of the memory tier: blobs, segments with their dead space, and dead mappings. */
+  /** File bytes of the memory tier: blobs, segments with their dead space, dead mappings, and spare files. */
   readonly memory: number
   /** File bytes of the disk tier, dead space of segments included. */
   readonly disk: number
@@ -128,7 +128,9 @@ export interface StoreTotals {
   readonly reservedDisk: number
   /** Part of `memory` that is unlinked and held only by mappings of readers that are done. */
   readonly deadMapped: number
-  /** The same of `disk`. */
+  /** Part of `memory` that is kept to be written to again (spare-files.ts). */
+  readonly spare: number
+  /** What `deadMapped` is, of `disk`. */
   readonly deadMappedDisk: number
   /** What the memory tier takes from RAM: files rounded up to pages, `.part` files and dead mappings included. */
   readonly memoryTierFileBytes: number
@@ -158,7 +160,8 @@ export interface Store {
   get(key: TaskKey): StoredValue | undefined
   has(key: TaskKey): boolean
   values(): IterableIterator<StoredValue>
-  pin(key: TaskKey): Pin | undefined
+  /** `peer`: the reader, or what it reads, is outside of this worker. */
+  pin(key: TaskKey, reader?: 'own' | 'peer'): Pin | undefined
   keepReplicas(keys: readonly TaskKey[]): readonly { readonly key: TaskKey; readonly runId: RunId }[]
   /** Writes those of these that are only in the process to files, as far as there is room. Never rejects. */
   persist(keys: readonly TaskKey[]): Promise<void>

@@ -82,7 +82,8 @@ export class TieredStore implements Store {
       track: (work) => this.#work.track(work),
     }
     const memoryDirectory = options.memoryDirectory ?? join(options.localDirectory, 'memory')
-    this.#memory = new FileTier('memory', memoryDirectory, this.#context)
+    const onAwaited = (nbytes: number): void => events.onDeadMappings(nbytes)
+    this.#memory = new FileTier('memory', memoryDirectory, this.#context, onAwaited)
     this.#disk = new FileTier('disk', join(options.localDirectory, 'disk'), this.#context)
     this.#spiller = new Spiller({
       context: this.#context,
@@ -118,6 +119,8 @@ export class TieredStore implements Store {
     await this.#disk.open()
     const [memoryStat, diskStat] = await Promise.all([fs.stat(this.#memory.directory), fs.stat(this.#disk.directory)])
     this.#spiller.sameDevice = memoryStat.dev === diskStat.dev
+    // A file on disk has no pages worth keeping.
+    if (!this.#spiller.sameDevice) this.#memory.spares.keepPartOf(this.#target)
     await this.#placer.refresh()
     this.#identity = identity
     this.#state = 'open'
@@ -156,7 +159,8 @@ export class TieredStore implements Store {
 
   /** Writes a granted place in pieces, as they arrive from a peer. */
   openPlace(place: Place): Promise<PlaceWriter> {
-    return PlaceWriter.open(this.#context, place)
+    const spare = place.tier === 'memory' ? this.#memory.spares.take(place.nbytes) : null
+    return PlaceWriter.open(this.#context, place, spare)
   }
 
   /**
@@ -191,7 +195,7 @@ export class TieredStore implements Store {
         this.#spiller.placedOnDisk(granted.nbytes)
         record.diverted = entry.fetched !== true && granted.nbytes <= this.#target
       }
-      record.stored = tier.add(path, granted.nbytes, mtimeNs)
+      record.stored = tier.add(path, granted.nbytes, mtimeNs, entry.fetched === true)
       return this.#enter(record, arrival)
     })
   }
@@ -279,12 +283,13 @@ export class TieredStore implements Store {
     for (const record of this.#index.values()) yield record.snapshot()
   }
 
-  /** A reader's hold (S2); undefined when the key is not here. Counts as a use. */
-  pin(key: TaskKey): Pin | undefined {
+  /** A reader's hold (S2); `peer`: somebody outside of this worker (spare-files.ts W1). Undefined when the key is not here. Counts as a use. */
+  pin(key: TaskKey, reader: 'own' | 'peer' = 'own'): Pin | undefined {
     const record = this.#index.get(key)
     if (record === undefined) return undefined
     const holding = record.inline ?? record.stored
     invariant(holding !== null, 'a record in the index has its bytes somewhere')
+    if (reader === 'peer' && holding instanceof BlobFile) holding.ownPages = false
     const pin = new StorePin(++this.#pinCounter, record, holding, sourceOf(record), this)
     record.used = true
     this.#victims.place(record)
@@ -379,6 +384,7 @@ export class TieredStore implements Store {
       reserved: this.#memory.reserved,
       reservedDisk: Math.max(0, this.#disk.reserved - spilling),
       deadMapped: this.#memory.deadMapped,
+      spare: this.#memory.spares.readyBytes,
       deadMappedDisk: this.#disk.deadMapped,
       memoryTierFileBytes: this.#memory.pageBytes,
       spilledTotal: this.#spiller.spilledTotal,
@@ -419,6 +425,8 @@ export class TieredStore implements Store {
     this.#placer.reset(closedError)
     for (const record of this.#index.values()) this.#remove(record)
     await this.#work.none()
+    this.#memory.spares.dropAll()
+    await this.#work.none()
   }
 
   /** `keep`: the files stay, for the next process to adopt; else they are deleted, pinned or not. */
@@ -428,6 +436,7 @@ export class TieredStore implements Store {
     this.#arrivals.freeAll()
     this.#placer.reset(closedError)
     this.#spiller.end()
+    this.#memory.spares.keepPartOf(0)
     await this.#work.none()
     for (const tier of [this.#memory, this.#disk]) {
       await tier.segments.close()

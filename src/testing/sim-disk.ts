@@ -140,7 +140,14 @@ export class ProcessFs implements StoreFs {
   }
 
   async create(path: string): Promise<WritableFile> {
-    const file = await this.#do('create', path, 0, (files) => files.create(path))
+    return this.#writable(path, await this.#do('create', path, 0, (files) => files.create(path)))
+  }
+
+  async reopen(path: string, nbytes: number): Promise<WritableFile> {
+    return this.#writable(path, await this.#do('reopen', path, 0, (files) => files.reopen(path, nbytes)))
+  }
+
+  #writable(path: string, file: WritableFile): WritableFile {
     return {
       close: () => file.close(),
       write: (buffers, position) => {

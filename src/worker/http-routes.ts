@@ -36,14 +36,14 @@ export function workerRoutes(worker: WorkerView): Readonly<Record<string, HttpRo
 }
 
 function workerMetrics(worker: WorkerView, memory: Readonly<Record<string, MemoryMeasures>>): Metric[] {
-  const { inline, memory: inFiles, disk, reserved, spilledTotal, deadMapped } = worker.totals()
+  const { inline, memory: inFiles, disk, reserved, spilledTotal, deadMapped, spare } = worker.totals()
   return [
     ...memoryMetrics(memory),
     {
       name: 'worker_store_bytes',
-      help: 'What the store holds by tier; reserved and dead_mapped are parts of the memory tier that hold no value.',
+      help: 'What the store holds by tier; reserved, dead_mapped and spare are parts of the memory tier that hold no value.',
       type: 'gauge',
-      samples: byLabel('tier', { inline, memory: inFiles, disk, reserved, dead_mapped: deadMapped }),
+      samples: byLabel('tier', { inline, memory: inFiles, disk, reserved, dead_mapped: deadMapped, spare }),
     },
     {
       name: 'worker_store_keys',

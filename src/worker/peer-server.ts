@@ -163,7 +163,7 @@ export class PeerServer {
     const values: ServedValue[] = []
     let inlineBytes = 0
     for (const key of keys) {
-      const pin = this.#parts.store.pin(key)
+      const pin = this.#parts.store.pin(key, 'peer')
       if (pin === undefined) {
         values.push({ key, via: 'missing' })
         continue
