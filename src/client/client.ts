@@ -253,7 +253,8 @@ export class Client {
 
   /** Waits until at least `n` workers run. Throws `TIMEOUT`, which says how many there were. */
   async waitForWorkers(n: number, options: { readonly timeout?: number | string } = {}): Promise<void> {
-    await this.#session.keepAlive.during(waitForWorkers(() => this.schedulerInfo(), n, options))
+    const session = this.#session
+    await session.keepAlive.during(waitForWorkers((patience) => session.ask('identity', {}, patience), n, options))
   }
 
   /**

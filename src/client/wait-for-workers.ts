@@ -6,9 +6,9 @@ import { durationMs } from './wait-limits.ts'
 
 const POLL_MS = { first: 10, most: 250 } as const
 
-/** Asks until at least `n` workers are running. */
+/** Asks until at least `n` workers are running; `info` is told how long to wait for its answer, if that is known. */
 export async function waitForWorkers(
-  info: () => Promise<SchedulerInfo>,
+  info: (patience: { readonly timeoutMs?: number }) => Promise<SchedulerInfo>,
   n: number,
   options: { readonly timeout?: number | string },
 ): Promise<void> {
@@ -19,10 +19,11 @@ export async function waitForWorkers(
       `The number of workers to wait for is a whole number from 1; it was ${n}.`,
       { n },
     )
-  const timeoutMs = options.timeout === undefined ? Number.POSITIVE_INFINITY : durationMs(options.timeout)
+  const timeoutMs = options.timeout === undefined ? Infinity : durationMs(options.timeout)
   const startMs = performance.now()
   for (let pauseMs: number = POLL_MS.first; ; pauseMs = Math.min(POLL_MS.most, 2 * pauseMs)) {
-    const { workers } = await info()
+    const restMs = Math.max(1, timeoutMs - (performance.now() - startMs))
+    const { workers } = await info(restMs === Infinity ? {} : { timeoutMs: restMs })
     const running = Object.values(workers).filter((worker) => worker.status === 'running').length
     if (running >= n) return
     const leftMs = timeoutMs - (performance.now() - startMs)

@@ -1,6 +1,7 @@
 import { deferred } from '../base/deferred.ts'
 import { partLogger } from '../base/part-logger.ts'
-import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { readOrCreateToken } from '../comm/token.ts'
+import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { ClusterBackend, ClusterScheduler, ClusterWorker } from './backend.ts'
 import { HelperProcess } from './helper-process.ts'
 import { type AdaptOptions, resolveAdaptOptions } from './adapt-options.ts'
@@ -18,6 +19,7 @@ export class LocalCluster {
   readonly #settings: ClusterSettings
   #backend: ClusterBackend | null = null
   #starting: Promise<ClusterScheduler> | null = null
+  #token: string
   #scheduler: ClusterScheduler | null = null
   #closing: Promise<void> | null = null
   #endReason: string | null = null
@@ -26,6 +28,7 @@ export class LocalCluster {
   /** @throws PlimsollError INVALID_ARGUMENT, CONFIG_INVALID for a wrong option. */
   constructor(options: LocalClusterOptions = {}) {
     this.#settings = resolveOptions(options)
+    this.#token = this.#settings.plan.token
   }
 
   /**
@@ -49,9 +52,9 @@ export class LocalCluster {
     return this.scheduler.address
   }
 
-  /** Shared secret of the cluster, hex; null in one process, where nobody else can connect. */
+  /** Shared secret of the cluster, from the start on; null in one process, where nobody else can connect. */
   get token(): string | null {
-    return this.#settings.inProcess ? null : this.#settings.plan.token
+    return this.#settings.inProcess ? null : this.#token
   }
 
   /** @throws PlimsollError INVALID_ARGUMENT before the start. */
@@ -124,7 +127,10 @@ export class LocalCluster {
   }
 
   async #startNow(): Promise<ClusterScheduler> {
-    const { plan, inProcess, data, warnings } = this.#settings
+    const { inProcess, data, warnings } = this.#settings
+    if (!inProcess) this.#token = await tokenOfUser(this.#token)
+    const plan = { ...this.#settings.plan, token: this.#token }
+    if (this.#closing !== null) throw this.#closedError()
     for (const warning of warnings) partLogger('cluster').warn('{warning}', { warning })
     // Scheduler and worker are loaded into this process only when they run in it.
     const backend = inProcess
@@ -149,5 +155,17 @@ export class LocalCluster {
   #closedError(): PlimsollError {
     const reason = this.#endReason === null ? '' : ` (${this.#endReason})`
     return new PlimsollError('COMM_CLOSED', `the cluster is closed${reason}: make a new LocalCluster`)
+  }
+}
+
+/** What tools of the same user find (`plimsoll status`, a second client), or one of its own where that cannot be had. */
+async function tokenOfUser(otherwise: string): Promise<string> {
+  try {
+    return await readOrCreateToken()
+  } catch (error) {
+    partLogger('cluster').debug('only this program can connect to its cluster: {reason}', {
+      reason: toError(error).message,
+    })
+    return otherwise
   }
 }

@@ -31,6 +31,19 @@ export function parseAddress(text: string): Address {
   return { scheme, host, port }
 }
 
+/** An address to connect to. @throws PlimsollError INVALID_ARGUMENT, also when it names no port. */
+export function parsePeerAddress(text: string): Address {
+  const parsed = parseAddress(text)
+  if (parsed.scheme !== 'inproc' && parsed.port === 0) {
+    throw new PlimsollError(
+      'INVALID_ARGUMENT',
+      `"${text}" names no port; a scheduler's is 8786 unless it was told otherwise`,
+      { address: text },
+    )
+  }
+  return parsed
+}
+
 export function formatAddress(address: Address): string {
   if (address.scheme === 'inproc') return `inproc://${address.host}`
   const host = address.host.includes(':') ? `[${address.host}]` : address.host

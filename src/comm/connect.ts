@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { formatDurationMs } from '../base/units.ts'
 import { isErrorCode, PlimsollError, toError } from '../errors/plimsoll-error.ts'
-import { type Address, formatAddress, parseAddress } from './address.ts'
+import { type Address, formatAddress, parseAddress, parsePeerAddress } from './address.ts'
 import type { Comm, ConnectOptions, Listener, ListenOptions } from './comm.ts'
 import { connectInproc, listenInproc, NoListenerError } from './inproc.ts'
 import { requireCredentials } from './security.ts'
@@ -31,14 +31,7 @@ export async function listen(address: string, options: ListenOptions): Promise<L
  * @throws PlimsollError CONNECT_FAILED, AUTH_FAILED, VERSION_MISMATCH, CONFIG_INVALID; or the reason of `signal`.
  */
 export async function connect(address: string, options: ConnectOptions): Promise<Comm> {
-  const parsed = parseAddress(address)
-  if (parsed.scheme !== 'inproc' && parsed.port === 0) {
-    throw new PlimsollError(
-      'INVALID_ARGUMENT',
-      `"${address}" names no port; a scheduler's is 8786 unless it was told otherwise`,
-      { address },
-    )
-  }
+  const parsed = parsePeerAddress(address)
   requireCredentials(parsed, options.credentials)
   const start = performance.now()
   for (let attempt = 1; ; attempt++) {

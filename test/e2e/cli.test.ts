@@ -160,6 +160,28 @@ describe('a scheduler and workers started by hand', () => {
     }
   })
 
+  it('say in one line what is wrong with an address or a scheduler file, and end', async () => {
+    const folder = project.write('no-folder', 'not an address')
+    const attempts = [
+      runCli(project, ['worker', 'nonsense', '--memory-limit', '512 MiB']),
+      runCli(project, ['worker', '--scheduler-file', folder]),
+      runCli(project, ['scheduler', '--port', '0', '--scheduler-file', join(folder, 'file')]),
+    ]
+    const ends = await Promise.all(attempts)
+    expect(ends.map(({ code }) => code)).toEqual([2, 2, 2])
+    const said = ends.map(({ stderr }) =>
+      stderr
+        .trim()
+        .split('\n')
+        .filter((line) => !line.startsWith('{')),
+    )
+    expect(said).toEqual([
+      [expect.stringContaining('"nonsense" names no port')],
+      [expect.stringContaining('is not a scheduler file')],
+      [expect.stringContaining('cannot write --scheduler-file')],
+    ])
+  })
+
   it('refuse a wrong token on both sides, and the scheduler lives on', async () => {
     const { scheduler, address } = await startScheduler()
     try {

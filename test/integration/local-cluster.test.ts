@@ -88,6 +88,29 @@ describe('a local cluster', () => {
     await expect(cluster.scale(1)).rejects.toMatchObject({ code: 'COMM_CLOSED' })
   })
 
+  it('is found at its address by programs of the same user, and by no other', async () => {
+    const before = process.env['XDG_CONFIG_HOME']
+    process.env['XDG_CONFIG_HOME'] = join(folder, 'config')
+    try {
+      await using cluster = new LocalCluster({ ...bases, nthreads: 1, memoryLimit: MEMORY })
+      await using first = await Client.connect(cluster)
+      await using second = await Client.connect(cluster.address)
+      expect(await second.submit((x: number) => x + 1, 1).result()).toBe(2)
+      expect(await first.submit((x: number) => x + 2, 1).result()).toBe(3)
+      process.env['XDG_CONFIG_HOME'] = join(folder, 'nobody')
+      await expect(Client.connect(cluster.address)).rejects.toMatchObject({ code: 'AUTH_FAILED' })
+      // Where no file can be made, the cluster is its program's alone.
+      process.env['XDG_CONFIG_HOME'] = join(folder, 'program-that-is-a-file')
+      writeFileSync(process.env['XDG_CONFIG_HOME'], '')
+      await using own = new LocalCluster({ ...bases, nthreads: 1, memoryLimit: MEMORY })
+      await using third = await Client.connect(own)
+      expect(await third.submit((x: number) => x + 3, 1).result()).toBe(4)
+    } finally {
+      if (before === undefined) delete process.env['XDG_CONFIG_HOME']
+      else process.env['XDG_CONFIG_HOME'] = before
+    }
+  })
+
   it('gives its workers the environment and the configuration it was given', async () => {
     await using cluster = new LocalCluster({
       ...bases,

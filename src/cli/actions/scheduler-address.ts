@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
+import { parsePeerAddress } from '../../comm/index.ts'
 import { PlimsollError } from '../../errors/plimsoll-error.ts'
 
 const POLL_MS = 100
@@ -10,7 +11,10 @@ export async function schedulerAddress(
   file: string | undefined,
   timeoutMs: number,
 ): Promise<string> {
-  if (address !== undefined) return address
+  if (address !== undefined) {
+    parsePeerAddress(address)
+    return address
+  }
   if (file === undefined)
     throw new PlimsollError(
       'INVALID_ARGUMENT',
@@ -39,8 +43,16 @@ async function readSchedulerFile(file: string): Promise<string | null> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }
-  const address = (JSON.parse(text) as { address?: unknown }).address
+  const address = addressIn(text)
   if (typeof address !== 'string')
     throw new PlimsollError('INVALID_ARGUMENT', `${file} is not a scheduler file: it has no "address"`, { file })
   return address
+}
+
+function addressIn(text: string): unknown {
+  try {
+    return (JSON.parse(text) as { address?: unknown } | null)?.address
+  } catch {
+    return undefined
+  }
 }

@@ -64,7 +64,11 @@ async function writeSchedulerFile(file: string, scheduler: Scheduler): Promise<v
     await writeFile(part, `${JSON.stringify({ address: scheduler.address, id: scheduler.id })}\n`, { mode: 0o600 })
     await rename(part, file)
   } catch (error) {
-    throw new PlimsollError('INVALID_ARGUMENT', `cannot write --scheduler-file: ${(error as Error).message}`, { file })
+    const reason = `cannot write --scheduler-file: ${(error as Error).message}`
+    await rm(part, { force: true }).catch(() => {})
+    // Listening, it would keep the process alive without anybody to tell it to end.
+    await scheduler.close(reason)
+    throw new PlimsollError('INVALID_ARGUMENT', reason, { file })
   }
 }
 

@@ -153,7 +153,7 @@ function lifetimeOf({ lifetime, lifetimeStagger, lifetimeRestart }: WorkerCliOpt
 }
 
 function workerName(options: WorkerCliOptions, index: number): string {
-  const base = options.name ?? `${hostname()}-${process.pid}`
+  const base = options.name || `${hostname()}-${process.pid}`
   return options.nworkers === 1 ? base : `${base}-${index}`
 }
 
@@ -171,7 +171,14 @@ function parseResources(text: string): Record<string, number> {
   for (const part of text.split(/[\s,]+/).filter((piece) => piece !== '')) {
     const [name, amount, ...rest] = part.split('=')
     const value = Number(amount)
-    if (name === undefined || name === '' || amount === undefined || amount === '' || rest.length > 0 || !(value >= 0))
+    if (
+      name === undefined ||
+      name === '' ||
+      amount === undefined ||
+      amount === '' ||
+      rest.length > 0 ||
+      !(value >= 0 && value < Infinity)
+    )
       throw new PlimsollError(
         'INVALID_ARGUMENT',
         `--resources takes NAME=NUMBER pairs, such as "GPU=1,licences=2", not "${part}"`,
