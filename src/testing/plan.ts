@@ -1,10 +1,13 @@
 // The whole of what one run is told beforehand: what a seed decides, as data. A plan that was recorded tells its history
 // without being planned anew, so it stays the same whatever seeds come to mean.
 
+import { inspect } from 'node:util'
 import type { TaskKey } from '../base/ids.ts'
+import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import { faultPlan, type PlannedFault } from './fault-plan.ts'
 import { type ClusterPlan, type PlannedAct, planScenario, type Scenario } from './scenario.ts'
-import { type Stress, withStress } from './stress.ts'
+import { type Stress, STRESSES, withStress } from './stress.ts'
 import { prngOf } from './world.ts'
 
 /** One run of the simulator as data. Two runs of one plan on the same sources tell the same history, event by event. */
@@ -32,12 +35,27 @@ export interface SeedOptions {
 /** How long workers go on without a scheduler that has died. */
 const DEATH_TIMEOUT_MS = 8000
 
-/** What the seed stands for, as scenarios are planned today. */
-export function planSimulation({ seed, faults: breaks = true, stress }: SeedOptions): SimulationPlan {
+/**
+ * What the seed stands for, as scenarios are planned today.
+ *
+ * @throws PlimsollError INVALID_ARGUMENT
+ */
+export function planSimulation(options: SeedOptions): SimulationPlan {
+  refuseUnknown('a simulation of a seed', options, ['seed', 'faults', 'stress'])
+  const { seed, faults: breaks = true, stress } = options
+  // Everything that is no number would be the seed 0.
+  if (!Number.isSafeInteger(seed)) throw wrong('seed', 'a whole number', seed)
+  if (typeof breaks !== 'boolean') throw wrong('faults', 'true or false', breaks)
+  if (stress !== undefined && !STRESSES.includes(stress)) throw wrong('stress', `one of ${STRESSES.join(', ')}`, stress)
   const planned = planScenario(prngOf(seed, 'scenario'))
   const scenario = stress === undefined ? planned : withStress(stress, planned, prngOf(seed, 'stress'))
   const faults = breaks ? faultPlan(seed, scenario.endMs) : []
   return { seed, ...scenario, cluster: clusterOf(scenario, faults), faults }
+}
+
+export function wrong(option: string, rule: string, value: unknown): PlimsollError {
+  const message = `The option "${option}" of a simulation is ${rule}; it was ${inspect(value, { depth: 0 })}.`
+  return new PlimsollError('INVALID_ARGUMENT', message, { option })
 }
 
 function clusterOf({ cluster }: Scenario, faults: readonly PlannedFault[]): ClusterPlan {

@@ -1,11 +1,12 @@
 // One simulation from beginning to end: a seed decides cluster, clients and faults; then faults stop, everything heals, and
 // what clients wait for has to come; then everything is released, and nothing may be left.
 
+import { refuseUnknown } from '../errors/unknown-option.ts'
 import { describeOutcome, describeStuck, storyLines } from './describe.ts'
 import { checkEmpty, checkFiles, checkQuiet } from './final-checks.ts'
 import { applyFault, heal } from './faults.ts'
 import type { PlannedFault } from './fault-plan.ts'
-import { disputedKeys, killsScheduler, planSimulation, type SeedOptions, type SimulationPlan } from './plan.ts'
+import { disputedKeys, killsScheduler, planSimulation, type SeedOptions, type SimulationPlan, wrong } from './plan.ts'
 import type { PlannedAct } from './scenario.ts'
 import { SimCluster } from './sim-cluster.ts'
 import type { SimClient } from './sim-client.ts'
@@ -43,10 +44,14 @@ const EMPTY_WITHIN_MS = 60_000
 /** Longer than messages, slow calls to a disk and mappings take. */
 const REST_MS = 1500
 
-/** Runs what a seed or a plan names. Never rejects for what the simulated cluster does: the report says it. */
+/**
+ * Runs what a seed or a plan names. Never rejects for what the simulated cluster does: the report says it.
+ *
+ * @throws PlimsollError INVALID_ARGUMENT
+ */
 export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
-  const plan = 'plan' in options ? options.plan : planSimulation(options)
-  const world = new World({ seed: plan.seed, trace: options.trace ?? false })
+  const { plan, trace } = planned(options)
+  const world = new World({ seed: plan.seed, trace })
   const cluster = new SimCluster(world, plan.cluster)
   for (const key of disputedKeys(plan)) cluster.book.dispute(key)
   watch(cluster, plan.faults)
@@ -58,6 +63,16 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   const outcome = await (killsScheduler(plan.faults) ? endWithoutScheduler(cluster) : endInOrder(cluster))
   for (const client of cluster.clients) client.dispose()
   return report(world, cluster, plan.faults, outcome)
+}
+
+function planned(options: SimulationOptions): { readonly plan: SimulationPlan; readonly trace: boolean } {
+  if (typeof options !== 'object' || options === null) refuseUnknown('simulate', options, ['seed', 'plan'])
+  const { trace = false, ...what } = options
+  if (typeof trace !== 'boolean') throw wrong('trace', 'true or false', trace)
+  if (!('plan' in what)) return { plan: planSimulation(what), trace }
+  refuseUnknown('a simulation of a plan', what, ['plan'])
+  if (typeof what.plan !== 'object' || what.plan === null) throw wrong('plan', 'what planSimulation gives', what.plan)
+  return { plan: what.plan, trace }
 }
 
 function watch(cluster: SimCluster, faults: readonly PlannedFault[]): void {
