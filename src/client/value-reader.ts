@@ -3,6 +3,7 @@
 
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { isErrorCode, PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import { isShortage } from '../errors/shortage.ts'
 import { hostToken } from '../native/host-token.ts'
 import type { Holder } from '../protocol/tasks.ts'
 import type { ServedValue } from '../protocol/worker-worker.ts'
@@ -116,10 +117,10 @@ function attempt(decode: () => unknown): ReadOutcome {
   }
 }
 
-/** An unreadable file is as good as a corrupt one: the replica cannot be used. Anything else is wrong with the value. */
+/** An unreadable file is as good as a corrupt one: the replica cannot be used. Anything else is wrong with the value, or here. */
 function failed(thrown: unknown): ReadOutcome {
   const error = toError(thrown)
-  const lost = isErrorCode(error, 'BLOB_CORRUPT') || 'syscall' in error
+  const lost = isErrorCode(error, 'BLOB_CORRUPT') || ('syscall' in error && !isShortage(error))
   return { kind: lost ? 'missing' : 'undecodable', error }
 }
 

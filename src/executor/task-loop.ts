@@ -288,6 +288,8 @@ export class TaskLoop {
     this.#contexts.leave()
     if (this.#options.start.concurrency > 1) return
     this.#options.page.setRun(this.#options.start.slot, null)
+    // Its worker replaces this process: whatever it still started would be killed.
+    if (said.op === 'unfit') this.#state = 'stopped'
     this.#garbage.afterTask()
     this.#checkLeftovers()
   }
@@ -314,6 +316,8 @@ export class TaskLoop {
         return { op: 'erred', kind: outcome.failure, error: outcome.error, ...end }
       case 'input-bad':
         return { op: 'input-bad', key: outcome.key, reason: outcome.reason, ...end }
+      case 'unfit':
+        return { op: 'unfit', reason: outcome.error.message, ...end }
     }
   }
 

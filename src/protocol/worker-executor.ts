@@ -99,6 +99,8 @@ export type ExecutorToWorker =
   /** The answer to `place: null`. */
   | (RunEnd & { readonly op: 'dropped' })
   | (RunEnd & { readonly op: 'input-bad'; readonly key: TaskKey; readonly reason: string })
+  /** The run was not called, and none can be: the process has no descriptors left, say. */
+  | (RunEnd & { readonly op: 'unfit'; readonly reason: string })
   /** A result above the inline limit waits. `failed` names the place that could not take it before. */
   | {
       readonly op: 'place-request'

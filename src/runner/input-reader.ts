@@ -2,7 +2,8 @@
 // reads anew and nothing is kept between tasks, since only then can the memory of a freed blob come back.
 // When maps end is the business of native/mapping.ts; which input is to be read with its checksums, that of the store.
 //
-// R1. An input that cannot be read is a `BadInput`: the replica is lost, the task is not to blame.
+// R1. An input that cannot be read is a `BadInput`: the replica is lost, the task is not to blame. Not so where this process can
+//     read nothing at all (errors/shortage.ts): that is thrown as it is.
 // R2. A file is compared with its record before anything of it is used; one that was changed since, or that the store does
 //     not vouch for, is read with its checksums. So is one on disk, unless all of it is in memory still: then it is what was
 //     written, or what a read before this one has checked.
@@ -12,6 +13,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, isErrorCode, toError } from '../errors/plimsoll-error.ts'
+import { isShortage } from '../errors/shortage.ts'
 import type { Libc } from '../native/libc.ts'
 import { livingMappings } from '../native/mapping.ts'
 import type { ExecutorInput, InputSource } from '../protocol/worker-executor.ts'
@@ -55,7 +57,7 @@ export class InputReader {
 
   /**
    * The decoded value. `mapped` is told when a mapping was made for it.
-   * @throws BadInput; PlimsollError TASK_OUT_OF_MEMORY when there is no memory to read it into.
+   * @throws BadInput; PlimsollError TASK_OUT_OF_MEMORY when there is no memory to read it into; a shortage (R1).
    */
   read(input: ExecutorInput, run: RunId, mapped: (key: TaskKey) => void): unknown {
     const { key, source } = input
@@ -65,7 +67,7 @@ export class InputReader {
     } catch (thrown) {
       if (thrown instanceof RangeError) throw outOfMemory(input, thrown)
       // A class that is unknown here is no fault of the replica.
-      if (isErrorCode(thrown, 'NOT_SERIALIZABLE')) throw thrown
+      if (isErrorCode(thrown, 'NOT_SERIALIZABLE') || isShortage(thrown)) throw thrown
       const reason = thrown instanceof Error ? thrown.message : String(thrown)
       throw thrown instanceof BadInput ? thrown : new BadInput(key, reason, { cause: thrown })
     }

@@ -4,6 +4,7 @@
 
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, isErrorCode } from '../errors/plimsoll-error.ts'
+import { isShortage } from '../errors/shortage.ts'
 import type { TaskFailureKind } from '../protocol/tasks.ts'
 import type { ExecutorInput } from '../protocol/worker-executor.ts'
 import { decodeArgs } from '../values/args.ts'
@@ -29,6 +30,8 @@ export type Outcome =
   | { readonly kind: 'large'; readonly type: string; readonly nbytes: number; readonly parts: readonly Uint8Array[] }
   | { readonly kind: 'erred'; readonly failure: TaskFailureKind; readonly error: Uint8Array }
   | { readonly kind: 'input-bad'; readonly key: TaskKey; readonly reason: string }
+  /** Nothing can be read in this process any more; the task was not called. */
+  | { readonly kind: 'unfit'; readonly error: Error }
 
 export type Prepared = { readonly args: unknown[] } | { readonly outcome: Outcome }
 
@@ -48,6 +51,7 @@ export function prepare(attempt: TaskAttempt, reader: InputReader, mapped: (key:
     return { args: decodeArgs(attempt.args, resolve) }
   } catch (thrown) {
     if (thrown instanceof BadInput) return { outcome: { kind: 'input-bad', key: thrown.key, reason: thrown.message } }
+    if (isShortage(thrown)) return { outcome: { kind: 'unfit', error: thrown } }
     const failure = isErrorCode(thrown, 'TASK_OUT_OF_MEMORY') ? 'out-of-memory' : 'system'
     return { outcome: erred(failure, thrown) }
   }

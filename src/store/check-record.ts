@@ -1,13 +1,14 @@
 // The whole check of one stored value, when a reader complained about it (S9).
 
 import { isErrorCode } from '../errors/plimsoll-error.ts'
+import { isShortage } from '../errors/shortage.ts'
 import { parseBlobHeader, verifyFrames } from '../values/blob.ts'
 import type { StoreContext } from './context.ts'
 import { findBlobFault } from './file-ops.ts'
 import { BlobFile } from './file-tier.ts'
 import type { BlobRecord } from './records.ts'
 
-/** What is wrong with the record's bytes, or null; then its readers may trust them from now on. */
+/** What is wrong with the record's bytes, as far as can be seen; or null: once it was checked its readers may trust it. */
 export async function checkRecord(context: StoreContext, record: BlobRecord): Promise<string | null> {
   const { inline, stored } = record
   if (inline !== null) return faultOf(inline.bytes, record)
@@ -22,7 +23,8 @@ export async function checkRecord(context: StoreContext, record: BlobRecord): Pr
     record.verify = false
     return null
   } catch (error) {
-    return `reading it failed (${String(error)})`
+    // Its readers go on checking.
+    return isShortage(error) ? null : `reading it failed (${String(error)})`
   } finally {
     stored.unpin(false)
   }

@@ -2,6 +2,7 @@
 
 import { crc32 } from 'node:zlib'
 import { PlimsollError, isErrorCode } from '../errors/plimsoll-error.ts'
+import { isShortage } from '../errors/shortage.ts'
 import { BLOB_PREFIX_BYTES, blobHeaderLength, parseBlobHeader, type BlobHeader } from '../values/blob.ts'
 import { Permits } from './permits.ts'
 import type { StoreFs, WritableFile } from './store-fs.ts'
@@ -76,6 +77,7 @@ export async function readBlobHeader(fs: StoreFs, path: string, offset = 0, know
 /**
  * Checks a stored blob as a whole: header, identity, length, and the checksum of every frame, in chunks.
  * @returns what is wrong with it, or null.
+ * @throws a shortage (errors/shortage.ts): then nothing is known.
  */
 export async function findBlobFault(
   fs: StoreFs,
@@ -97,6 +99,7 @@ export async function findBlobFault(
     }
     return null
   } catch (error) {
+    if (isShortage(error)) throw error
     return isErrorCode(error, 'BLOB_CORRUPT')
       ? error.message
       : `reading it failed (${systemCode(error) ?? String(error)})`

@@ -12,6 +12,7 @@
 //     another of its size, so that values that come and go do so in memory, and what nobody has used for long is on disk.
 
 import { formatBytes } from '../base/units.ts'
+import { isShortage } from '../errors/shortage.ts'
 import type { StoreContext } from './context.ts'
 import { findBlobFault, systemCode } from './file-ops.ts'
 import type { BlobFile, FileTier } from './file-tier.ts'
@@ -491,12 +492,14 @@ export class Spiller {
     const { fs, permits } = this.#parts.context
     const at = { path: slot.path, offset: slot.offset, nbytes: slot.nbytes, wholeFile: false }
     try {
-      const bytes = await permits.reads.use(() => fs.read(slot.path, slot.offset, slot.nbytes))
-      if (bytes.byteLength === slot.nbytes) return bytes
-    } catch {
       // The check below says what is wrong.
+      const bytes = await permits.reads.use(() => fs.read(slot.path, slot.offset, slot.nbytes)).catch(unlessShort)
+      if (bytes?.byteLength === slot.nbytes) return bytes
+      const fault = await findBlobFault(fs, at, record)
+      if (!record.dropped) this.#lose(record, fault ?? 'it could not be read')
+    } catch (error) {
+      this.#restDisk(error)
     }
-    if (!record.dropped) this.#lose(record, (await findBlobFault(fs, at, record)) ?? 'it could not be read')
     return null
   }
 
@@ -568,4 +571,10 @@ export class Spiller {
       context.changed()
     })
   }
+}
+
+/** A shortage (errors/shortage.ts) passes by itself. */
+function unlessShort(error: unknown): null {
+  if (isShortage(error)) throw error
+  return null
 }

@@ -385,6 +385,26 @@ describe('when there is no room', () => {
     for (let i = 0; i < 200; i++) expect(await store.check(key(`s${i}`))).toBe(true)
   })
 
+  it('takes nothing for lost that it cannot read for want of descriptors, and spills it later', async () => {
+    const fixture = await openStore({ target: 1 * MiB })
+    const { store, fs, clock, recorded } = fixture
+    for (let i = 0; i < 30; i++) await store.putInline(entryOf(`s${i}`), blobOf(`s${i}`, 1, 60_000), { durable: true })
+    fs.fault = (operation) => (operation === 'read' ? 'EMFILE' : null)
+    const room = store.makeRoom(0)
+    await clean(fixture)
+    expect(await store.check(key('s0'))).toBe(true)
+    expect(recorded.lost).toEqual([])
+    fs.fault = () => null
+    for (let ms = 0; ms < 3000; ms += 500) {
+      clock.advance(500)
+      await clean(fixture)
+    }
+    await room
+    expect(recorded.lost).toEqual([])
+    expect(store.totals.managed).toBeLessThan(1 * MiB)
+    for (let i = 0; i < 30; i++) expect(await store.check(key(`s${i}`))).toBe(true)
+  })
+
   it('finds out while spilling that a file is gone, and says that the value is lost', async () => {
     const fixture = await openStore({ target: 10 * MiB })
     const { store, fs, recorded } = fixture

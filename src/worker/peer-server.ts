@@ -14,6 +14,7 @@ import type { Clock } from '../base/clock.ts'
 import type { TaskKey } from '../base/ids.ts'
 import { CHUNK_BYTES, type Comm } from '../comm/index.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
+import { isShortage } from '../errors/shortage.ts'
 import { hostToken, sameHost } from '../native/host-token.ts'
 import type { SumAside } from '../native/sum-aside.ts'
 import type { ServedValue, WorkerRequests } from '../protocol/worker-worker.ts'
@@ -171,13 +172,9 @@ export class PeerServer {
       const { source, runId } = pin
       const nbytes = source.via === 'inline' ? source.bytes.length : source.nbytes
       if (nbytes <= this.#parts.inlineLimit && inlineBytes + nbytes <= INLINE_ANSWER_BYTES) {
-        const bytes = await this.#readSmall(pin, nbytes)
-        if (bytes !== null) {
-          values.push({ key, via: 'inline', runId, bytes })
-          inlineBytes += nbytes
-          continue
-        }
-        values.push({ key, via: 'missing' })
+        const value = await this.#readSmall(pin, nbytes)
+        if (value.via === 'inline') inlineBytes += nbytes
+        values.push(value)
       } else if (namesFiles && source.via === 'file' && source.offset === 0) {
         this.#name(pin, connection)
         const type = this.#parts.store.get(key)?.type ?? ''
@@ -200,16 +197,18 @@ export class PeerServer {
     return values
   }
 
-  /** A copy: the answer is written after the pin is gone. Null when it cannot be read: a lost replica. */
-  async #readSmall(pin: Pin, nbytes: number): Promise<Uint8Array | null> {
-    const { source, key } = pin
+  /** A copy: the answer is written after the pin is gone. What cannot be read is missing, if it is the file's fault. */
+  async #readSmall(pin: Pin, nbytes: number): Promise<ServedValue> {
+    const { source, key, runId } = pin
     try {
-      if (source.via === 'inline') return Uint8Array.from(source.bytes)
-      for await (const whole of readInPieces(source.path, source.offset, nbytes, nbytes)) return whole
-      return null
-    } catch {
+      if (source.via === 'inline') return { key, via: 'inline', runId, bytes: Uint8Array.from(source.bytes) }
+      for await (const bytes of readInPieces(source.path, source.offset, nbytes, nbytes))
+        return { key, via: 'inline', runId, bytes }
+      return { key, via: 'missing' }
+    } catch (error) {
+      if (isShortage(error)) return { key, via: 'busy' }
       void this.#check(key)
-      return null
+      return { key, via: 'missing' }
     } finally {
       pin.release()
     }

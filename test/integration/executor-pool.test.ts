@@ -1,4 +1,5 @@
-import { closeSync, openSync, rmSync, statSync, truncateSync, utimesSync, writeSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, existsSync, openSync, rmSync, statSync, truncateSync, utimesSync, writeSync } from 'node:fs'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { PlimsollError } from '../../dist/errors/plimsoll-error.js'
 import { type Ending, Harness, fromSource, groupExists } from './executor-harness.ts'
@@ -284,6 +285,28 @@ describe('executor pool, failures', () => {
       'async function polite() { await new Promise((resolve) => setTimeout(resolve, 5)); return process.pid }',
     )
     expect(value(await harness.submit(polite))).toBe(value(await harness.submit(polite)))
+  })
+
+  it.runIf(existsSync('/usr/bin/prlimit')).each([
+    ['an executor', {}],
+    ['an io executor', { io: true }],
+  ])('replaces %s whose descriptors a task has used up: no input is taken for lost', async (_what, options) => {
+    const harness = await start()
+    const { ref, input } = harness.store(
+      'x',
+      Array.from({ length: 100 }, (__, i) => i),
+    )
+    const pid = value(await harness.submit(fromSource('() => process.pid'), [], { options })) as number
+    execFileSync('/usr/bin/prlimit', ['--pid', String(pid), '--nofile=128'])
+    const leak = fromSource(`async function leak() {
+      const { openSync } = await import('node:fs')
+      try { for (;;) openSync('/dev/null') } catch (error) { return error.code }
+    }`)
+    expect(value(await harness.submit(leak, [], { options }))).toBe('EMFILE')
+    const ending = await harness.submit(sum, [ref], { inputs: [input], options })
+    expect(ending).toMatchObject({ kind: 'returned', reason: expect.stringContaining('EMFILE') as string })
+    await harness.until(() => !exists(pid))
+    expect(value(await harness.submit(sum, [ref], { inputs: [input], options }))).toBe(4950)
   })
 
   it.runIf(process.platform === 'linux')('goes on when the file of the status page was cleared away', async () => {

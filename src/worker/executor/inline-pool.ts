@@ -202,6 +202,9 @@ class InlinePool implements ExecutorPool {
           return this.#events.onErred({ ...common, kind: outcome.failure, error: outcome.error })
         case 'input-bad':
           return this.#events.onInputBad({ runId, key: outcome.key, reason: outcome.reason, stillMapped: [] })
+        case 'unfit':
+          // There is no other process to run it in.
+          return this.#events.onErred({ ...common, kind: 'system', error: encodeError(outcome.error) })
       }
     })
   }

@@ -340,6 +340,8 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
       case 'input-bad':
       case 'dropped':
         return this.#onOtherEnd(executor, message)
+      case 'unfit':
+        return this.#onUnfit(executor, message)
       case 'place-request':
         return this.#onPlaceRequest(executor, message)
       case 'crashed':
@@ -352,9 +354,7 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
         return
       case 'retire':
         executor.hasLeftovers = true
-        this.#dispatcher.putBack(this.#dispatcher.takeBack(executor, [...executor.outstanding.values()]))
-        this.#seats.replace(executor)
-        return this.#dispatch()
+        return this.#replace(executor)
       case 'pong':
         return executor.onPong?.()
       case 'ready':
@@ -398,6 +398,22 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
       else this.#events.onErred({ runId, kind: message.kind, error: message.error, durationMs, stillMapped })
     }
     this.#goOn(executor)
+  }
+
+  /** What ran there before has left it so: another process can do what this one cannot. */
+  #onUnfit(executor: ExecutorProcess, message: Extract<ExecutorToWorker, { op: 'unfit' }>): void {
+    const run = this.#runEnded(executor, message)
+    if (run?.cancelled === true) this.#endCancelled(run, message.stillMapped)
+    else if (run !== null) this.#returned(run, `its executor could not read its inputs: ${message.reason}`)
+    if (executor.concurrency > 1) this.#drainIo(executor)
+    else this.#replace(executor)
+  }
+
+  /** It ran nothing when it was heard last: what waits there goes to others. */
+  #replace(executor: ExecutorProcess): void {
+    this.#dispatcher.putBack(this.#dispatcher.takeBack(executor, [...executor.outstanding.values()]))
+    this.#seats.replace(executor)
+    this.#dispatch()
   }
 
   /** Null for a run that was taken back or abandoned before: its result is void. */
