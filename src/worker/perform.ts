@@ -82,10 +82,11 @@ export class Performer {
 
   #keepReplicas({ keys, durable }: Extract<WorkerEffect, { kind: 'KeepReplicas' }>): void {
     const { store } = this.#parts
-    const values = store.keepReplicas(keys)
-    const kept = (): void => this.#parts.dispatch({ kind: 'ReplicasKept', values })
-    if (durable === true) void store.persist(keys).then(kept)
-    else kept()
+    const keep = (): EventBody => ({ kind: 'ReplicasKept', values: store.keepReplicas(keys) })
+    const kept = keep()
+    if (durable !== true) return this.#parts.dispatch(kept)
+    // A copy may go and another one come while it is being written: what is told is what is kept then.
+    void store.persist(keys).then(() => this.#parts.dispatch(keep()))
   }
 
   #makeRoom({ bytes, keep }: Extract<WorkerEffect, { kind: 'MakeRoom' }>): void {
