@@ -18,7 +18,7 @@ import type {
   RunRequest,
 } from '../worker/executor/index.ts'
 import { timeoutCertificate } from '../worker/executor/death-certificate.ts'
-import { newPoolRun, placeFailed, type PoolRun } from '../worker/executor/pool-run.ts'
+import { newPoolRun, placedInRam, placeFailed, type PoolRun } from '../worker/executor/pool-run.ts'
 import { TaskDurations } from '../worker/executor/task-durations.ts'
 import type { ProcessFs } from './sim-disk.ts'
 import type { SimProcess } from './sim-process.ts'
@@ -198,7 +198,7 @@ export class SimPool implements ExecutorPool {
       baselineBytes: 0,
       reservedBytes: request.memory.reservedBytes,
       runId: request.runId,
-      placeBytes: place?.nbytes ?? 0,
+      placeBytes: placedInRam(place),
       dying: false,
     }))
   }

@@ -99,6 +99,25 @@ describe.each(variants)('executor pool, %s', (_, noKoffi) => {
     expect(requests[0]).toBeGreaterThan(2_400_000)
   })
 
+  it.each([
+    ['memory', 1],
+    ['disk', 0],
+  ] as const)(
+    'counts a place in the tier %s as RAM as long as its result is written, where it is',
+    async (tier, part) => {
+      const harness = await startHere()
+      const sampled = new Promise<unknown>((resolve) => {
+        harness.onPlace = ({ nbytes }) => {
+          // Before anything more is heard of the executor.
+          setImmediate(() => resolve((harness.pool.sample()[0]?.placeBytes ?? NaN) / nbytes))
+          return { place: { ...harness.newPlace(nbytes), tier } }
+        }
+      })
+      expect(value(await harness.submit(fromSource('() => new Float64Array(300_000).fill(1.5)')))).toHaveLength(300_000)
+      expect(await sampled).toBe(part)
+    },
+  )
+
   it('ends an endless loop on cancel, and returns what waited behind it', async () => {
     const harness = await startHere({ cancelGraceMs: 100 })
     const looping = harness.submit(spin, [], { key: 'loop' })

@@ -108,7 +108,7 @@ export interface ExecutorSample {
   readonly reservedBytes: number
   /** The run that has started in it; null when there is none, or several (io). */
   readonly runId: RunId | null
-  /** The place that it was given for the result of that run, bytes. */
+  /** RAM of the place that it was given for the result of that run, bytes; one on disk takes none. */
   readonly placeBytes: number
   /** It was killed and is not gone yet: its memory is still on its way back. */
   readonly dying: boolean

@@ -17,7 +17,7 @@ import { MessageParser, MessageWriter } from '../../runner/pipe-framing.ts'
 import type { ExecutorSample } from './executor-pool.ts'
 import type { Launched } from './launch.ts'
 import { OutputLog, type OutputStream } from './output-log.ts'
-import type { PoolRun } from './pool-run.ts'
+import { type PoolRun, placedInRam } from './pool-run.ts'
 
 /** Why the worker itself ended an executor. */
 export type KillCause =
@@ -172,7 +172,7 @@ export class ExecutorProcess {
       baselineBytes,
       reservedBytes,
       runId: only?.request.runId ?? null,
-      placeBytes: only?.place?.nbytes ?? 0,
+      placeBytes: placedInRam(only?.place ?? null),
       dying: false,
     }
     this.curve.push({ atMs: nowMs, bytes: privateBytes })

@@ -52,6 +52,11 @@ export function placeFailed(run: PoolRun, code: string): PlimsollError | null {
   return new PlimsollError('STORE_FULL', message, { key, function: name, code })
 }
 
+/** What a place takes of RAM from its grant on; the result that goes there is still in the executor as well. */
+export function placedInRam(place: ResultPlace | null): number {
+  return place?.tier === 'memory' ? place.nbytes : 0
+}
+
 function inputBytesOf(request: RunRequest): number {
   let total = 0
   for (const { source } of request.inputs) total += sourceBytes(source)
