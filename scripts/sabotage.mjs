@@ -1,17 +1,21 @@
-// Can the simulator see? Twenty-two deliberate faults of one line each in the cores, the store and the nanny: each is applied to a
-// copy of the sources, the simulator runs a fixed set of seeds on it, and must fail within the first third of them: a fault
-// that is seen late is missed after the next change of a scenario. A fault that no longer matches the sources fails the
-// check: then it has to be written anew.
+// Can the simulator see? Deliberate faults of one line each in the cores, the store, the client and the nanny, each in a copy
+// of the simulator:
 //
-//   node scripts/sabotage.mjs [number ...]      only these faults
+// - Twenty-two that it has to find: it runs a fixed set of seeds, and must fail within the first third of them. A fault that is
+//   seen late is missed after the next change of a scenario.
+// - One for each recorded regression, which brings the bug back that was found: the recorded plan has to fail as it did then.
+//   Without the fault it holds (test/simulation/regressions.test.ts). So no regression comes to tell another story.
+//
+// A fault that no longer matches the sources fails the check: then it has to be written anew.
+//
+//   npm run sabotage [-- NUMBER or NAME ...]      only these faults, or regressions ('regressions': all)
 
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { kindOfFailure } from '../src/testing/shrink.ts'
+import { planPath, REGRESSIONS } from '../test/simulation/regressions.ts'
+import { Bundles, ROOT } from './faulty-sources.mjs'
 
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
+const MAIN = 'src/testing/main.ts'
 const FIRST_SEED = 1
 const SEEDS = 150
 /** Many times what a quiet machine takes. */
@@ -161,42 +165,55 @@ const FAULTS = [
   },
 ]
 
-const wanted = process.argv.slice(2).map(Number)
-const numbered = FAULTS.map((fault, index) => ({ ...fault, number: index + 1 })).filter(
-  ({ number }) => wanted.length === 0 || wanted.includes(number),
-)
-const controls = new Map(numbered.map(({ stress, seeds }) => [stress, { stress, seeds }]))
-for (const plan of controls.values()) {
-  const control = simulate(ROOT, plan)
-  if (control !== null) throw new Error(`without a fault, seed ${control.seed}: ${control.what}`)
+const bundles = new Bundles()
+const wanted = process.argv.slice(2)
+const isWanted = (name) => wanted.length === 0 || wanted.includes(name)
+const numbered = FAULTS.map((fault, index) => ({ ...fault, name: `${index + 1}` })).filter(({ name }) => isWanted(name))
+const regressions = REGRESSIONS.filter(({ name }) => isWanted(name) || isWanted('regressions'))
+try {
+  await checkControls(await bundles.make(MAIN))
+  let missed = 0
+  for (const fault of numbered) if (!report(fault, await attempt(fault))) missed++
+  for (const regression of regressions) if (!reportRegression(regression, await replayed(regression))) missed++
+  const all = numbered.length + regressions.length
+  if (all === 0) throw new Error(`there is no fault ${wanted.join(', ')}`)
+  say(
+    `${all - missed} of ${all} faults were found: ${numbered.length} by seeds, ${regressions.length} by recorded plans`,
+  )
+  process.exitCode = missed === 0 ? 0 : 1
+} finally {
+  bundles.remove()
 }
-const missed = numbered.filter((fault) => !report(fault, attempt(fault)))
-process.stdout.write(`${numbered.length - missed.length} of ${numbered.length} faults were caught early\n`)
-process.exitCode = missed.length === 0 ? 0 : 1
 
-/** The first failure that the simulator reports and the number of its seed, or null. */
-function attempt({ file, find, replace, stress, seeds }) {
-  const copy = mkdtempSync(join(tmpdir(), 'plimsoll-sabotage-'))
-  try {
-    cpSync(join(ROOT, 'src'), join(copy, 'src'), { recursive: true })
-    cpSync(join(ROOT, 'package.json'), join(copy, 'package.json'))
-    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
-    const path = join(copy, file)
-    const text = readFileSync(path, 'utf8')
-    if (text.split(find).length !== 2)
-      throw new Error(`${file} does not have exactly one\n${find}\nAdapt the fault in scripts/sabotage.mjs.`)
-    writeFileSync(path, text.replace(find, replace))
-    return simulate(copy, { stress, seeds })
-  } finally {
-    rmSync(copy, { recursive: true, force: true })
+function say(line) {
+  process.stdout.write(`${line}\n`)
+}
+
+/** Without a fault everything holds. */
+async function checkControls(bundle) {
+  for (const control of new Map(numbered.map(({ stress, seeds }) => [stress, { stress, seeds }])).values()) {
+    const failure = runSim(bundle, seedArguments(control))
+    if (failure !== null) throw new Error(`without a fault, seed ${failure.seed}: ${failure.what}`)
   }
 }
 
-function simulate(copy, { stress, seeds = SEEDS }) {
-  const args = ['src/testing/main.ts', '--from', `${FIRST_SEED}`, '--count', `${seeds}`, '--first-failure']
-  if (stress !== undefined) args.push('--stress', stress)
-  const { status, stdout, stderr, error } = spawnSync(process.execPath, ['--import', 'tsx', ...args], {
-    cwd: copy,
+/** The first failure that the simulator reports and the number of its seed, or null. */
+async function attempt(fault) {
+  return runSim(await bundles.make(MAIN, fault), seedArguments(fault))
+}
+
+async function replayed(regression) {
+  return runSim(await bundles.make(MAIN, regression.fault), ['--replay', planPath(regression)])
+}
+
+function seedArguments({ stress, seeds = SEEDS }) {
+  const args = ['--from', `${FIRST_SEED}`, '--count', `${seeds}`, '--first-failure']
+  return stress === undefined ? args : [...args, '--stress', stress]
+}
+
+function runSim(bundle, args) {
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, [bundle, ...args], {
+    cwd: ROOT,
     encoding: 'utf8',
     timeout: TIMEOUT_MS,
   })
@@ -206,13 +223,20 @@ function simulate(copy, { stress, seeds = SEEDS }) {
   if (status === 0) return null
   const failed = /seed (\d+):[^]*?FAILED at [\d.]+ ms: (.*)/.exec(stdout)
   if (failed === null) throw new Error(`the simulator could not run: ${stderr || stdout}`)
-  return { seed: Number(failed[1]), what: failed[2].slice(0, 90) }
+  return { seed: Number(failed[1]), what: failed[2] }
 }
 
-function report({ number, why, seeds = SEEDS }, failure) {
+function report({ name, why, seeds = SEEDS }, failure) {
   const isEarly = failure !== null && failure.seed < FIRST_SEED + seeds / 3
   const verdict = failure === null ? 'MISSED' : isEarly ? 'caught' : 'LATE  '
-  const where = failure === null ? '' : `seed ${failure.seed} of ${seeds}: ${failure.what}`
-  process.stdout.write(`${String(number).padStart(2)}  ${verdict}  ${why}\n            ${where}\n`)
+  say(`${name.padStart(2)}  ${verdict}  ${why}`)
+  say(failure === null ? '' : `            seed ${failure.seed} of ${seeds}: ${failure.what.slice(0, 90)}`)
   return isEarly
+}
+
+function reportRegression({ name, fails }, failure) {
+  const isIt = failure !== null && kindOfFailure(failure.what) === fails
+  say(`    ${isIt ? 'fails ' : failure === null ? 'HOLDS ' : 'OTHER '}  ${name}`)
+  if (!isIt) say(`            ${failure === null ? 'record it anew' : kindOfFailure(failure.what)}; expected: ${fails}`)
+  return isIt
 }

@@ -9,7 +9,7 @@ const STEPS = [
   ['lint', 'oxlint', ['--type-aware', '--deny-warnings', 'src', 'test', 'examples', 'bench', 'scripts']],
   ['types', 'tsc', ['-p', 'tsconfig.json']],
   ['unit, integration and end-to-end tests', 'vitest', ['run']],
-  ['deliberate faults that the simulator has to find', 'tsx', ['scripts/sabotage.mjs']],
+  ['deliberate faults that seeds and recorded plans have to find', 'tsx', ['scripts/sabotage.mjs']],
   ['package', 'publint', ['--strict']],
 ]
 

@@ -157,7 +157,7 @@ async function search(options: Options): Promise<boolean> {
     if (report.failure === null) continue
     failed++
     tell(report, named(seeded))
-    say(`record it: npm run sim -- ${named(seeded)} --record test/simulation/regressions/NAME.json`)
+    say(`record it: npm run sim -- ${named(seeded)} --record test/simulation/regressions/WHAT-FAILED.json`)
     if (firstFailure) break
   }
   say(`${done} seeds from ${first} in ${((performance.now() - startedAt) / 1000).toFixed(1)} s: ${failed} failed`)

@@ -3,6 +3,7 @@
 //
 // U1. Every value that is read is checked against the task book.
 // U2. In one life of a key no client reads two values of it: while the scheduler accepts one run, that run's value is read.
+// U3. A client whose network is whole again soon after it lost its scheduler comes back.
 
 import { clientId, type FunctionId, type TaskKey } from '../base/ids.ts'
 import { ClientSession } from '../client/client-session.ts'
@@ -37,6 +38,10 @@ const TIMEOUT_MS = 20_000
 const HEARTBEAT_MS = 1000
 const READ_AGAIN_MS = 500
 const WATCH_MS = 500
+/** More than a client needs to know that it is back. */
+const LASTING_MS = 1000
+/** A fraction of the grace. */
+const SOON = 0.25
 /** Futures are released by the script of the history. */
 const NO_COLLECTION = { run: () => 0, heapBytes: () => 0 }
 
@@ -55,6 +60,8 @@ export class SimClient {
   #connection: SimConnection | null = null
   /** When its last connection was lost. */
   #lostAtMs = 0
+  /** That one had been there for a while: otherwise the grace may be that of a loss before. */
+  #lasted = false
   #ended = false
   #calm = false
   /** Questions whose answer it waits for. */
@@ -222,8 +229,10 @@ export class SimClient {
   async #open(): Promise<void> {
     const dial = async (tryMs?: number): Promise<SchedulerConnection> => {
       const connection = await this.#network.connect(this.process, SCHEDULER_ADDRESS, 'client', tryMs)
+      const madeAtMs = this.process.now()
       connection.onClose(() => {
         this.#lostAtMs = this.process.now()
+        this.#lasted = this.#lostAtMs - madeAtMs > LASTING_MS
       })
       this.#connection = connection
       return connection as unknown as SchedulerConnection
@@ -275,9 +284,12 @@ export class SimClient {
     process.after(WATCH_MS, () => {
       if (this.#ended) return
       if (!session.closed || !this.#scheduler.process.alive) return this.#watchSession(session, graceMs)
+      const lossMs = this.#lasted ? this.#lostAtMs : -Infinity
       const isForgotten = !this.#scheduler.state.clients.has(session.settings.clientId)
-      if (!isForgotten && process.now() - this.#lostAtMs < graceMs)
+      if (!isForgotten && process.now() - lossMs < graceMs)
         return process.world.fail(`${this.name} gave its scheduler up too early`)
+      if (this.#network.wholeSince(process.machine, this.#scheduler.process.machine) < lossMs + graceMs * SOON)
+        return process.world.fail(`${this.name} gave up a scheduler that it could reach`)
       for (const [key, { state }] of this.held)
         if (!state.settled) process.world.fail(`${this.name} was cut off for good and still waits for ${key}`)
       process.world.note(`${this.name} was cut off for good`)

@@ -49,6 +49,10 @@ const CONNECT_TIMEOUT_MS = 2000
 /** A cut is noticed within this time. */
 const NOTICE_MS = 300
 
+function pairOf(a: string, b: string): string {
+  return a < b ? `${a}|${b}` : `${b}|${a}`
+}
+
 export class SimNetwork {
   readonly #world: World
   readonly #options: NetworkOptions
@@ -117,17 +121,22 @@ export class SimNetwork {
   }
 
   partition(a: string, b: string, forMs: number): void {
-    const [first, second] = a < b ? [a, b] : [b, a]
-    this.#partitions.set(`${first}|${second}`, this.#world.now + forMs)
+    this.#partitions.set(pairOf(a, b), this.#world.now + forMs)
   }
 
   slow(machine: string, factor: number, forMs: number): void {
     this.#slow.set(machine, { factor, untilMs: this.#world.now + forMs })
   }
 
+  /** When the last partition between two machines was over; Infinity while there is one. */
+  wholeSince(a: string, b: string): number {
+    const untilMs = this.#partitions.get(pairOf(a, b)) ?? 0
+    return untilMs > this.#world.now ? Infinity : untilMs
+  }
+
   /** Partitions and slow links are over. */
   heal(): void {
-    this.#partitions.clear()
+    for (const [pair, untilMs] of this.#partitions) this.#partitions.set(pair, Math.min(untilMs, this.#world.now))
     this.#slow.clear()
   }
 
@@ -255,7 +264,7 @@ export class SimNetwork {
 
   #blockedUntil(a: string, b: string): number | null {
     if (this.#partitions.size === 0) return null
-    const until = this.#partitions.get(a < b ? `${a}|${b}` : `${b}|${a}`) ?? 0
+    const until = this.#partitions.get(pairOf(a, b)) ?? 0
     return until > this.#world.now ? until : null
   }
 

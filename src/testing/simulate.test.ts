@@ -1,5 +1,4 @@
-import { describe, expect, it } from 'vitest'
-import { REGRESSIONS } from './regressions.ts'
+import { expect, it } from 'vitest'
 import { planSimulation } from './plan.ts'
 import { simulate } from './simulate.ts'
 
@@ -38,10 +37,4 @@ it('takes negative seeds, as histories of their own', async () => {
 
 it('finishes without faults', async () => {
   for (let seed = 0; seed < 10; seed++) expect((await simulate({ seed, faults: false })).failure).toBeNull()
-})
-
-describe('what failed once holds', () => {
-  it.each(REGRESSIONS)('$name (seed $seed)', async ({ seed }) => {
-    expect((await simulate({ seed })).failure).toBeNull()
-  })
 })

@@ -4,6 +4,7 @@
 // V2. A client is given up only when it has been without a connection for the whole grace.
 // V3. Where nothing happens that can lose a value, none is lost: what somebody needs stays in memory once it is there.
 // V4. Nor does a task that must not run twice fail as lost before it has run.
+// V5. No restart waits for a worker that is gone.
 
 import type { SchedulerEvent } from '../scheduler/core/events.ts'
 import type { ClientRecord, TaskRecord } from '../scheduler/core/records.ts'
@@ -49,7 +50,8 @@ export class Watch {
 
   /** What does not hold after this step; null = nothing. */
   findFault(event: SchedulerEvent['kind']): { readonly what: string; readonly key?: string } | null {
-    return this.#blamed() ?? this.#givenUp() ?? (this.#keepsAll ? (this.#lost(event) ?? this.#neverRan()) : null)
+    const fault = this.#blamed() ?? this.#givenUp() ?? this.#restartsInVain()
+    return fault ?? (this.#keepsAll ? (this.#lost(event) ?? this.#neverRan()) : null)
   }
 
   /** V1. */
@@ -99,6 +101,14 @@ export class Watch {
       const ends = this.#state.story.of(key).filter(({ text }) => text.startsWith('processing -> released'))
       if (ends.every(({ text }) => GIVEN_BACK.test(text))) return { what: `${key} failed and never ran`, key }
     }
+    return null
+  }
+  /** V5. */
+  #restartsInVain(): { readonly what: string } | null {
+    const { requests, workers } = this.#state
+    for (const request of requests.values())
+      for (const id of request.kind === 'restart' ? request.missing : [])
+        if (!workers.has(id)) return { what: `a restart waits for ${id}, which is gone` }
     return null
   }
 }

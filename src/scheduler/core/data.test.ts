@@ -393,6 +393,20 @@ describe('restart', () => {
     expect([...sim.state.restarting]).toEqual([])
   })
 
+  it('does not wait for a worker that has left, whether its nanny ends it or its machine died', () => {
+    const sim = cluster({ a: {}, b: {}, c: {} }, { connectionGraceMs: 1000 })
+    for (const id of ['a', 'b', 'c']) sim.nanny(id)
+    const request = restart(sim)
+    sim.exited('a')
+    sim.worker('a', { incarnation: 2 })
+    sim.exited('b', [], false)
+    sim.nannyLost('c')
+    sim.workerLost('c')
+    expect(sim.answer(request)).toBeUndefined()
+    sim.advance(4000)
+    expect(sim.answer(request)).toEqual({ kind: 'Answer', request, answer: { generation: 2, workers: 1 } })
+  })
+
   it('makes results of older runs strangers', () => {
     const sim = cluster({ a: {} })
     sim.graph({ x: [] })

@@ -79,7 +79,8 @@ export function removeWorker(state: SchedulerState, worker: WorkerRecord, reason
   logLosses(state, worker, reason)
   for (const task of worker.replicas.keys()) loseReplica(state, task, worker)
   state.workers.delete(worker.id)
-  state.restarting.delete(worker.id)
+  // A restart that waits for it would wait in vain.
+  finishRestarts(state, worker.id)
   forgetLabels(state, worker)
   worker.host.workers.delete(worker)
   if (worker.host.workers.size === 0) state.hosts.delete(worker.host.name)
@@ -169,8 +170,6 @@ function workerGone(state: SchedulerState, message: Extract<NannyToScheduler, { 
   if (worker.link === 'live')
     state.outbox.push({ kind: 'CloseConnection', connection: worker.connection, reason: 'its nanny gave it up' })
   removeWorker(state, worker, message.reason)
-  // A restart that waits for it would wait in vain.
-  finishRestarts(state, worker.id)
 }
 
 /** Until its nanny has spoken, it is back, or the grace is over. */
