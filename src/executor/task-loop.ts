@@ -287,7 +287,7 @@ export class TaskLoop {
     this.#running.delete(running.run.runId)
     this.#contexts.leave()
     if (this.#options.start.concurrency > 1) return
-    this.#options.page.setRun(this.#options.start.slot, null)
+    this.#options.page.end(this.#options.start.slot, running.run.runId)
     // Its worker replaces this process: whatever it still started would be killed.
     if (said.op === 'unfit') this.#state = 'stopped'
     this.#garbage.afterTask()

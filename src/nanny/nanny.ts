@@ -386,11 +386,17 @@ export class Nanny {
     this.#put({ kind: 'SchedulerRefused', message: error.message })
   }
 
-  /** The runs that executors were inside of when the worker died. */
+  /**
+   * The runs that executors were inside of when the worker died, or had just ended: a task that ends its worker may return
+   * before that is dead. The scheduler knows which of them it has heard the end of.
+   */
   #runsOfTheDead(): RunId[] {
     const { local, memory } = this.#claimed()
     const slots = readStatusFile(join(memory ?? local, STATUS_PAGE_FILE))
-    return slots.flatMap(({ runId, phase }) => (runId === null || phase === 'idle' ? [] : [runId]))
+    return slots.flatMap(({ runId, phase, endedRun }) => [
+      ...(runId === null || phase === 'idle' ? [] : [runId]),
+      ...(endedRun === null ? [] : [endedRun]),
+    ])
   }
 
   async #retire(timeoutMs: number): Promise<void> {

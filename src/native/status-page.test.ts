@@ -28,8 +28,21 @@ describe.each([
     executor.setRun(3, runId(2 ** 40 + 1), 'inputs')
     executor.setPhase(3, 'running')
     expect(worker.read(3)).toEqual({ runId: 2 ** 40 + 1, phase: 'running', pid: 4711, cancel: null })
-    expect(readStatusFile(path)[3]).toEqual({ slot: 3, runId: 2 ** 40 + 1, phase: 'running', pid: 4711 })
-    expect(readStatusFile(path)[2]).toEqual({ slot: 2, runId: null, phase: 'idle', pid: 0 })
+    expect(readStatusFile(path)[3]).toEqual({
+      slot: 3,
+      runId: 2 ** 40 + 1,
+      phase: 'running',
+      pid: 4711,
+      endedRun: null,
+    })
+    expect(readStatusFile(path)[2]).toEqual({ slot: 2, runId: null, phase: 'idle', pid: 0, endedRun: null })
+    executor.begin(4, runId(7), 1)
+    executor.end(4, runId(7))
+    expect(readStatusFile(path)[4]).toMatchObject({ runId: null, phase: 'idle', endedRun: 7 })
+    executor.begin(4, runId(8), 2)
+    expect(readStatusFile(path)[4]).toMatchObject({ runId: 8, phase: 'inputs', endedRun: 7 })
+    worker.clear(4)
+    expect(readStatusFile(path)[4]).toMatchObject({ runId: null, endedRun: null })
     worker.setCancel(3, runId(9))
     expect(executor.isCancelled(3, runId(9))).toBe(true)
     expect(executor.isCancelled(3, runId(8))).toBe(false)

@@ -9,7 +9,8 @@
 //     raises the epoch *before* it reads that number, both with a full fence between: either the executor sees the new
 //     epoch, or the worker sees the start (or both). So what was handed over and not started can be taken back without
 //     asking an executor that may be in an endless loop.
-// P5. Behind the slots each executor has an outbox (outbox.ts), when the page is mapped.
+// P5. The run that ended last stays named beside the one that runs: whoever dies right behind it may never have told.
+// P6. Behind the slots each executor has an outbox (outbox.ts), when the page is mapped.
 
 import { closeSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs'
 import { type RunId, runId } from '../base/ids.ts'
@@ -30,7 +31,7 @@ export interface SlotState {
 }
 
 const MAGIC = 0x50534c50
-const VERSION = 2
+const VERSION = 3
 const SLOT_BYTES = 64
 const PAGE_BYTES = 4096
 const NO_RUN = -1
@@ -38,7 +39,8 @@ const NO_RUN = -1
 // Header: magic u32, version u32, slots u32, unused u32, tier bytes f64.
 const HEADER_SLOTS = 8
 const HEADER_TIER_BYTES = 16
-// Slot: run f64 (-1: none), phase u32, pid u32, cancelled run f64 (-1: none), epoch u32, fence u32, started u32.
+// Slot: run f64 (-1: none), phase u32, pid u32, cancelled run f64 (-1: none), epoch u32, fence u32, started u32,
+// unused u32, ended run f64 (-1: none).
 const SLOT_RUN = 0
 const SLOT_PHASE = 8
 const SLOT_PID = 12
@@ -46,6 +48,7 @@ const SLOT_CANCEL = 16
 const SLOT_EPOCH = 24
 const SLOT_FENCE = 28
 const SLOT_STARTED = 32
+const SLOT_ENDED = 40
 
 /** Reads and writes single numbers at byte offsets that are multiples of their size. */
 interface Cells {
@@ -78,6 +81,7 @@ export class StatusPage {
     for (let slot = 0; slot < slots; slot++) {
       bytes.writeDoubleLE(NO_RUN, at(slot) + SLOT_RUN)
       bytes.writeDoubleLE(NO_RUN, at(slot) + SLOT_CANCEL)
+      bytes.writeDoubleLE(NO_RUN, at(slot) + SLOT_ENDED)
     }
     writeFileSync(path, bytes, { mode: 0o600 })
     return StatusPage.open(path)
@@ -102,6 +106,12 @@ export class StatusPage {
   begin(slot: number, run: RunId, sequence: number): void {
     this.#cells.setUint(this.#at(slot) + SLOT_STARTED, sequence)
     this.setRun(slot, run, 'inputs')
+  }
+
+  /** The run is over (P5). */
+  end(slot: number, run: RunId): void {
+    this.#cells.setDouble(this.#at(slot) + SLOT_ENDED, run)
+    this.setRun(slot, null)
   }
 
   /** The highest number of a run that this executor has begun; numbers grow in the order in which runs were handed over. */
@@ -154,6 +164,7 @@ export class StatusPage {
     this.setRun(slot, null, 'idle')
     this.setPid(slot, 0)
     this.setCancel(slot, null)
+    this.#cells.setDouble(this.#at(slot) + SLOT_ENDED, NO_RUN)
     this.#cells.setUint(this.#at(slot) + SLOT_STARTED, 0)
     this.outbox(slot)?.empty()
   }
@@ -184,10 +195,17 @@ export class StatusPage {
   }
 }
 
+export interface LastWords {
+  readonly slot: number
+  readonly pid: number
+  readonly runId: RunId | null
+  readonly phase: Phase
+  /** The run that ended last. */
+  readonly endedRun: RunId | null
+}
+
 /** What each slot said last, without mapping anything; an empty list when the file is gone or is not a status page. */
-export function readStatusFile(
-  path: string,
-): readonly { readonly slot: number; readonly pid: number; readonly runId: RunId | null; readonly phase: Phase }[] {
+export function readStatusFile(path: string): readonly LastWords[] {
   let bytes: Buffer
   let slots: number
   try {
@@ -201,6 +219,7 @@ export function readStatusFile(
     pid: bytes.readUInt32LE(at(slot) + SLOT_PID),
     runId: toRun(bytes.readDoubleLE(at(slot) + SLOT_RUN)),
     phase: PHASES[bytes.readUInt32LE(at(slot) + SLOT_PHASE)] ?? 'idle',
+    endedRun: toRun(bytes.readDoubleLE(at(slot) + SLOT_ENDED)),
   }))
 }
 

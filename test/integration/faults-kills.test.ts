@@ -183,3 +183,26 @@ describe('kill -9 of executors', () => {
     30_000 + ROUNDS * 20_000,
   )
 })
+
+describe('a task that kills its worker', () => {
+  it.each<[string, () => unknown]>([
+    ['and returns before that is dead', () => process.kill(process.ppid, 'SIGKILL')],
+    [
+      'and waits',
+      () => {
+        process.kill(process.ppid, 'SIGKILL')
+        return new Promise(() => {})
+      },
+    ],
+  ])('%s is blamed for each death, and the worker comes back for others', async (_, kills) => {
+    await using faults = await FaultCluster.start({ config: { ...config, 'scheduler.allowed-failures': 1 } })
+    const failed = faults.client.submit(kills)
+    expect(await failed.exception({ timeout: 30_000 })).toMatchObject({
+      code: 'WORKER_LOST',
+      fields: { deaths: 2, attempts: 2 },
+    })
+    expect(await faults.client.submit((x: number) => x + 1, 1).result({ timeout: 20_000 })).toBe(2)
+    failed.release()
+    await faults.emptied()
+  })
+})

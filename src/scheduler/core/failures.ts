@@ -1,7 +1,8 @@
 // What a failed run means for its task: another attempt, or the end. Each kind of bad luck has its own budget.
 //
 // F1. Only the run that was executing is blamed: `crashed` and `out-of-memory` are told by its worker, a run named in
-//     `worker-exited` by the nanny. Runs that waited are repeated for nothing.
+//     `worker-exited` by the nanny: it was executing, or had just ended and its end was not heard of. Runs that waited are
+//     repeated for nothing.
 // F2. An attempt after one that ran out of memory has twice as much reserved as that had taken; the last one runs alone.
 // F3. A task with `idempotent: false` is never run again once a run may have been started.
 

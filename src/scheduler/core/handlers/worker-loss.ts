@@ -149,17 +149,18 @@ function workerExited(
       reason: 'its nanny reports the process dead',
     })
   }
-  const { code, signal, running, restarting } = message
+  const { code, signal, restarting } = message
+  const running: ReadonlySet<RunId> = new Set(message.running)
   // After a restart that was asked for, the death of the old process is no news.
   const level = state.restarting.has(worker.id) || isRestarting(state, worker.id) ? 'info' : 'warning'
   state.outbox.log(level, `worker process of ${worker.info.address} died`, {
     worker: worker.id,
     code,
     signal,
-    running: running.length,
+    running: Array.from(worker.processing).filter(({ runId }) => running.has(runId as RunId)).length,
     restarting,
   })
-  endProcess(state, worker, new Set(running))
+  endProcess(state, worker, running)
   if (restarting) awaitWorker(state, worker)
   else removeWorker(state, worker, 'its process ended and is not started again')
 }
