@@ -357,9 +357,9 @@ export const CONFIG_KEYS = {
   },
   'nanny.restart-limit': {
     kind: 'count',
-    default: 3,
+    default: 10,
     about:
-      'Deaths of a worker process within `nanny.restart-window` that are answered by a restart; one more and the nanny gives up.',
+      'Deaths of a worker process within `nanny.restart-window` that are answered by a restart; one more and the nanny gives up. More than `scheduler.allowed-failures`, or one task that kills its workers takes them all with it.',
   },
   'nanny.restart-window': {
     kind: 'duration',

@@ -334,7 +334,7 @@ describe('a nanny', () => {
   })
 
   it('gives a worker up that dies again and again, with its last words', async () => {
-    const nanny = nannyFor('crashes')
+    const nanny = nannyFor('crashes', { config: { 'nanny.restart-limit': 3 } })
     await nanny.start()
     const reason = await nanny.closed
     expect(reason).toMatch(
