@@ -27,7 +27,14 @@ const TAIL_BYTES = 4096
 /** Messages sent before the exit arrive through a pipe that is read on; normally a millisecond later. */
 const DRAIN_MS = 1_000
 
+/** Part of the memory limit that one semi-space may take; the young generation has up to three of them. */
+const SEMI_SPACE_FRACTION = 1 / 64
+/** V8's own. */
+const SEMI_SPACE_MIB_MAX = 16
+
 export interface WorkerCommand {
+  /** For the engine. */
+  readonly flags: readonly string[]
   readonly script: string
   readonly arguments: readonly string[]
   readonly env: Readonly<Record<string, string>>
@@ -40,10 +47,17 @@ export function workerCommand(
   script = WORKER_MAIN,
 ): WorkerCommand {
   const { executor, nthreads, memoryLimit, data = null } = options
-  if (executor === 'inline') return { script, arguments: [], env }
+  if (executor === 'inline') return { flags: [], script, arguments: [], env }
   // A container for values is the user's code.
   const own = data === null ? withCertificatesAside(env) : env
-  return { script, arguments: [String(nthreads), String(memoryLimit)], env: own }
+  return { flags: workerFlags(memoryLimit), script, arguments: [String(nthreads), String(memoryLimit)], env: own }
+}
+
+/** A large young generation is of no use to a worker with a small limit, and never gets smaller again while it works. */
+function workerFlags(memoryLimit: number): string[] {
+  const semiSpaceMib = 2 ** Math.floor(Math.log2((memoryLimit * SEMI_SPACE_FRACTION) / 2 ** 20))
+  if (memoryLimit === 0 || semiSpaceMib >= SEMI_SPACE_MIB_MAX) return []
+  return [`--max-semi-space-size=${Math.max(1, semiSpaceMib)}`]
 }
 
 const ahead: { readonly command: string; readonly child: ChildProcess }[] = []
@@ -62,8 +76,8 @@ export function endAhead(): void {
   for (const { child } of ahead.splice(0)) child.kill('SIGKILL')
 }
 
-function start({ script, arguments: more, env }: WorkerCommand): ChildProcess {
-  return spawn(process.execPath, [script, ...more], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+function start({ flags, script, arguments: more, env }: WorkerCommand): ChildProcess {
+  return spawn(process.execPath, [...flags, script, ...more], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
 }
 
 /** One that died meanwhile is left out. */

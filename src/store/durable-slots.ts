@@ -6,6 +6,7 @@ import type { FileTier } from './file-tier.ts'
 import type { Placer } from './placer.ts'
 import type { BlobRecord } from './records.ts'
 import type { SegmentSlot } from './segments.ts'
+import type { Slabs } from './slabs.ts'
 import type { Spiller } from './spiller.ts'
 import type { Victims } from './victims.ts'
 
@@ -14,6 +15,7 @@ interface Parts {
   readonly disk: FileTier
   readonly placer: Placer
   readonly spiller: Spiller
+  readonly slabs: Slabs
   readonly victims: Victims
 }
 
@@ -49,11 +51,12 @@ export class DurableSlots {
 
   /** True when the value was only in the process before and is in a file now. One that is being spilled says so itself. */
   async persist(record: BlobRecord): Promise<boolean> {
-    const { victims } = this.#parts
+    const { slabs, victims } = this.#parts
     const { inline } = record
     if (inline === null || record.stored !== null || record.moving || record.dropped) return false
     record.moving = true
     victims.place(record)
+    const lent = slabs.lend(inline)
     try {
       const slot = await this.append(inline.bytes)
       if (record.dropped) {
@@ -67,6 +70,7 @@ export class DurableSlots {
       // No room anywhere: it stays as safe as it was.
       return false
     } finally {
+      slabs.giveBack(lent)
       record.moving = false
       victims.place(record)
     }

@@ -46,4 +46,51 @@ describe('Slabs', () => {
     first.unpin(false)
     expect([slabs.bytes, slabs.lingering]).toEqual([0, 0])
   })
+  /** Puts small values and gives them up again, `rounds` times; how many buffers that took. */
+  function buffersOf(rounds: number, each: (slabs: Slabs, slots: readonly InlineSlot[]) => void): number {
+    const slabs = new Slabs()
+    const kept = Array.from({ length: 200 }, (_, i) => slabs.put(bytesOf(i, 4000)))
+    const buffers = new Set<ArrayBufferLike>()
+    for (let round = 0; round < rounds; round++) {
+      const slots = Array.from({ length: 1000 }, (_, i) => slabs.put(bytesOf(i, 4000)))
+      for (const slot of slots) buffers.add(slot.bytes.buffer)
+      each(slabs, slots)
+      for (const slot of slots) slot.retire()
+    }
+    for (const slot of kept) slot.retire()
+    expect(slabs.bytes).toBe(0)
+    return buffers.size
+  }
+
+  it('uses the memory of values that are gone again, unless a reader was handed some of it', () => {
+    const once = buffersOf(1, () => {})
+    expect(buffersOf(50, () => {})).toBeLessThan(2 * once)
+    const read = buffersOf(50, (_, slots) => {
+      for (const slot of slots) {
+        slot.pin()
+        slot.unpin(false)
+      }
+    })
+    expect(read).toBeGreaterThan(40 * (once - 2))
+  })
+
+  it('leaves bytes that are lent as they are, however their value ends, until they are given back', () => {
+    const slabs = new Slabs()
+    const fill = (length: number): void => {
+      for (const slot of Array.from({ length: 1000 }, (_, i) => slabs.put(bytesOf(i, length)))) slot.retire()
+    }
+    const others = Array.from({ length: 1000 }, (_, i) => slabs.put(bytesOf(i, 4000)))
+    const lent = slabs.put(bytesOf(1, 1000))
+    const seen = lent.bytes
+    const slab = slabs.lend(lent)
+    for (const slot of others) slot.retire()
+    fill(4000)
+    lent.retire()
+    fill(4001)
+    expect(Buffer.compare(seen, bytesOf(1, 1000))).toBe(0)
+    slabs.giveBack(slab)
+    fill(4002)
+    fill(4003)
+    expect(Buffer.compare(seen, bytesOf(1, 1000))).not.toBe(0)
+  })
 })

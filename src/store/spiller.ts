@@ -19,7 +19,7 @@ import type { BlobFile, FileTier } from './file-tier.ts'
 import { type PlacementView, diskTakes } from './placement.ts'
 import type { BlobRecord } from './records.ts'
 import { SegmentSlot } from './segments.ts'
-import type { Slabs } from './slabs.ts'
+import type { Slab, Slabs } from './slabs.ts'
 import type { StoreEvents, StoredValue } from './store.ts'
 import type { Victims } from './victims.ts'
 
@@ -448,12 +448,24 @@ export class Spiller {
   }
 
   async #spillBatch(batch: readonly BlobRecord[]): Promise<void> {
-    const { disk, events } = this.#parts
+    const lent: (Slab | null)[] = []
+    try {
+      await this.#appendBatch(batch, lent)
+    } finally {
+      for (const slab of lent) this.#parts.slabs.giveBack(slab)
+    }
+  }
+
+  async #appendBatch(batch: readonly BlobRecord[], lent: (Slab | null)[]): Promise<void> {
+    const { disk, events, slabs } = this.#parts
     const readable: BlobRecord[] = []
     const blobs: Uint8Array[] = []
     for (const record of batch) {
-      const bytes = await this.#smallBytes(record)
+      if (record.dropped) continue
+      const { inline } = record
+      const bytes = inline?.bytes ?? (await this.#slotBytes(record))
       if (bytes === null) continue
+      if (inline !== null) lent.push(slabs.lend(inline))
       readable.push(record)
       blobs.push(bytes)
     }
@@ -486,8 +498,7 @@ export class Spiller {
     return stored === null
   }
 
-  async #smallBytes(record: BlobRecord): Promise<Uint8Array | null> {
-    if (record.inline !== null) return record.inline.bytes
+  async #slotBytes(record: BlobRecord): Promise<Uint8Array | null> {
     const slot = record.stored as SegmentSlot
     const { fs, permits } = this.#parts.context
     const at = { path: slot.path, offset: slot.offset, nbytes: slot.nbytes, wholeFile: false }

@@ -102,7 +102,7 @@ export class TieredStore implements Store {
     })
     this.#placer = new Placer(this.#context, this.#memory, this.#disk, this.#spiller)
     const parts = { memory: this.#memory, disk: this.#disk, placer: this.#placer, spiller: this.#spiller }
-    this.#durable = new DurableSlots({ ...parts, victims: this.#victims })
+    this.#durable = new DurableSlots({ ...parts, slabs: this.#slabs, victims: this.#victims })
   }
 
   /** Adopts what the directories hold and returns it; to be called once, first. */

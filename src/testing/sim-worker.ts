@@ -280,12 +280,14 @@ export class SimWorker {
         rungs: { target: rung(0.6), spill: rung(0.7), pause: rung(0.8), resume: rung(0.75), killTask: rung(0.9) },
         intervalMs: profile.monitorMs,
         recentToOldMs: 30_000,
-        readProcesses: () => ({ privateBytes: this.pool.privateBytes, executors: this.pool.sample() }),
+        readProcesses: () => ({ privateBytes: this.pool.privateBytes, ownBytes: 0, executors: this.pool.sample() }),
         counted: () => {
           const { managed, disk } = this.store.totals
           // Rounded up to pages, the small files of a simulation would all count the same.
-          return { managed, spilled: disk, tierBytes: managed }
+          return { managed, spilled: disk, tierBytes: managed, inlineBytes: 0 }
         },
+        // A simulated process has no garbage.
+        collectOwn: () => {},
         makeRoom: (bytes) => this.store.makeRoom(bytes),
         allow: (bytes) => this.store.allow(bytes),
         onPause: () => this.#dispatch({ kind: 'MemoryPaused' }),

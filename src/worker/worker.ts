@@ -15,8 +15,7 @@ import { formatBytes } from '../base/units.ts'
 import { connect, formatAddress, isLoopback, type Listener, listen, parseAddress } from '../comm/index.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { HttpServer } from '../http/index.ts'
-import { exposedGc } from '../native/exposed-gc.ts'
-import { loadLibc } from '../native/libc.ts'
+import { collectOwn } from './memory/collect-own.ts'
 import { ProcessMemoryReader } from '../native/process-memory.ts'
 import { sumAside } from '../native/sum-aside.ts'
 import type { WorkerStartOptions } from '../protocol/nanny.ts'
@@ -337,12 +336,13 @@ export class Worker {
         recentToOldMs,
         readProcesses: () => this.#readProcesses(),
         counted: () => {
-          const { managed, disk, memoryTierFileBytes } = this.#store.totals
+          const { managed, inline, disk, memoryTierFileBytes } = this.#store.totals
           pool?.statusPage?.setTierBytes(memoryTierFileBytes)
           return {
             managed,
             spilled: disk,
             tierBytes: memoryTierFileBytes,
+            inlineBytes: inline,
             isCounted: this.#store instanceof TieredStore,
           }
         },
@@ -357,6 +357,7 @@ export class Worker {
         isAnyStarted: () => isAnyStarted(this.#state, this.#pool),
         deadMapped: () => this.#store.totals.deadMapped + this.#store.totals.deadMappedDisk,
         collect: () => pool?.collect(),
+        collectOwn,
         relieve: () => this.#relieve(),
         recycleHoarders: () => this.#recycleHoarders(),
         onUnmanagedHigh: (measures) => this.#warnOfUnmanaged(measures),
@@ -369,15 +370,15 @@ export class Worker {
     const own = this.#ownMemory.read()
     const executors = this.#pool?.sample() ?? []
     let privateBytes = own === null ? 0 : own.rssAnonBytes + own.swapBytes
+    const ownBytes = this.#settings.start.executor === 'process' ? privateBytes : 0
     for (const sample of executors) privateBytes += sample.privateBytes
-    return { privateBytes, executors }
+    return { privateBytes, ownBytes, executors }
   }
 
   async #trimMemory(): Promise<{ readonly beforeBytes: number; readonly afterBytes: number }> {
     const beforeBytes = this.#readProcesses().privateBytes
     await this.#pool?.trim()
-    exposedGc()('all')
-    loadLibc()?.mallocTrim()
+    collectOwn()
     return { beforeBytes, afterBytes: this.#readProcesses().privateBytes }
   }
 

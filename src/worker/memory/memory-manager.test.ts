@@ -16,6 +16,11 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
   const orders: { below: number; done: Deferred<void> }[] = []
   const now = {
     privateBytes: 100,
+    ownBytes: 0,
+    /** Part of `ownBytes` that a collection gives back, and how long it takes. */
+    ownGarbage: 0,
+    collectMs: 0,
+    inlineBytes: 0,
     tierBytes: 0,
     managed: 0,
     spilled: 0,
@@ -34,7 +39,7 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
       recentToOldMs: 30_000,
       readProcesses: () => {
         looks++
-        return { privateBytes: now.privateBytes, executors: now.executors }
+        return { privateBytes: now.privateBytes, ownBytes: now.ownBytes, executors: now.executors }
       },
       killExecutor: (pid) => {
         events.push(`kill ${pid}`)
@@ -42,7 +47,12 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
           executor.pid === pid ? { ...executor, dying: true } : executor,
         )
       },
-      counted: () => ({ tierBytes: now.tierBytes, managed: now.managed, spilled: now.spilled }),
+      counted: () => ({
+        tierBytes: now.tierBytes,
+        inlineBytes: now.inlineBytes,
+        managed: now.managed,
+        spilled: now.spilled,
+      }),
       makeRoom: (below) => {
         const done = deferred()
         orders.push({ below, done })
@@ -55,6 +65,13 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
       isAnyStarted: () => now.running > 0 && !now.starting,
       deadMapped: () => now.dead,
       collect: () => events.push('collect'),
+      collectOwn: () => {
+        events.push('collect own')
+        clock.advance(now.collectMs)
+        now.privateBytes -= now.ownGarbage
+        now.ownBytes -= now.ownGarbage
+        now.ownGarbage = 0
+      },
       relieve: () => events.push('relieve'),
       recycleHoarders: () => hoarders++,
       onUnmanagedHigh: ({ unmanaged, unmanagedRecent }) => warnings.push(unmanaged + unmanagedRecent),
@@ -349,5 +366,83 @@ describe('the memory ladder', () => {
     now.running = 0
     clock.advance(100)
     expect(looksIn(1000)).toBe(10)
+  })
+})
+
+describe('garbage of the worker’s own process', () => {
+  /** Grown by 40 above what it had at first, of which a collection gives back `garbage`. */
+  function grown(garbage: number, privateBytes = 720) {
+    const parts = start()
+    parts.now.ownBytes = 60
+    parts.clock.advance(100)
+    Object.assign(parts.now, { ownBytes: 100, privateBytes, ownGarbage: garbage, managed: 200, inlineBytes: 0 })
+    return parts
+  }
+
+  it('is collected above `spill` before any value has to leave', () => {
+    const { clock, events, orders } = grown(40)
+    clock.advance(100)
+    expect(events).toEqual(['collect own'])
+    expect(orders).toEqual([])
+  })
+
+  it('is collected above `pause` instead of a pause', () => {
+    const { clock, events } = grown(110, 820)
+    clock.advance(100)
+    expect(events).toEqual(['collect own'])
+  })
+
+  it('is collected by a worker that is paused with nothing running, and ends its pause', () => {
+    const { clock, events, now } = start()
+    Object.assign(now, { ownBytes: 300, privateBytes: 820 })
+    clock.advance(100)
+    expect(events).toEqual(['pause'])
+    Object.assign(now, { running: 0, ownBytes: 340, privateBytes: 860, ownGarbage: 120 })
+    clock.advance(100)
+    expect(events).toEqual(['pause', 'collect own', 'resume'])
+  })
+
+  it('stays where memory is not short, where there is no limit, and where it is little', () => {
+    const calm = grown(40, 690)
+    calm.clock.advance(1000)
+    expect(calm.events).toEqual([])
+    const boundless = start({ limit: 0 })
+    Object.assign(boundless.now, { ownBytes: 1000, privateBytes: 1000, ownGarbage: 1000 })
+    boundless.clock.advance(1000)
+    expect(boundless.events).toEqual([])
+    const little = grown(40)
+    little.now.ownBytes = 90
+    little.clock.advance(100)
+    expect(little.events).toEqual([])
+    expect(little.orders).toHaveLength(1)
+  })
+
+  it('that is none is not collected again before as much came on top; values in the process do not count', () => {
+    const { clock, events, now } = grown(0)
+    clock.advance(1000)
+    expect(events).toEqual(['collect own'])
+    Object.assign(now, { ownBytes: 400, inlineBytes: 290 })
+    clock.advance(1000)
+    expect(events).toEqual(['collect own'])
+    now.ownBytes = 425
+    clock.advance(100)
+    expect(events).toEqual(['collect own', 'collect own'])
+  })
+
+  it('is collected in a tenth of the time, or half of it with nothing running', () => {
+    const { clock, events, now } = grown(0)
+    now.collectMs = 30
+    clock.advance(100)
+    now.ownBytes = 200
+    clock.advance(200)
+    expect(events).toEqual(['collect own'])
+    now.running = 0
+    clock.advance(100)
+    expect(events).toEqual(['collect own', 'collect own'])
+    Object.assign(now, { running: 1, ownBytes: 300 })
+    clock.advance(200)
+    expect(events).toEqual(['collect own', 'collect own'])
+    clock.advance(200)
+    expect(events).toEqual(['collect own', 'collect own', 'collect own'])
   })
 })

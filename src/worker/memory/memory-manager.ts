@@ -17,17 +17,27 @@
 //     anybody. Below it a module's cache may keep what it likes.
 // L9. The store is told what `spill` leaves for values beside the most that everything else took in the last seconds: what it
 //     would have to move out of memory at once it need not put there.
+// L10. While memory is short, the worker's own process collects its garbage before anything else is done: no value has to
+//     leave, and nothing to pause, for garbage (own-garbage.ts).
 
 import type { Clock } from '../../base/clock.ts'
 import type { MemoryMeasures } from '../../protocol/scheduler-client.ts'
 import type { MemoryRungs } from '../options.ts'
 import type { ExecutorSample } from '../executor/executor-pool.ts'
 import { measure, processMemory, type MemorySample, SlidingMinimum } from './measures.ts'
+import { OwnGarbage } from './own-garbage.ts'
 import { adviceFor, chooseVictim } from './victim.ts'
 
 export interface ProcessSample {
   readonly privateBytes: number
+  /** Part of it that the worker's own process has; 0 where that is not the worker's alone. */
+  readonly ownBytes: number
   readonly executors: readonly ExecutorSample[]
+}
+
+export interface CountedSample extends Omit<MemorySample, 'privateBytes'> {
+  /** Bytes of values in the worker's own process. */
+  readonly inlineBytes: number
 }
 
 export interface MemoryManagerParts {
@@ -40,7 +50,7 @@ export interface MemoryManagerParts {
   /** Private memory of all processes of this worker, and what is known of its executors; read now. */
   readProcesses(): ProcessSample
   /** What the store counts, which costs nothing to ask. */
-  counted(): Omit<MemorySample, 'privateBytes'>
+  counted(): CountedSample
   /** Resolves when managed memory is below this, or nothing more can leave. */
   makeRoom(managedBytes: number): Promise<void>
   /** New values beyond this many bytes in memory are placed elsewhere (L9). */
@@ -57,6 +67,8 @@ export interface MemoryManagerParts {
   deadMapped(): number
   /** Asks executors for a full garbage collection. */
   collect(): void
+  /** The same in the worker's own process; done when it returns (L10). */
+  collectOwn(): void
   /** Collect and replace executors that run nothing. */
   relieve(): void
   /** Collect, then replace, executors that run nothing and hold much all the same (L8). */
@@ -87,6 +99,7 @@ const COLLECT_AFTER_MS = 500
 export class MemoryManager {
   readonly #parts: MemoryManagerParts
   readonly #oldUnmanaged: SlidingMinimum
+  readonly #ownGarbage: OwnGarbage
   /** Negative: the smallest is the peak. */
   readonly #minusUnmanaged = new SlidingMinimum(UNMANAGED_PEAK_MS)
   #privateBytes = 0
@@ -111,6 +124,7 @@ export class MemoryManager {
     this.#parts = parts
     this.#peak = processPeak
     this.#oldUnmanaged = new SlidingMinimum(parts.recentToOldMs)
+    this.#ownGarbage = new OwnGarbage(parts.limit)
     this.#privateBytes = parts.readProcesses().privateBytes
   }
 
@@ -140,7 +154,7 @@ export class MemoryManager {
   /** One look at process memory, and what follows from it. */
   tick(): void {
     const { clock, limit, rungs } = this.#parts
-    const look = this.#parts.readProcesses()
+    const look = this.#look()
     const { privateBytes, executors } = look
     this.#privateBytes = privateBytes
     const sample = { ...this.#parts.counted(), privateBytes: this.#privateBytes }
@@ -156,6 +170,24 @@ export class MemoryManager {
     this.#pauseOrResume(process, now)
     if (process > rungs.killTask) this.#kill(process, executors)
     this.#parts.onMeasured(look)
+  }
+
+  /** L10. */
+  #look(): ProcessSample {
+    const { clock, limit, rungs } = this.#parts
+    const look = this.#parts.readProcesses()
+    if (limit === 0 || look.ownBytes === 0) return look
+    const before = clock.now()
+    const counted = this.#parts.counted()
+    const process = processMemory({ ...counted, privateBytes: look.privateBytes })
+    const isShort = this.#paused || this.#spilling || process > Math.min(rungs.spill, rungs.pause, rungs.killTask)
+    const isDue = this.#ownGarbage.isDue(before, otherBytes(look, counted), this.#parts.running() === 0)
+    if (!isShort || !isDue) return look
+    this.#parts.collectOwn()
+    const after = this.#parts.readProcesses()
+    const now = clock.now()
+    this.#ownGarbage.collected(now, now - before, otherBytes(after, counted))
+    return after
   }
 
   /** Time in which the running tasks could grow up to `kill-task`. */
@@ -250,4 +282,8 @@ export class MemoryManager {
     this.#idleSince = now
     this.#parts.collect()
   }
+}
+
+function otherBytes({ ownBytes }: ProcessSample, { inlineBytes }: CountedSample): number {
+  return Math.max(0, ownBytes - inlineBytes)
 }
