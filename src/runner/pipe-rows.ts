@@ -89,10 +89,25 @@ export class RowWriter {
 
 export class RowReader {
   #common: Common | null = null
+  #type = ''
 
   messageOf(row: object): PipeMessage {
     if (!Array.isArray(row)) return row as PipeMessage
-    return row[0] === RUN ? this.#run(row as unknown as RunRow) : finished(row as unknown as FinishedRow)
+    return row[0] === RUN ? this.#run(row as unknown as RunRow) : this.#finished(row as unknown as FinishedRow)
+  }
+
+  #finished([, runId, durationMs, grownBytes, type, blob, stillMapped]: FinishedRow): Finished {
+    // The worker keeps it with the value: values of one type in a row share one string.
+    if (type !== this.#type) this.#type = type
+    return {
+      op: 'finished',
+      type: this.#type,
+      blob,
+      runId,
+      durationMs,
+      stillMapped: stillMapped === 0 ? NO_KEYS : stillMapped,
+      grownBytes,
+    }
   }
 
   #run([, runId, sequence, key, args, memory, attempt, inputRows, commonRow, fnBytes]: RunRow): ExecutorRun {
@@ -135,16 +150,4 @@ function inputOf(row: InputRow): ExecutorInput {
 
 function finishedRow({ runId, durationMs, grownBytes, type, blob, stillMapped }: Finished): FinishedRow {
   return [FINISHED, runId, durationMs, grownBytes, type, blob, stillMapped.length === 0 ? 0 : stillMapped]
-}
-
-function finished([, runId, durationMs, grownBytes, type, blob, stillMapped]: FinishedRow): Finished {
-  return {
-    op: 'finished',
-    type,
-    blob,
-    runId,
-    durationMs,
-    stillMapped: stillMapped === 0 ? NO_KEYS : stillMapped,
-    grownBytes,
-  }
 }

@@ -14,39 +14,103 @@ import type { BlobEntry, StoredValue, Tier } from './store.ts'
 
 export type StoredHolding = BlobFile | SegmentSlot
 
+/** A worker may have hundreds of thousands of records: what is yes or no shares one field. */
+const FETCHED = 1
+const BORROWED = 2
+const KEPT = 4
+const VERIFY = 8
+const MOVING = 16
+const DIVERTED = 32
+const DROPPED = 64
+const USED = 128
+
 export class BlobRecord implements LruNode<BlobRecord> {
   readonly key: TaskKey
   readonly runId: RunId
   readonly type: string
   readonly nbytes: number
-  fetched: boolean
-  borrowed = false
-  /** Somebody counts on this copy: it is no replica to be dropped. */
-  kept = false
+  /** In whole milliseconds: a fraction would be an object of its own. */
+  readonly arrivedMs: number
   inline: InlineSlot | null = null
   stored: StoredHolding | null = null
-  /** Readers must check the frames until the store did once. */
-  verify = false
-  /** A file job copies it right now (R3). */
-  moving = false
-  /** Placed on disk for want of memory (spiller.ts P5). */
-  diverted = false
-  /** Out of the index: whatever job still refers to it drops its result. */
-  dropped = false
-  /** Was handed to a reader at least once. */
-  used = false
-  arrivedMs: number
   lru: LruList<BlobRecord> | null = null
   older: BlobRecord | null = null
   newer: BlobRecord | null = null
+  #flags: number
 
   constructor(entry: BlobEntry, nbytes: number, nowMs: number) {
     this.key = entry.key
     this.runId = entry.runId
     this.type = entry.type
     this.nbytes = nbytes
-    this.fetched = entry.fetched ?? false
-    this.arrivedMs = nowMs
+    this.arrivedMs = Math.floor(nowMs)
+    this.#flags = entry.fetched === true ? FETCHED : 0
+  }
+
+  get fetched(): boolean {
+    return (this.#flags & FETCHED) > 0
+  }
+  set fetched(yes: boolean) {
+    this.#set(FETCHED, yes)
+  }
+
+  get borrowed(): boolean {
+    return (this.#flags & BORROWED) > 0
+  }
+  set borrowed(yes: boolean) {
+    this.#set(BORROWED, yes)
+  }
+
+  /** Somebody counts on this copy: it is no replica to be dropped. */
+  get kept(): boolean {
+    return (this.#flags & KEPT) > 0
+  }
+  set kept(yes: boolean) {
+    this.#set(KEPT, yes)
+  }
+
+  /** Readers must check the frames until the store did once. */
+  get verify(): boolean {
+    return (this.#flags & VERIFY) > 0
+  }
+  set verify(yes: boolean) {
+    this.#set(VERIFY, yes)
+  }
+
+  /** A file job copies it right now (R3). */
+  get moving(): boolean {
+    return (this.#flags & MOVING) > 0
+  }
+  set moving(yes: boolean) {
+    this.#set(MOVING, yes)
+  }
+
+  /** Placed on disk for want of memory (spiller.ts P5). */
+  get diverted(): boolean {
+    return (this.#flags & DIVERTED) > 0
+  }
+  set diverted(yes: boolean) {
+    this.#set(DIVERTED, yes)
+  }
+
+  /** Out of the index: whatever job still refers to it drops its result. */
+  get dropped(): boolean {
+    return (this.#flags & DROPPED) > 0
+  }
+  set dropped(yes: boolean) {
+    this.#set(DROPPED, yes)
+  }
+
+  /** Was handed to a reader at least once. */
+  get used(): boolean {
+    return (this.#flags & USED) > 0
+  }
+  set used(yes: boolean) {
+    this.#set(USED, yes)
+  }
+
+  #set(flag: number, yes: boolean): void {
+    this.#flags = yes ? this.#flags | flag : this.#flags & ~flag
   }
 
   get tier(): Tier {

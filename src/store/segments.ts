@@ -33,6 +33,7 @@ export const SEGMENT_PREAMBLE: Uint8Array = new TextEncoder().encode(PREAMBLE_TE
 export const segmentAligned = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT
 
 export class Segment {
+  readonly home: FileTier
   readonly path: string
   /** Bytes of the file as far as they are counted. */
   size = 0
@@ -45,7 +46,8 @@ export class Segment {
   removed = false
   readonly slots = new Set<SegmentSlot>()
 
-  constructor(path: string, file: WritableFile | null) {
+  constructor(home: FileTier, path: string, file: WritableFile | null) {
+    this.home = home
     this.path = path
     this.file = file
   }
@@ -53,23 +55,20 @@ export class Segment {
 
 /** One blob inside a segment. */
 export class SegmentSlot extends Holding {
-  readonly kind = 'slot'
-  readonly home: FileTier
   readonly segment: Segment
   readonly offset: number
   /** The record that refers to it, for compaction. */
   record: BlobRecord | null = null
   #dead = false
 
-  constructor(home: FileTier, segment: Segment, offset: number, nbytes: number) {
+  constructor(segment: Segment, offset: number, nbytes: number) {
     super(nbytes)
-    this.home = home
     this.segment = segment
     this.offset = offset
   }
 
   get tier(): 'memory' | 'disk' {
-    return this.home.kind
+    return this.segment.home.kind
   }
 
   get path(): string {
@@ -79,7 +78,7 @@ export class SegmentSlot extends Holding {
   protected settle(): void {
     if (this.inUse || this.#dead) return
     this.#dead = true
-    this.home.segments.slotDied(this)
+    this.segment.home.segments.slotDied(this)
   }
 }
 
@@ -122,7 +121,7 @@ export class SegmentSet {
 
   /** Enters a segment found by recovery; it takes no writes. */
   adopt(path: string, size: number): Segment {
-    const segment = new Segment(path, null)
+    const segment = new Segment(this.#home, path, null)
     segment.size = size
     this.#segments.add(segment)
     this.#deadBytes += size
@@ -218,7 +217,7 @@ export class SegmentSet {
   async #writable(): Promise<Segment> {
     if (this.#current !== null) return this.#current
     const path = this.#home.nextSegmentPath()
-    const segment = new Segment(path, await this.#home.context.fs.create(path))
+    const segment = new Segment(this.#home, path, await this.#home.context.fs.create(path))
     this.#segments.add(segment)
     this.#current = segment
     return segment
@@ -232,7 +231,7 @@ export class SegmentSet {
   }
 
   #newSlot(segment: Segment, offset: number, nbytes: number): SegmentSlot {
-    const slot = new SegmentSlot(this.#home, segment, offset, nbytes)
+    const slot = new SegmentSlot(segment, offset, nbytes)
     const span = segmentAligned(nbytes)
     segment.slots.add(slot)
     segment.live += span

@@ -93,8 +93,8 @@ export interface LocalTask {
   acquire: boolean
   /** Copies that the scheduler wants are to be in files: nobody could compute the value again. */
   durable: boolean
-  /** When the scheduler was last asked who has it. */
-  askedAt: number
+  /** When the scheduler was last asked who has it; null = never. */
+  askedAt: number | null
   /** The copy that was here could not be read: whoever gives the next one is to check its own. */
   suspect: boolean
 }
@@ -287,7 +287,7 @@ export function createTask(key: TaskKey): LocalTask {
     holders: EMPTY_SET,
     acquire: false,
     durable: false,
-    askedAt: Number.NEGATIVE_INFINITY,
+    askedAt: null,
     suspect: false,
   }
 }

@@ -1,6 +1,6 @@
 import { invariant } from '../../../base/invariant.ts'
 import type { LocalTask, LocalTaskState } from '../state.ts'
-import { ERRED_MAX, isBlocked, isParked } from '../state.ts'
+import { ERRED_MAX, isBlocked, isParked, LOWEST_PRIORITY } from '../state.ts'
 import { forgetHolders } from '../holders.ts'
 import { withoutMember } from '../lazy-set.ts'
 import type { Turn } from '../turn.ts'
@@ -54,6 +54,8 @@ function enterMemory(turn: Turn, task: LocalTask): void {
   dropAssignment(turn, task)
   forgetHolders(turn.state, task)
   task.acquire = false
+  // Nobody waits for it: the order that came with the assignment is of no use any more, and is an object per value.
+  if (task.dependents.size === 0) task.priority = LOWEST_PRIORITY
   turn.state.heldBytes += task.value?.nbytes ?? 0
   for (const dependent of task.dependents) {
     const assignment = dependent.assignment
@@ -107,7 +109,7 @@ function enterMissing(turn: Turn, task: LocalTask): void {
 
 /** At most once a second per key; the timer asks again for what stays missing. */
 export function askForHolders(turn: Turn, task: LocalTask): void {
-  if (turn.now - task.askedAt < MISSING_RETRY_MS) return
+  if (task.askedAt !== null && turn.now - task.askedAt < MISSING_RETRY_MS) return
   task.askedAt = turn.now
   turn.sendRefresh(task.key)
 }
