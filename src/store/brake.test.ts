@@ -4,6 +4,7 @@
 
 import { afterEach, describe, expect, it } from 'vitest'
 import { VirtualClock } from '../base/clock.ts'
+import { Prng } from '../base/prng.ts'
 import { baseOptions, CLUSTER, entryOf, fill, MiB, recorder } from './fixture.conformance.ts'
 import { SimFs } from './sim-fs.ts'
 import { TieredStore } from './tiered-store.ts'
@@ -135,5 +136,54 @@ describe('with a disk of 20 MB/s', () => {
   it('and copies made by the loop itself, it stands still as long as the disk takes', async () => {
     const { longestTurnMs } = await run({ brake: true, offLoop: false })
     expect(longestTurnMs).toBeGreaterThan(100)
+  })
+})
+
+describe('with a disk of 20 MB/s, and results that come as fast as it takes them, but irregularly', () => {
+  it('the disk works on while there is little room, so that hardly a result has to wait', async () => {
+    const clock = new LoopClock()
+    const fs = new SimFs({ '/shm': 1024 * MiB, '/disk': 1024 * MiB })
+    const { events } = recorder()
+    const store = new TieredStore({ ...baseOptions, memoryLimit: LIMIT, target: TARGET, fs, clock }, events)
+    stores.push(store)
+    await store.open()
+    await store.setIdentity(CLUSTER, 1)
+    let writing = 0
+    const disk = diskOf(clock, true)
+    fs.delay = async (operation, path, bytes) => {
+      if (goesToDisk(operation, path)) writing++
+      await disk?.(operation, path, bytes)
+      if (goesToDisk(operation, path)) writing--
+    }
+    const prng = new Prng(7)
+    let waitedMs = 0
+    const make = async (name: string): Promise<void> => {
+      store.expect(BLOB)
+      await new Promise<void>((resolve) => clock.after((2 * prng.next() * BLOB) / DISK_BYTES_PER_MS, resolve))
+      store.expect(0)
+      const askedAt = clock.now()
+      const place = await store.requestPlace(BLOB)
+      waitedMs += clock.now() - askedAt
+      fill(fs, place, name)
+      await store.accept(place, entryOf(name))
+    }
+    let done = false
+    const producing = (async () => {
+      for (let n = 0; n < 3 * BLOBS; n++) await make(`k${n}`)
+      done = true
+    })()
+    let idleMs = 0
+    let shortMs = 0
+    while (!done) {
+      clock.turn()
+      await new Promise((resolve) => setImmediate(resolve))
+      if (store.totals.managed + 2 * BLOB <= TARGET) continue
+      shortMs++
+      if (writing === 0) idleMs++
+    }
+    await producing
+    expect(store.totals.spilledTotal).toBeGreaterThan(BLOBS * BLOB)
+    expect(idleMs).toBeLessThan(0.02 * shortMs)
+    expect(waitedMs).toBeLessThan(0.05 * clock.now())
   })
 })

@@ -115,9 +115,7 @@ export class Slabs {
   #newSlab(): Slab {
     const size = Math.max(SLAB_BYTES_MIN, Math.min(SLAB_BYTES_MAX, this.#bytes))
     const spare = size === SLAB_BYTES_MAX ? this.#spare.pop() : undefined
-    return (
-      spare ?? { bytes: Buffer.allocUnsafeSlow(size), slots: new Set(), used: 0, live: 0, lent: 0, isRead: false }
-    )
+    return spare ?? { bytes: Buffer.allocUnsafeSlow(size), slots: new Set(), used: 0, live: 0, lent: 0, isRead: false }
   }
 
   #empty(sparse: Slab): void {

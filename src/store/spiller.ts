@@ -32,6 +32,9 @@ const DISK_REST_MS = 1000
 const REPLICA_GRACE_MS = 2000
 /** How much of `target` is emptied for results to come, and for what was written to disk in vain, at most. */
 const AHEAD_FRACTION = 0.5
+/** Rounds of results after the one that is being made, and how much of `target` may be emptied for them. */
+const NEXT_RESULTS = 3
+const NEXT_FRACTION = 1 / 8
 /** So many times longer must the oldest value in memory have been there (P5). */
 const SHORT_LIVED = 4
 const DEAD_MAPPINGS_BYTES = 64 * 2 ** 20
@@ -118,9 +121,15 @@ export class Spiller {
     return slabs.bytes + memory.bytes + memory.reserved + Math.max(this.#expected, this.#inVain) > this.#soft
   }
 
-  /** Room is made ahead for half of what may be in memory, at most: results that are to come are no reason to empty it. */
+  /**
+   * Room is made ahead for half of what may be in memory, at most: results that are to come are no reason to empty it. The
+   * results after those count as well. Results come irregularly: with room for one round of them only, the disk has nothing
+   * to do while the next ones take long, and is too late when they come at once.
+   */
   expect(bytes: number): void {
-    this.#expected = Math.min(bytes, AHEAD_FRACTION * this.#parts.limits.target)
+    const { target } = this.#parts.limits
+    const next = Math.min(NEXT_RESULTS * bytes, NEXT_FRACTION * target)
+    this.#expected = Math.min(bytes + next, AHEAD_FRACTION * target)
   }
 
   /** How much of memory values may take as long as process memory is to stay below `spill`. */
