@@ -32,7 +32,7 @@ const DISK_REST_MS = 1000
 const REPLICA_GRACE_MS = 2000
 /** How much of `target` is emptied for results to come, and for what was written to disk in vain, at most. */
 const AHEAD_FRACTION = 0.5
-/** Rounds of results after the one that is being made, and how much of `target` may be emptied for them. */
+/** Rounds of results after the one being made, and how much of `target` may be emptied for them. */
 const NEXT_RESULTS = 3
 const NEXT_FRACTION = 1 / 8
 /** So many times longer must the oldest value in memory have been there (P5). */
@@ -122,9 +122,8 @@ export class Spiller {
   }
 
   /**
-   * Room is made ahead for half of what may be in memory, at most: results that are to come are no reason to empty it. The
-   * results after those count as well. Results come irregularly: with room for one round of them only, the disk has nothing
-   * to do while the next ones take long, and is too late when they come at once.
+   * Room is made ahead for half of what may be in memory, at most, and for the results after these as well: with room for one
+   * round only, the disk has nothing to do while results take long, and is too late when they come at once.
    */
   expect(bytes: number): void {
     const { target } = this.#parts.limits
