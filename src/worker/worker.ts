@@ -428,10 +428,18 @@ export class Worker {
   }
 
   #warnOfUnmanaged({ process, limit, managed }: MemoryMeasures): void {
+    const own = this.#readProcesses().ownBytes - this.#store.totals.inline
     this.#log.warn(
       'unmanaged memory is high: {process} of {limit} are in use above worker.memory.spill, and only {managed} of it are stored values. ' +
-        'The rest belongs to tasks, to what modules they loaded keep, and to processes they started',
-      { process: formatBytes(process), limit: formatBytes(limit), managed: formatBytes(managed) },
+        'The worker itself has {own} of the rest, and keeps book of {values} values with it, in memory and on disk; what remains ' +
+        'belongs to tasks, to what modules they loaded keep, and to processes they started',
+      {
+        process: formatBytes(process),
+        limit: formatBytes(limit),
+        managed: formatBytes(managed),
+        own: formatBytes(Math.max(0, own)),
+        values: this.#state?.tasks.size ?? 0,
+      },
     )
   }
 
