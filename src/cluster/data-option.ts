@@ -27,8 +27,11 @@ export type DataOption = DataContainer | DataFactory | readonly [factory: DataFa
 export function captureFactory(data: DataOption): CapturedFactory {
   const made = factoryOf(data)
   if (made === null) {
-    const message =
-      'LocalCluster option data is an object, and the workers are processes of their own: give a function that makes it there, such as () => new Map(), or fromModule(url, name); or use inProcess.'
+    const given =
+      typeof data === 'object' && data !== null
+        ? 'an object, and the workers are processes of their own'
+        : 'no container'
+    const message = `LocalCluster option data is ${given}: give a function that makes it there, such as () => new Map(), or fromModule(url, name); or use inProcess.`
     throw new PlimsollError('INVALID_ARGUMENT', message, { option: 'data' })
   }
   const [factory, options] = made

@@ -24,7 +24,11 @@ export const ERROR_CODES = {
     reaction: 'retry',
     summary: 'The workers that ran the task died too often, or a task that may not run twice lost its worker.',
   },
-  DATA_LOST: { reaction: 'user', summary: 'A value without a recipe (scattered) has no copy left.' },
+  DATA_LOST: {
+    reaction: 'user',
+    summary:
+      'A value without a recipe (scattered) has no copy left, or one was computed again and again and could never be read.',
+  },
   STORE_FULL: {
     reaction: 'retry',
     summary: 'Neither the memory tier nor the disk tier of a worker could take a value.',

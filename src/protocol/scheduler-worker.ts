@@ -121,7 +121,15 @@ export type WorkerToScheduler =
   /** Values that a client sent have arrived; it says so itself as well, if it lives. */
   | { readonly op: 'keys-scattered'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
   /** Replicas are gone from here (corrupt, evicted, removed, never there or never to come). Run 0: of none at all. */
-  | { readonly op: 'release-worker-data'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
+  | {
+      readonly op: 'release-worker-data'
+      readonly keys: readonly {
+        readonly key: TaskKey
+        readonly runId: RunId
+        /** It was there and could not be read: why. */
+        readonly unreadable?: string
+      }[]
+    }
   /** Values that were only in the process are in a file now. */
   | { readonly op: 'keys-durable'; readonly keys: readonly { readonly key: TaskKey; readonly runId: RunId }[] }
   | { readonly op: 'request-refresh-who-has'; readonly keys: readonly TaskKey[] }

@@ -91,7 +91,9 @@ export const WORKER_SHAPES: Shapes<WorkerToScheduler> = {
     keys: isListOf(isShape({ key: isString, runId: isCount, durable: isBoolean, kept: isOptional(isCount) })),
   },
   'keys-scattered': { keys: isListOf(isKeyAndRun) },
-  'release-worker-data': { keys: isListOf(isKeyAndRun) },
+  'release-worker-data': {
+    keys: isListOf(isShape({ key: isString, runId: isCount, unreadable: isOptional(isString) })),
+  },
   'keys-durable': { keys: isListOf(isKeyAndRun) },
   'request-refresh-who-has': { keys: isStrings },
   'steal-response': { taken: isListOf(isKeyAndRun), kept: isListOf(isKeyAndRun) },

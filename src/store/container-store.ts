@@ -340,8 +340,7 @@ export class ContainerStore implements Store {
     try {
       const bytes: unknown = this.#open().get(key)
       if (bytes instanceof Uint8Array && bytes.byteLength === nbytes) return bytes
-      const found = bytes instanceof Uint8Array ? `${bytes.byteLength} bytes` : String(bytes)
-      this.#lose(entry, `the container gave ${found} for its ${nbytes} bytes`)
+      this.#lose(entry, `the container gave ${shownFind(bytes)} for its ${nbytes} bytes`)
     } catch (error) {
       this.#lose(entry, `the container threw: ${toError(error).message}`)
     }
@@ -397,6 +396,11 @@ export class ContainerStore implements Store {
       return -1
     }
   }
+}
+
+function shownFind(found: unknown): string {
+  if (found instanceof Uint8Array) return `${found.byteLength} bytes`
+  return isThenable(found) ? 'a promise (`get` has to return the bytes at once)' : String(found)
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

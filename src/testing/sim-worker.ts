@@ -235,7 +235,7 @@ export class SimWorker {
       {
         onDurable: (values) => dispatch({ kind: 'ValuesDurable', values }),
         onEvicted: (values) => dispatch({ kind: 'ReplicasLost', values, reason: 'dropped for room' }),
-        onLost: (value, reason) => dispatch({ kind: 'ReplicasLost', values: [value], reason }),
+        onLost: (value, reason) => dispatch({ kind: 'ReplicasLost', values: [value], reason, unreadable: true }),
         onSpillFailing: () => {},
         onDeadMappings: () => this.pool.collect(),
       },

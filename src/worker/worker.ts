@@ -256,7 +256,7 @@ export class Worker {
     onEvicted: (values) => this.#driver.dispatch({ kind: 'ReplicasLost', values, reason: 'dropped for room' }),
     onLost: (value, reason) => {
       this.#log.warn('the stored value of {key} is lost: {reason}', { key: value.key, reason })
-      this.#driver.dispatch({ kind: 'ReplicasLost', values: [value], reason })
+      this.#driver.dispatch({ kind: 'ReplicasLost', values: [value], reason, unreadable: true })
     },
     onSpillFailing: (reason) => this.#onSpillFailing(reason),
     onDeadMappings: () => this.#pool?.collect(),

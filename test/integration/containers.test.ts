@@ -168,6 +168,37 @@ describe('in workers of their own', () => {
   )
 })
 
+describe('a container that does not give back what it got', () => {
+  it.each([
+    ['throws', "throw new Error('the cupboard is locked')", /cupboard is locked/],
+    ['has lost it', 'return undefined', /gave undefined for its/],
+    [
+      'promises it',
+      'return Promise.resolve(super.get(key))',
+      /gave a promise \(`get` has to return the bytes at once\)/,
+    ],
+  ])('because it %s fails the task, and nothing else', { timeout: 60_000 }, async (what, body, reason) => {
+    const path = join(folder, `forgetful-${what.replaceAll(' ', '-')}.mjs`)
+    writeFileSync(
+      path,
+      `class Forgetful extends Map { get(key) { if (!key.startsWith('bad')) return super.get(key); ${body} } }
+      export const open = () => new Forgetful()`,
+    )
+    const data = fromModule<DataFactory>(pathToFileURL(path), 'open')
+    await withCluster({ data }, async (client) => {
+      const bad = client.submit(
+        task((n: number) => new Uint8Array(n).fill(1), { key: 'bad' }),
+        100_000,
+      )
+      const good = client.submit((n: number) => new Uint8Array(n).fill(1), 100_000)
+      const error = { code: 'DATA_LOST', message: expect.stringMatching(reason) as string }
+      await expect(bad.result()).rejects.toMatchObject(error)
+      await expect(client.submit((array: Uint8Array) => array.length, bad).result()).rejects.toMatchObject(error)
+      expect((await good.result()).length).toBe(100_000)
+    })
+  })
+})
+
 describe('what cannot be', () => {
   const refusal = async (options: LocalClusterOptions): Promise<{ code: string; message: string }> => {
     try {
@@ -185,6 +216,7 @@ describe('what cannot be', () => {
       { data: new Map(), inProcess: true, nWorkers: 2 },
       /cannot be the store of 2 workers/,
     ],
+    ['what is no container at all', { data: 'level' as never }, /data is no container: give a function/],
     ['what is no container', { data: 5 as never, inProcess: true }, /has to be a Map, or to have get, set/],
     ['a pair of something else', { data: [1, 2] as never }, /takes \[function, options\]/],
   ])('%s', async (_what, options, why) => {

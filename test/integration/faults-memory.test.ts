@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { task } from '../../dist/index.js'
+import { type PlimsollError, task } from '../../dist/index.js'
 import { FaultCluster, MIB, until } from './fault-cluster.ts'
 
 const LIMIT = 640 * MIB
@@ -19,6 +19,28 @@ beforeAll(async () => {
   })
 })
 afterAll(() => faults[Symbol.asyncDispose]())
+
+describe.skipIf(!onLinux)('a task that is refused memory', () => {
+  it('lives, and its error has the numbers that one of a killed executor has', async () => {
+    const { client } = faults
+    const before = await faults.worker()
+    const refused = client.submit(
+      task((n: number) => new Uint8Array(n).length, { name: 'grab' }),
+      3 * 1024 * MIB,
+    )
+    const error = (await refused.exception({ timeout: '30s' })) as PlimsollError | null
+    expect(error).toMatchObject({
+      code: 'TASK_OUT_OF_MEMORY',
+      fields: { key: refused.key, function: 'grab', attempt: 1, limit: LIMIT, inputBytes: 0, neighbours: [] },
+      cause: { name: 'RangeError', message: 'Array buffer allocation failed' },
+    })
+    expect(['executor-cap', 'system']).toContain(error?.fields['cap'])
+    expect(error?.message).toContain('limit of the worker 640.00 MiB')
+    const after = await faults.worker()
+    expect(after.pid).toBe(before.pid)
+    expect(after.executors.map(({ pid }) => pid)).toEqual(before.executors.map(({ pid }) => pid))
+  })
+})
 
 describe.skipIf(!onLinux)('kill-task', () => {
   it('ends the task that outgrows its reservation, while one within its own goes on', async () => {

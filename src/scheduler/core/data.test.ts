@@ -293,6 +293,60 @@ describe('replicas', () => {
     expect(sim.stateOf('x')).toBe('processing')
   })
 
+  it('that can never be read are computed five times again, then the task fails with the reason; a retry begins anew', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.graph({ x: [] }, { options: { workers: ['a'] } })
+    /** The client that missed it is heard first, or its worker. */
+    const lose = (clientFirst: boolean): void => {
+      const key = taskKey('x')
+      const runId = sim.task('x').acceptedRunId as RunId
+      const missing = { op: 'report-missing', key, runId, workers: [workerId('a')] } as const
+      if (clientFirst) sim.says('c', missing)
+      sim.workerSays('a', { op: 'release-worker-data', keys: [{ key, runId, unreadable: 'the disk is broken' }] })
+      if (!clientFirst) sim.says('c', missing)
+    }
+    for (let loss = 0; loss < 6; loss++) {
+      sim.finish('x')
+      expect(sim.stateOf('x')).toBe('memory')
+      lose(loss % 2 === 0)
+    }
+    // The last news of it came when it was being computed once more.
+    if (sim.stateOf('x') === 'processing') {
+      sim.finish('x')
+      lose(false)
+    }
+    expect(sim.stateOf('x')).toBe('erred')
+    expect(sim.told('c').at(-1)).toMatchObject({
+      op: 'task-erred',
+      failure: {
+        error: {
+          kind: 'raised',
+          code: 'DATA_LOST',
+          message: expect.stringMatching(/the disk is broken/) as string,
+        },
+      },
+    })
+    sim.request((number) => ({ kind: 'RetryRequested', request: number, keys: [taskKey('x')] }))
+    sim.finish('x')
+    lose(false)
+    expect(sim.stateOf('x')).toBe('processing')
+  })
+
+  it('that are one of several, or were not said to be unreadable, are made up for as often as it takes', () => {
+    const sim = cluster({ a: {}, b: {} })
+    sim.graph({ x: [] }, { options: { workers: ['a'] } })
+    for (let loss = 0; loss < 30; loss++) {
+      sim.finish('x')
+      const key = taskKey('x')
+      const runId = sim.task('x').acceptedRunId as RunId
+      sim.workerSays('b', { op: 'add-keys', keys: [{ key, runId, durable: false }] })
+      sim.workerSays('b', { op: 'release-worker-data', keys: [{ key, runId, unreadable: 'a bad copy' }] })
+      expect(sim.stateOf('x')).toBe('memory')
+      sim.workerSays('a', { op: 'release-worker-data', keys: [{ key, runId }] })
+      expect(sim.stateOf('x')).toBe('processing')
+    }
+  })
+
   it('5.1-4 announced while the value is being recomputed end the recomputation', () => {
     const sim = cluster({ a: {}, b: {} })
     sim.graph({ x: [] }, { options: { workers: ['a'] } })

@@ -121,6 +121,31 @@ export function neverRunsAgain(task: TaskRecord): TaskFailure | null {
   return raised(task.key, 'WORKER_LOST', message, { key: task.key })
 }
 
+/**
+ * How often a value is computed again because the only copy of it could not be read. A damaged file is an accident; a disk, or
+ * a container of the program's own, that never gives back what it got would have it computed for ever.
+ */
+const UNREADABLE_RETRIES = 5
+
+export function noteUnreadable(task: TaskRecord, worker: WorkerRecord, reason: string): void {
+  if (!task.hasRecipe || task.holders.some((holder) => holder !== worker)) return
+  const trouble = troubleOf(task)
+  trouble.unreadable++
+  trouble.unreadableReason = reason
+  noteAttempt(task, worker)
+}
+
+/** Its value was lost to its store again and again. */
+export function neverReadable(task: TaskRecord): TaskFailure | null {
+  const { trouble } = task
+  if (trouble === null || trouble.unreadable <= UNREADABLE_RETRIES) return null
+  const { workers, unreadable, unreadableReason: reason } = trouble
+  const message =
+    `the value of task ${task.key} was computed ${unreadable} times and could not be read back any time, on ${workers.join(', ')}; the last time: ${reason}. ` +
+    'Look at the disk and the memory of these machines, or at the container for values (option `data`), then retry() it.'
+  return raised(task.key, 'DATA_LOST', message, { key: task.key, losses: unreadable, reason, workers })
+}
+
 /** Inputs named in the error, largest first. */
 const INPUTS_NAMED_MAX = 5
 
@@ -183,7 +208,7 @@ function lostWithWorker(task: TaskRecord, worker: WorkerRecord): TaskFailure {
 /** A failure that the scheduler states itself; `origin` is the task that failed first. */
 export function raised(
   origin: TaskKey,
-  code: 'WORKER_LOST' | 'INPUTS_EXCEED_LIMIT' | 'NO_WORKERS' | 'KEY_CONFLICT' | 'GRAPH_CYCLE',
+  code: 'WORKER_LOST' | 'DATA_LOST' | 'INPUTS_EXCEED_LIMIT' | 'NO_WORKERS' | 'KEY_CONFLICT' | 'GRAPH_CYCLE',
   message: string,
   fields: Readonly<Record<string, unknown>>,
   worker?: WorkerRecord,

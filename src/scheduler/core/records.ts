@@ -48,6 +48,9 @@ export interface TaskTrouble {
   /** For its next attempts, since it ran out of memory. */
   reserve: MemoryReserve | null
   storeFull: number
+  /** How often the only copy of its value could not be read, and was computed again. */
+  unreadable: number
+  unreadableReason: string
   /** Addresses of the workers on which attempts failed; at most `WORKERS_NAMED_MAX`. */
   workers: string[]
   /** Where the last attempt went wrong: chosen again only when there is no other worker. */

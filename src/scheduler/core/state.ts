@@ -427,6 +427,8 @@ export function troubleOf(task: TaskRecord): TaskTrouble {
     outOfMemory: 0,
     reserve: null,
     storeFull: 0,
+    unreadable: 0,
+    unreadableReason: '',
     workers: [],
     avoid: null,
     heldUntilMs: 0,

@@ -82,8 +82,13 @@ export type WorkerEvent = { readonly now: number } & (
   | { readonly kind: 'TransferEnded'; readonly transferId: number; readonly outcome: TransferOutcome }
   /** A client stored a value here (scatter). */
   | { readonly kind: 'ValueScattered'; readonly value: StoredEntry }
-  /** Dropped by the store for room, or found damaged. */
-  | { readonly kind: 'ReplicasLost'; readonly values: readonly ReplicaName[]; readonly reason: string }
+  /** Dropped by the store for room, or found damaged (`unreadable`). */
+  | {
+      readonly kind: 'ReplicasLost'
+      readonly values: readonly ReplicaName[]
+      readonly reason: string
+      readonly unreadable?: true
+    }
   /** These were there and will not be dropped for room from now on. */
   | { readonly kind: 'ReplicasKept'; readonly values: readonly ReplicaName[] }
   | { readonly kind: 'ValuesDurable'; readonly values: readonly ReplicaName[] }

@@ -533,7 +533,7 @@ describe('replicas', () => {
     })
     expect(effects[0]).toEqual({ kind: 'FreeFromStore', values: [{ key: 'x', runId: 1 }] })
     expect(messagesOf(effects)).toEqual([
-      { op: 'release-worker-data', keys: [{ key: 'x', runId: 1 }] },
+      { op: 'release-worker-data', keys: [{ key: 'x', runId: 1, unreadable: 'checksum' }] },
       { op: 'request-refresh-who-has', keys: ['x'] },
     ])
     const fetching = core.receive({ op: 'refresh-who-has', keys: [input('x', 1, ['p'])] })
@@ -541,6 +541,17 @@ describe('replicas', () => {
     // It may be the same file: the peer is to check it.
     expect(fetching.find(({ kind }) => kind === 'GatherFromPeer')).toMatchObject({ keys: [{ suspect: true }] })
     expect(executed(core.send({ kind: 'ReplicaReceived', transferId: 1, value: stored('x', 1) }))).toEqual(['a'])
+  })
+
+  it('says of a value that its store could not give back that it was lost by that', () => {
+    const core = new Core()
+    core.hold('x', 1)
+    const values = [{ key: taskKey('x'), runId: runId(1) }]
+    const reason = 'the container threw: no'.padEnd(10_000, '!')
+    const effects = core.send({ kind: 'ReplicasLost', values, reason, unreadable: true })
+    expect(messagesOf(effects)).toEqual([
+      { op: 'release-worker-data', keys: [{ key: 'x', runId: 1, unreadable: reason.slice(0, 500) }] },
+    ])
   })
 
   it('takes a ready task back to waiting when the store dropped its input', () => {

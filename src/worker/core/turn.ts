@@ -9,6 +9,9 @@ import type { LocalTask, LocalTaskState, WorkerState } from './state.ts'
 
 export type NextState = LocalTaskState | 'forgotten'
 
+/** Of what is told to the scheduler; the log has all of it. */
+const REASON_CHARS_MAX = 500
+
 type Growing<Op> = Extract<WorkerToScheduler, { op: Op }> extends { keys: readonly (infer Item)[] } ? Item[] : never
 
 export class Turn {
@@ -83,6 +86,11 @@ export class Turn {
 
   sendReleased(key: TaskKey, runId: RunId): void {
     this.#growing('release-worker-data').push({ key, runId })
+  }
+
+  /** It was here and is of no use. */
+  sendUnreadable(key: TaskKey, runId: RunId, reason: string): void {
+    this.#growing('release-worker-data').push({ key, runId, unreadable: reason.slice(0, REASON_CHARS_MAX) })
   }
 
   sendDurable(key: TaskKey, runId: RunId): void {

@@ -1,5 +1,6 @@
-// What to say about a task whose executor died while it ran, and whether memory was the reason. Which task that is, the
-// status page says; what follows for its next attempt is decided by the scheduler.
+// What to say about a task whose executor died while it ran, and whether memory was the reason; and about one that was
+// refused memory and lived. Which task that is, the status page says; what follows for its next attempt is decided by the
+// scheduler.
 
 import { formatBytes, formatDurationMs } from '../../base/units.ts'
 import { PlimsollError } from '../../errors/plimsoll-error.ts'
@@ -45,27 +46,12 @@ export function deathCertificate(
   run: PoolRun,
   executor: ExecutorProcess,
   end: ExecutorEnd,
-  { memoryLimit, neighbours }: DeathScene,
+  scene: DeathScene,
 ): Certificate {
   const stderrTail = executor.output.tail(STDERR_LINES)
+  const { memoryLimit } = scene
   const { key, name, attempt } = run.request
-  const fields = {
-    key,
-    function: name,
-    attempt,
-    exitCode: end.code,
-    signal: end.signal,
-    stderrTail,
-    inputBytes: run.inputBytes,
-    inputs: largestInputs(run),
-    limit: memoryLimit,
-    limitSetBy: LIMIT_SET_BY,
-    heapLimit: executor.heapBytes,
-    reservedBytes: run.request.memory.reservedBytes,
-    executorPid: executor.pid,
-    memoryCurve: [...executor.curve],
-    neighbours,
-  }
+  const fields = { ...factsOf(run, executor, scene), exitCode: end.code, signal: end.signal, stderrTail }
   const how = end.signal === null ? `exit code ${end.code}` : end.signal
   if (isOutOfMemory(executor, end)) {
     const message = `Task ${key} (${name}) used more memory than it may: its executor ended with ${how}. ${memoryFacts(run, executor, memoryLimit)} ${adviceOf(executor, run)}`
@@ -80,6 +66,30 @@ export function deathCertificate(
   const lines = stderrTail === '' ? '' : ` Last lines of stderr:\n${stderrTail}`
   const message = `Task ${key} (${name}) ended its executor process: ${how} in attempt ${attempt}. The worker and its other tasks go on. A task must not end its process; look for process.exit, unhandled rejections and native crashes.${lines}`
   return { kind: 'crashed', error: new PlimsollError('TASK_CRASHED', message, fields) }
+}
+
+/** Its executor, which is alive, said that it was refused memory: what it could not know is added. */
+export function refusalCertificate(
+  run: PoolRun,
+  executor: ExecutorProcess,
+  { error: said, grownBytes }: { readonly error: Error; readonly grownBytes: number },
+  scene: DeathScene,
+): Certificate {
+  const fields = said instanceof PlimsollError ? said.fields : {}
+  const message = `${said.message} ${memoryFacts(run, executor, scene.memoryLimit)}`
+  const error = new PlimsollError(
+    'TASK_OUT_OF_MEMORY',
+    message,
+    {
+      ...fields,
+      ...factsOf(run, executor, scene),
+      cap: executor.dataCapBytes > 0 ? 'executor-cap' : 'system',
+      peakBytes: Math.max(grownBytes, seenPeak(run, executor)),
+    },
+    { cause: said.cause },
+  )
+  // No peak for the next attempt: what it had taken says little about what it was refused.
+  return { kind: 'out-of-memory', error }
 }
 
 export function timeoutCertificate(run: PoolRun): Certificate {
@@ -113,10 +123,33 @@ function isOutOfMemory(executor: ExecutorProcess, end: ExecutorEnd): boolean {
   )
 }
 
+/** The task, where it ran, and what was there for it. */
+function factsOf(run: PoolRun, executor: ExecutorProcess, { memoryLimit, neighbours }: DeathScene) {
+  const { key, name, attempt, memory } = run.request
+  return {
+    key,
+    function: name,
+    attempt,
+    inputBytes: run.inputBytes,
+    inputs: largestInputs(run),
+    limit: memoryLimit,
+    limitSetBy: LIMIT_SET_BY,
+    heapLimit: executor.heapBytes,
+    reservedBytes: memory.reservedBytes,
+    executorPid: executor.pid,
+    memoryCurve: [...executor.curve],
+    neighbours,
+  }
+}
+
+function seenPeak(run: PoolRun, executor: ExecutorProcess): number {
+  const last = executor.lastSample
+  return Math.max(run.peakBytes, last === null ? 0 : growthOf(last))
+}
+
 /** What it was seen to have taken, and what the cap that ended it allowed. */
 function peakOf(run: PoolRun, executor: ExecutorProcess, end: ExecutorEnd): number {
-  const last = executor.lastSample
-  const seen = Math.max(run.peakBytes, last === null ? 0 : growthOf(last))
+  const seen = seenPeak(run, executor)
   return end.signal === 'SIGKILL' ? seen : Math.max(seen, executor.heapBytes)
 }
 

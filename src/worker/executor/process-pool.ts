@@ -9,7 +9,7 @@
 import { timerMs } from '../../base/clock.ts'
 import type { FunctionId, RunId, TaskKey } from '../../base/ids.ts'
 import type { PlimsollError } from '../../errors/plimsoll-error.ts'
-import { encodeError } from '../../values/error.ts'
+import { decodeError, encodeError } from '../../values/error.ts'
 import type { StatusPage, SlotState } from '../../native/status-page.ts'
 import type { ExecutorInfo } from '../../protocol/scheduler-client.ts'
 import type { ExecutorToWorker, RunEnd } from '../../protocol/worker-executor.ts'
@@ -20,6 +20,7 @@ import {
   type DeathScene,
   lostCertificate,
   type Neighbour,
+  refusalCertificate,
   timeoutCertificate,
 } from './death-certificate.ts'
 import {
@@ -395,7 +396,11 @@ class ProcessPool implements ExecutorPool, SeatsEvents {
       else if (message.op === 'dropped') {
         this.#events.onErred({ runId, kind: 'store-full', error: encodeError(run.placeError), durationMs, stillMapped })
       } else if (run.timedOut) this.#erred(run, timeoutCertificate(run), durationMs, stillMapped)
-      else this.#events.onErred({ runId, kind: message.kind, error: message.error, durationMs, stillMapped })
+      else if (message.kind === 'out-of-memory') {
+        const refusal = { error: decodeError(message.error), grownBytes: message.grownBytes }
+        const certificate = refusalCertificate(run, executor, refusal, this.#sceneOf(executor))
+        this.#erred(run, certificate, durationMs, stillMapped)
+      } else this.#events.onErred({ runId, kind: message.kind, error: message.error, durationMs, stillMapped })
     }
     this.#goOn(executor)
   }

@@ -6,6 +6,7 @@
 import type { RunId, TaskKey } from '../../../base/ids.ts'
 import type { ClientToScheduler } from '../../../protocol/scheduler-client.ts'
 import { askToKeep, endCopy, endRemoval } from '../copies.ts'
+import { noteUnreadable } from '../failures.ts'
 import { loseReplica } from '../losing.ts'
 import type { TaskRecord, WorkerRecord } from '../records.ts'
 import { addReplica, availabilityChanged, isAvailable, setLoose } from '../replicas.ts'
@@ -84,10 +85,16 @@ export function dropUnwanted(state: SchedulerState, worker: WorkerRecord, key: T
   state.outbox.freeRun(worker, key, run)
 }
 
-export function releaseWorkerData(state: SchedulerState, worker: WorkerRecord, keys: readonly ReplicaNote[]): void {
-  for (const { key, runId } of keys) {
+export function releaseWorkerData(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  keys: readonly (ReplicaNote & { readonly unreadable?: string })[],
+): void {
+  for (const { key, runId, unreadable } of keys) {
     const task = state.tasks.get(key)
     if (task === undefined) continue
+    // A client that missed it may have told before.
+    if (unreadable !== undefined && task.acceptedRunId === runId) noteUnreadable(task, worker, unreadable)
     if (task.acceptedRunId === runId || runId === NO_RUN) loseReplica(state, task, worker)
     endCopy(state, task, worker, false)
     endRemoval(state, task, worker, true)

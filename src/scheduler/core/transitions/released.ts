@@ -8,7 +8,7 @@ import { isActive, type TaskFailure, type TaskRecord } from '../records.ts'
 import { become, recommend, removeWant, reportTo, type Arrival, type SchedulerState } from '../state.ts'
 import { abandon } from './abandon.ts'
 import { enterMemory } from './memory.ts'
-import { neverRunsAgain } from '../failures.ts'
+import { neverReadable, neverRunsAgain } from '../failures.ts'
 
 export function releasedToWaiting(state: SchedulerState, task: TaskRecord): void {
   if (!task.isNeeded) return
@@ -19,7 +19,7 @@ export function releasedToWaiting(state: SchedulerState, task: TaskRecord): void
   for (const input of task.dependencies) {
     if (input.state === 'forgotten') return abandon(state, [task], { reason: 'lost dependencies', code: 'DATA_LOST' })
   }
-  task.failure = failureOfInputs(task) ?? neverRunsAgain(task)
+  task.failure = failureOfInputs(task) ?? neverRunsAgain(task) ?? neverReadable(task)
   if (task.failure !== null) return releasedToErred(state, task)
   become(state, task, 'waiting')
   beginWait(task)

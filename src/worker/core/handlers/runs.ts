@@ -127,7 +127,7 @@ export function inputBad(turn: Turn, event: EventOf<'InputBad'>): void {
   const task = endRun(turn, event.runId)
   const input = turn.state.tasks.get(event.key)
   if (input?.state === 'memory' && (event.valueRunId === null || input.runId === event.valueRunId)) {
-    turn.sendReleased(input.key, input.runId)
+    turn.sendUnreadable(input.key, input.runId, event.reason)
     input.suspect = event.valueRunId !== null
     transition(turn, input, 'released')
   }
@@ -154,7 +154,8 @@ export function replicasLost(turn: Turn, event: EventOf<'ReplicasLost'>): void {
     const task = turn.state.tasks.get(key)
     if (task?.state !== 'memory' || task.runId !== runId) continue
     forgetValue(turn.state, task)
-    turn.sendReleased(key, runId)
+    if (event.unreadable === true) turn.sendUnreadable(key, runId, event.reason)
+    else turn.sendReleased(key, runId)
     transition(turn, task, 'released')
   }
 }
