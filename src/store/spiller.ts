@@ -18,6 +18,7 @@ import { findBlobFault, systemCode } from './file-ops.ts'
 import type { BlobFile, FileTier } from './file-tier.ts'
 import { type PlacementView, diskTakes } from './placement.ts'
 import type { BlobRecord } from './records.ts'
+import { RoomGoals } from './room-goals.ts'
 import { SegmentSlot } from './segments.ts'
 import type { Slab, Slabs } from './slabs.ts'
 import type { StoreEvents, StoredValue } from './store.ts'
@@ -70,14 +71,9 @@ export interface WantedRoom {
   readonly first: number
 }
 
-interface RoomGoal {
-  readonly below: number
-  readonly done: () => void
-}
-
 export class Spiller {
   readonly #parts: SpillerParts
-  readonly #goals = new Set<RoomGoal>()
+  readonly #goals = new RoomGoals()
   /** Memory and disk tier share a file system: moving is another name for the same file. */
   sameDevice = false
   #jobs = 0
@@ -155,18 +151,16 @@ export class Spiller {
 
   /** Resolves when managed memory is at most `below`, or nothing more can leave. */
   makeRoom(below: number): Promise<void> {
-    return new Promise((resolve) => {
-      const goal: RoomGoal = { below, done: resolve }
-      this.#goals.add(goal)
-      this.#parts.context.changed()
-    })
+    const { context } = this.#parts
+    const room = this.#goals.add(below, context.clock.now() + REPLICA_GRACE_MS)
+    context.changed()
+    return room
   }
 
   /** The store closes: nobody is kept waiting. */
   end(): void {
     this.#cancelTimer()
-    for (const goal of this.#goals) goal.done()
-    this.#goals.clear()
+    this.#goals.endAll()
   }
 
   /** The numbers that placement decides on. */
@@ -207,8 +201,7 @@ export class Spiller {
     let excess = used + Math.max(wanted.light, expected) - limits.target
     if (wanted.all > wanted.light) excess = Math.max(excess, used + wanted.all - limits.ceiling)
     if (this.#inVain > 0) excess = Math.max(excess, used + this.#inVain - this.#soft)
-    for (const goal of this.#goals) excess = Math.max(excess, live - goal.below)
-    return excess
+    return Math.max(excess, this.#goals.excess(live))
   }
 
   /** Before and after a pass: what is stuck now may leave the next time. */
@@ -561,14 +554,11 @@ export class Spiller {
   }
 
   #endReachedGoals(): void {
-    const { memory, slabs } = this.#parts
-    if (this.#jobs > 0 || memory.leaving > 0 || this.#resting) return
+    const { memory, slabs, context } = this.#parts
+    if (this.#jobs > 0 || memory.leaving > 0) return
     const held = slabs.bytes + memory.bytes - memory.segments.deadBytes
-    for (const goal of this.#goals) {
-      if (held > goal.below && !this.#stuck) continue
-      this.#goals.delete(goal)
-      goal.done()
-    }
+    const now = context.clock.now()
+    this.#goals.end(held, (patientUntilMs) => (this.#resting ? now < patientUntilMs : !this.#stuck))
   }
 
   #tellEvicted(): void {

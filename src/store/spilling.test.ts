@@ -455,4 +455,24 @@ describe('when there is no room', () => {
     await store.makeRoom(0)
     expect(store.totals.managed).toBe(0)
   })
+
+  it('ends makeRoom when only copies are left that came after it was asked for, however often they come', async () => {
+    const fixture = await openStore({ target: 100 * MiB })
+    const { store, clock } = fixture
+    await store1(fixture, 'own', 10 * MiB)
+    const pin = store.pin(key('own'))
+    await store1(fixture, 'copy', 4 * MiB, 1, true)
+    let ended = false
+    const room = store.makeRoom(0).then(() => (ended = true))
+    await store.settled()
+    expect(ended).toBe(false)
+    clock.advance(1990)
+    await store1(fixture, 'fetched again', 4 * MiB, 1, true)
+    expect([ended, store.get(key('copy')) !== undefined]).toEqual([false, true])
+    clock.advance(20)
+    await room
+    expect(store.get(key('copy'))).toBeUndefined()
+    expect(store.get(key('fetched again'))?.tier).toBe('memory')
+    pin?.release()
+  })
 })
