@@ -13,6 +13,7 @@ import { type Clock, systemClock } from '../base/clock.ts'
 import type { ClientId, FunctionId, TaskKey } from '../base/ids.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { ClientToScheduler, SchedulerRequests } from '../protocol/scheduler-client.ts'
+import type { EncodedValue } from '../values/encode.ts'
 import type { LargeArgument } from './argument-encoder.ts'
 import { type Collection, Collector, systemCollection } from './collector.ts'
 import { Fetcher, type FetchListener } from './fetcher.ts'
@@ -27,6 +28,7 @@ import { Outbox } from './outbox.ts'
 import type { Peers } from './peers.ts'
 import { Uploader, type PlaceOptions, type Upload, type UploadOutcome } from './uploads.ts'
 import { type Dial, lost, type SchedulerConnection, SchedulerLink } from './scheduler-link.ts'
+import { SnapshotFile } from './snapshot-file.ts'
 import { readValues } from './value-reader.ts'
 import { waitWithin, type WaitOptions } from './wait-limits.ts'
 
@@ -347,8 +349,19 @@ export class ClientSession implements FutureOwner {
     const earlier = this.#outbox.delivered()
     this.#outbox.barrier(this.keepAlive.during(sending()), () => {
       this.#announce(entries, outcomes)
-      for (const { state } of entries) this.release(state)
+      for (const { state, value } of entries) {
+        this.release(state)
+        if (value instanceof SnapshotFile) value.close()
+      }
     })
+  }
+
+  /** A copy of a value to be uploaded as a file that a worker of this host can take over; null where that is not likely. */
+  snapshotFile(key: TaskKey, value: EncodedValue): SnapshotFile | null {
+    const { grantsFiles, lastRunId } = this.#uploader
+    const clusterId = grantsFiles && SnapshotFile.suits(value) ? this.#link.nearClusterId : null
+    if (clusterId === null) return null
+    return SnapshotFile.of(value, { clusterId, generation: this.registry.generation, key, runId: lastRunId })
   }
 
   #announce(entries: readonly { readonly state: FutureState }[], outcomes: readonly UploadOutcome[]): void {

@@ -57,7 +57,7 @@ export function scatterValues(
     let state = session.registry.reusable(key)
     if (state === undefined) {
       state = session.registry.create(key, value.type)
-      fresh.push({ state, value: snapshot(value) })
+      fresh.push({ state, value: session.snapshotFile(key, value) ?? snapshot(value) })
     }
     return new Future(session, state)
   })

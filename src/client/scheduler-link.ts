@@ -13,7 +13,7 @@ import type { Clock } from '../base/clock.ts'
 import type { ClientId } from '../base/ids.ts'
 import { Prng } from '../base/prng.ts'
 import { formatBytes, formatDurationMs } from '../base/units.ts'
-import { isRefused } from '../comm/index.ts'
+import { isLoopback, isRefused, parseAddress } from '../comm/index.ts'
 import { isErrorCode, PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { ClientToScheduler, SchedulerRequests, SchedulerToClient } from '../protocol/scheduler-client.ts'
 import type { Connection } from '../rpc/connection.ts'
@@ -130,6 +130,13 @@ export class SchedulerLink {
 
   get ended(): PlimsollError | null {
     return this.#ended
+  }
+
+  /** The cluster's id while its scheduler is known to be on this host. */
+  get nearClusterId(): string | null {
+    const { comm } = this.#connection ?? {}
+    if (comm === undefined || !isLoopback(parseAddress(comm.peerAddress).host)) return null
+    return comm.peer.clusterId
   }
 
   /** How long a lost connection is made again, milliseconds. */

@@ -17,6 +17,7 @@ import type { WorkerRequests } from '../protocol/worker-worker.ts'
 import { encodedBlobBytes, layoutBlob, type BlobMeta } from '../values/blob.ts'
 import type { EncodedValue } from '../values/encode.ts'
 import { writeBlobFile } from './blob-file.ts'
+import { SnapshotFile } from './snapshot-file.ts'
 import type { Peers, WorkerConnection } from './peers.ts'
 
 const ATTEMPTS_MAX = 5
@@ -24,12 +25,17 @@ const TRANSFERS_MAX = 4
 /** Below, the two more round trips cost as much as the bytes. */
 const FILE_BYTES_MIN = 2 ** 20
 const RETRY_PAUSE_MS = 100
+/** Of a value scattered on a cluster that did something already. */
+const FIRST_RUN_ID = 1000
 /** Without progress for this long a transfer is given up; a worker may have to spill before it has room. */
 const STALLED_MS = 60_000
 
+/** A value that does not change any more. */
+export type UploadValue = EncodedValue | SnapshotFile
+
 export interface Upload {
   readonly key: TaskKey
-  readonly value: EncodedValue
+  readonly value: UploadValue
 }
 
 export interface PlaceOptions {
@@ -64,6 +70,10 @@ export class Uploader {
   readonly #deps: UploaderDeps
   readonly #waiting: (() => void)[] = []
   #transfers = 0
+  /** Of the last value that was placed: the next one's is as long, most likely. */
+  lastRunId = FIRST_RUN_ID
+  /** Whether the last worker that was asked granted a place in a file; for a worker of this host to begin with. */
+  grantsFiles = true
 
   constructor(deps: UploaderDeps) {
     this.#deps = deps
@@ -108,6 +118,7 @@ export class Uploader {
         const place = placed.get(key)
         if (place === undefined || place.runId === null)
           return { kind: 'present', key, nbytes: value.nbytes, type: value.type }
+        this.lastRunId = place.runId
         const meta = { clusterId: answer.clusterId, generation: answer.generation, key, runId: place.runId }
         return this.#deliver({ key, value }, place.runId, meta, place.workers)
       }),
@@ -140,11 +151,14 @@ export class Uploader {
     address: string,
     question: WorkerRequests['put-data'][0],
     meta: BlobMeta,
-    value: EncodedValue,
+    value: UploadValue,
   ): Promise<void> {
     await this.#deps.peers.use(address, async (connection) => {
-      if (question.nbytes >= FILE_BYTES_MIN && (await putFile(connection, question, meta, value))) return
-      const { parts } = layoutBlob(meta, value)
+      if (question.nbytes >= FILE_BYTES_MIN) {
+        this.grantsFiles = await putFile(connection, question, meta, value)
+        if (this.grantsFiles) return
+      }
+      const { parts } = layoutBlob(meta, value instanceof SnapshotFile ? await value.load() : value)
       await connection.request('put-data', question, { body: chunksOf(parts), timeoutMs: STALLED_MS })
     })
   }
@@ -167,14 +181,14 @@ async function putFile(
   connection: WorkerConnection,
   { key, runId, nbytes, type }: WorkerRequests['put-data'][0],
   meta: BlobMeta,
-  value: EncodedValue,
+  value: UploadValue,
 ): Promise<boolean> {
   const token = hostToken()
   if (token === null) return false
   const { place } = await connection.request('grant-place', { nbytes, hostToken: token }, { timeoutMs: STALLED_MS })
   if (place === null) return false
   try {
-    await writeBlobFile(place.path, meta, value)
+    await (value instanceof SnapshotFile ? value.writeTo(place.path, meta) : writeBlobFile(place.path, meta, value))
   } catch {
     // No room after all, or a limit of this process: the worker finds out what is wrong, or another place.
     await connection.request('cancel-place', { place: place.id })

@@ -1,4 +1,4 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
@@ -121,6 +121,17 @@ describe.skipIf(loaded === null || process.platform !== 'linux')('libc on Linux'
     expect(libc.populate(bytes)).toBe(true)
     expect(bytes[5000]).toBe(7)
     expect(libc.populate(new Uint8Array(100))).toBe(false)
+  })
+
+  it('gives a file without a name one, but not that of another', () => {
+    const fd = openSync(directory, 0o20000000 | constants.O_DIRECTORY | constants.O_RDWR, 0o400)
+    writeSync(fd, 'text')
+    const path = join(directory, 'named')
+    expect(libc.linkDescriptor(fd, path)).toBe(true)
+    expect(readFileSync(path, 'utf8')).toBe('text')
+    expect(libc.linkDescriptor(fd, path)).toBe(false)
+    closeSync(fd)
+    expect(libc.linkDescriptor(fd, join(directory, 'closed'))).toBe(false)
   })
 
   it('trims and sets a death signal', () => {

@@ -39,6 +39,8 @@ export interface Libc {
    * none, and also for whatever else is in the way: who reads and writes those bytes finds out. 0 where there is no such call.
    */
   sendFile(socket: number, fd: number, offset: number, length: number): number
+  /** Gives an open file without a name one. False when it cannot have that one, and where there is no such call. */
+  linkDescriptor(fd: number, path: string): boolean
   /** CRC-32 continued from a sum, on a thread of the pool; the bytes must not change meanwhile. Null where Node does not export its zlib. */
   readonly crc32: ((bytes: Uint8Array, sum: number) => Promise<number>) | null
 }
@@ -71,6 +73,8 @@ const LOCK_NB = 4
 const PR_SET_PDEATHSIG = 1
 const RLIMIT_DATA = 2
 const MADV_POPULATE_WRITE = 23
+const AT_FDCWD = -100
+const AT_SYMLINK_FOLLOW = 0x400
 
 let loaded: Libc | null | undefined
 
@@ -147,6 +151,7 @@ function bind(koffi: Koffi, library: KoffiLibrary): Libc {
     mallocTrim: () => false,
     populate: () => false,
     sendFile: () => 0,
+    linkDescriptor: () => false,
     crc32: bindCrc32(library),
   }
   return process.platform === 'linux' ? { ...libc, ...bindLinux(koffi, library, pageBytes, fail) } : libc
@@ -179,7 +184,10 @@ function bindInCore(library: KoffiLibrary, pageBytes: number): (address: bigint,
   }
 }
 
-type LinuxCalls = Pick<Libc, 'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim' | 'populate' | 'sendFile'>
+type LinuxCalls = Pick<
+  Libc,
+  'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim' | 'populate' | 'sendFile' | 'linkDescriptor'
+>
 
 function bindLinux(
   koffi: Koffi,
@@ -191,6 +199,7 @@ function bindLinux(
   const prlimit = library.func('prlimit', 'int', ['int', 'int', 'void *', 'void *'])
   const madvise = library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int'])
   const sendfile = library.func('sendfile', 'intptr_t', ['int', 'int', 'void *', 'size_t'])
+  const linkat = library.func('linkat', 'int', ['int', 'str', 'int', 'str', 'int'])
   const position = new BigInt64Array(1)
   const trim = optional(() => library.func('malloc_trim', 'int', ['size_t']))
   return {
@@ -222,6 +231,7 @@ function bindLinux(
       position[0] = BigInt(offset)
       return Math.max(0, Number(sendfile(socket, fd, position, length)))
     },
+    linkDescriptor: (fd, path) => linkat(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, path, AT_SYMLINK_FOLLOW) === 0,
   }
 }
 

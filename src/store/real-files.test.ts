@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { VirtualClock } from '../base/clock.ts'
 import { taskKey } from '../base/ids.ts'
 import { loadLibc } from '../native/libc.ts'
 import { baseOptions, blobOf, CLUSTER, entryOf, KiB, MiB, recorder, type Recorded } from './fixture.conformance.ts'
@@ -148,7 +149,9 @@ describe.skipIf(!canMount)('on small tmpfs mounts (needs the right to mount)', (
 
   it('writes a fetched value over the file of one that was given up', async () => {
     const memoryDirectory = mountTmpfs('ram', '64m')
-    const { store } = await open({ memoryDirectory, target: 256 * MiB, memoryLimit: 512 * MiB })
+    // Spare files do not age here, however long this takes.
+    const clock = new VirtualClock()
+    const { store } = await open({ memoryDirectory, clock, target: 256 * MiB, memoryLimit: 512 * MiB })
     const fetchValue = async (name: string, nbytes: number): Promise<number> => {
       const place = await store.requestPlace(nbytes)
       const writer = await store.openPlace(place)

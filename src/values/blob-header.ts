@@ -2,7 +2,7 @@
 // and made in 1.4 us this way, and in 3.5 us with a general encoder.
 
 import type { BlobMeta } from './blob.ts'
-import type { EncodedValue } from './encoded-value.ts'
+import type { SizedValue } from './encoded-value.ts'
 
 /** Longer strings are left to the native encoder. */
 const SHORT_TEXT = 64
@@ -25,7 +25,7 @@ export interface DraftHeader {
 }
 
 /** Msgpack of [cluster id, generation, key, run id, family, type, lengths of the frames, checksums of the frames]. */
-export function draftHeader(meta: BlobMeta, value: EncodedValue): DraftHeader {
+export function draftHeader(meta: BlobMeta, value: SizedValue): DraftHeader {
   const { frames, family, type } = value
   const chars = meta.clusterId.length + meta.key.length + family.length + type.length
   const most = MARKERS_BYTES + 3 * chars + (LENGTH_BYTES + SUM_BYTES) * frames.length

@@ -19,7 +19,7 @@ import { MAX_FRAME_BYTES } from './body-format.ts'
 import { type DraftHeader, draftHeader, SUM_BYTES } from './blob-header.ts'
 import { corrupt } from './body-reader.ts'
 import { checksum } from './checksum.ts'
-import type { EncodedValue } from './encoded-value.ts'
+import type { EncodedValue, SizedValue } from './encoded-value.ts'
 
 export interface BlobMeta {
   /** The scheduler instance that assigned the run. */
@@ -164,7 +164,7 @@ function writeUint32(target: Uint8Array, at: number, value: number): number {
 }
 
 /** The end of the blob whose header has `headerLength` bytes. */
-function endOf(value: EncodedValue, headerLength: number): number {
+function endOf(value: SizedValue, headerLength: number): number {
   let end = BLOB_PREFIX_BYTES + headerLength
   let index = 0
   for (const frame of value.frames) end = (index++ > 0 ? align(end) : end) + frame.byteLength
@@ -172,8 +172,29 @@ function endOf(value: EncodedValue, headerLength: number): number {
 }
 
 /** The blob's exact size in bytes, without reading the frames. */
-export function encodedBlobBytes(meta: BlobMeta, value: EncodedValue): number {
+export function encodedBlobBytes(meta: BlobMeta, value: SizedValue): number {
   return endOf(value, draftHeader(meta, value).length)
+}
+
+/** Where the first buffer behind the body begins. Where the others begin, from there, depends on lengths alone. */
+export function buffersAt(meta: BlobMeta, value: SizedValue): number {
+  const body = value.frames[0] as { readonly byteLength: number }
+  return align(BLOB_PREFIX_BYTES + draftHeader(meta, value).length + body.byteLength)
+}
+
+/** Where the buffer behind one that ends here begins. */
+export const nextBufferAt = (end: number): number => align(end)
+
+/** The blob up to its first buffer; `sums`: of all frames. */
+export function blobStart(meta: BlobMeta, value: SizedValue, body: Uint8Array, sums: readonly number[]): Uint8Array {
+  const start = Buffer.alloc(buffersAt(meta, value))
+  const draft = draftHeader(meta, value)
+  const head = start.subarray(0, BLOB_PREFIX_BYTES + draft.length)
+  head.set(draft.bytes.subarray(0, draft.length), BLOB_PREFIX_BYTES)
+  writePrefix(head, draft.length)
+  sealHead(head, sums)
+  start.set(body, head.length)
+  return start
 }
 
 /** A blob that is written first and summed meanwhile. */

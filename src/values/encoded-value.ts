@@ -10,5 +10,14 @@ export interface EncodedValue {
   readonly nbytes: number
 }
 
+/** What has to be known of an encoded value to lay its blob out. */
+export interface SizedValue {
+  readonly family: string
+  readonly type: string
+  readonly frames: readonly { readonly byteLength: number }[]
+  /** Sum of the frames. */
+  readonly nbytes: number
+}
+
 /** The only family so far: body-format.ts, version 1. */
 export const FAMILY = 'js1'
