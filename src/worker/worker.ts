@@ -378,7 +378,7 @@ export class Worker {
   async #trimMemory(): Promise<{ readonly beforeBytes: number; readonly afterBytes: number }> {
     const beforeBytes = this.#readProcesses().privateBytes
     await this.#pool?.trim()
-    collectOwn()
+    collectOwn('compact')
     return { beforeBytes, afterBytes: this.#readProcesses().privateBytes }
   }
 

@@ -65,8 +65,8 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
       isAnyStarted: () => now.running > 0 && !now.starting,
       deadMapped: () => now.dead,
       collect: () => events.push('collect'),
-      collectOwn: () => {
-        events.push('collect own')
+      collectOwn: (how) => {
+        events.push(`${how} own`)
         clock.advance(now.collectMs)
         now.privateBytes -= now.ownGarbage
         now.ownBytes -= now.ownGarbage
@@ -389,7 +389,7 @@ describe('garbage of the worker’s own process', () => {
   it('is collected above `pause` instead of a pause', () => {
     const { clock, events } = grown(110, 820)
     clock.advance(100)
-    expect(events).toEqual(['collect own'])
+    expect(events).toEqual(['compact own'])
   })
 
   it('is collected by a worker that is paused with nothing running, and ends its pause', () => {
@@ -399,7 +399,22 @@ describe('garbage of the worker’s own process', () => {
     expect(events).toEqual(['pause'])
     Object.assign(now, { running: 0, ownBytes: 340, privateBytes: 860, ownGarbage: 120 })
     clock.advance(100)
-    expect(events).toEqual(['pause', 'collect own', 'resume'])
+    expect(events).toEqual(['pause', 'compact own', 'resume'])
+  })
+
+  it('is compacted above `pause` although a collection has just been in vain, once for as much', () => {
+    const { clock, events, now } = grown(0)
+    clock.advance(100)
+    expect(events).toEqual(['collect own'])
+    Object.assign(now, { privateBytes: 810, ownBytes: 110, ownGarbage: 30 })
+    clock.advance(100)
+    expect(events).toEqual(['collect own', 'compact own'])
+    Object.assign(now, { privateBytes: 810, ownBytes: 110, ownGarbage: 0 })
+    clock.advance(100)
+    expect(events.slice(2)).toEqual(['pause'])
+    now.ownBytes = 111.5
+    clock.advance(100)
+    expect(events.slice(3)).toEqual(['compact own'])
   })
 
   it('stays where memory is not short, where there is no limit, and where it is little', () => {

@@ -25,7 +25,7 @@ import type { MemoryMeasures } from '../../protocol/scheduler-client.ts'
 import type { MemoryRungs } from '../options.ts'
 import type { ExecutorSample } from '../executor/executor-pool.ts'
 import { measure, processMemory, type MemorySample, SlidingMinimum } from './measures.ts'
-import { OwnGarbage } from './own-garbage.ts'
+import { type OwnCollection, OwnGarbage } from './own-garbage.ts'
 import { adviceFor, chooseVictim } from './victim.ts'
 
 export interface ProcessSample {
@@ -68,7 +68,7 @@ export interface MemoryManagerParts {
   /** Asks executors for a full garbage collection. */
   collect(): void
   /** The same in the worker's own process; done when it returns (L10). */
-  collectOwn(): void
+  collectOwn(how: OwnCollection): void
   /** Collect and replace executors that run nothing. */
   relieve(): void
   /** Collect, then replace, executors that run nothing and hold much all the same (L8). */
@@ -180,13 +180,15 @@ export class MemoryManager {
     const before = clock.now()
     const counted = this.#parts.counted()
     const process = processMemory({ ...counted, privateBytes: look.privateBytes })
-    const isShort = this.#paused || this.#spilling || process > Math.min(rungs.spill, rungs.pause, rungs.killTask)
-    const isDue = this.#ownGarbage.isDue(before, otherBytes(look, counted), this.#parts.running() === 0)
-    if (!isShort || !isDue) return look
-    this.#parts.collectOwn()
+    const isPressing = this.#paused || process > rungs.pause
+    const isShort = isPressing || this.#spilling || process > Math.min(rungs.spill, rungs.killTask)
+    const shortage = { isIdle: this.#parts.running() === 0, isPressing }
+    const how = this.#ownGarbage.due(before, otherBytes(look, counted), shortage)
+    if (!isShort || how === null) return look
+    this.#parts.collectOwn(how)
     const after = this.#parts.readProcesses()
     const now = clock.now()
-    this.#ownGarbage.collected(now, now - before, otherBytes(after, counted))
+    this.#ownGarbage.collected(now, now - before, otherBytes(after, counted), how)
     return after
   }
 
