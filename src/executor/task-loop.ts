@@ -184,7 +184,7 @@ export class TaskLoop {
         page.setRun(start.slot, null)
         return false
       }
-    }
+    } else page.nameLast(start.slot, run.runId)
     this.#queue.shift()
     this.#leftovers ??= new Leftovers()
     const running = this.#newRunning(run)

@@ -388,14 +388,14 @@ export class Nanny {
 
   /**
    * The runs that executors were inside of when the worker died, or had just ended: a task that ends its worker may return
-   * before that is dead. The scheduler knows which of them it has heard the end of.
+   * before that is dead. Of io tasks the one that began last. The scheduler knows which of them it has heard the end of.
    */
   #runsOfTheDead(): RunId[] {
     const { local, memory } = this.#claimed()
     const slots = readStatusFile(join(memory ?? local, STATUS_PAGE_FILE))
-    return slots.flatMap(({ runId, phase, endedRun }) => [
+    return slots.flatMap(({ runId, phase, lastRun }) => [
       ...(runId === null || phase === 'idle' ? [] : [runId]),
-      ...(endedRun === null ? [] : [endedRun]),
+      ...(lastRun === null ? [] : [lastRun]),
     ])
   }
 

@@ -33,16 +33,16 @@ describe.each([
       runId: 2 ** 40 + 1,
       phase: 'running',
       pid: 4711,
-      endedRun: null,
+      lastRun: null,
     })
-    expect(readStatusFile(path)[2]).toEqual({ slot: 2, runId: null, phase: 'idle', pid: 0, endedRun: null })
+    expect(readStatusFile(path)[2]).toEqual({ slot: 2, runId: null, phase: 'idle', pid: 0, lastRun: null })
     executor.begin(4, runId(7), 1)
     executor.end(4, runId(7))
-    expect(readStatusFile(path)[4]).toMatchObject({ runId: null, phase: 'idle', endedRun: 7 })
+    expect(readStatusFile(path)[4]).toMatchObject({ runId: null, phase: 'idle', lastRun: 7 })
     executor.begin(4, runId(8), 2)
-    expect(readStatusFile(path)[4]).toMatchObject({ runId: 8, phase: 'inputs', endedRun: 7 })
+    expect(readStatusFile(path)[4]).toMatchObject({ runId: 8, phase: 'inputs', lastRun: 7 })
     worker.clear(4)
-    expect(readStatusFile(path)[4]).toMatchObject({ runId: null, endedRun: null })
+    expect(readStatusFile(path)[4]).toMatchObject({ runId: null, lastRun: null })
     worker.setCancel(3, runId(9))
     expect(executor.isCancelled(3, runId(9))).toBe(true)
     expect(executor.isCancelled(3, runId(8))).toBe(false)

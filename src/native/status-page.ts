@@ -9,7 +9,8 @@
 //     raises the epoch *before* it reads that number, both with a full fence between: either the executor sees the new
 //     epoch, or the worker sees the start (or both). So what was handed over and not started can be taken back without
 //     asking an executor that may be in an endless loop.
-// P5. The run that ended last stays named beside the one that runs: whoever dies right behind it may never have told.
+// P5. The run that ended last stays named beside the one that runs: whoever dies right behind it may never have told. An
+//     executor of io tasks, which runs many at a time, names the one that it began last in this way, and no other.
 // P6. Behind the slots each executor has an outbox (outbox.ts), when the page is mapped.
 
 import { closeSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs'
@@ -40,7 +41,7 @@ const NO_RUN = -1
 const HEADER_SLOTS = 8
 const HEADER_TIER_BYTES = 16
 // Slot: run f64 (-1: none), phase u32, pid u32, cancelled run f64 (-1: none), epoch u32, fence u32, started u32,
-// unused u32, ended run f64 (-1: none).
+// unused u32, last run f64 (-1: none).
 const SLOT_RUN = 0
 const SLOT_PHASE = 8
 const SLOT_PID = 12
@@ -48,7 +49,7 @@ const SLOT_CANCEL = 16
 const SLOT_EPOCH = 24
 const SLOT_FENCE = 28
 const SLOT_STARTED = 32
-const SLOT_ENDED = 40
+const SLOT_LAST = 40
 
 /** Reads and writes single numbers at byte offsets that are multiples of their size. */
 interface Cells {
@@ -81,7 +82,7 @@ export class StatusPage {
     for (let slot = 0; slot < slots; slot++) {
       bytes.writeDoubleLE(NO_RUN, at(slot) + SLOT_RUN)
       bytes.writeDoubleLE(NO_RUN, at(slot) + SLOT_CANCEL)
-      bytes.writeDoubleLE(NO_RUN, at(slot) + SLOT_ENDED)
+      bytes.writeDoubleLE(NO_RUN, at(slot) + SLOT_LAST)
     }
     writeFileSync(path, bytes, { mode: 0o600 })
     return StatusPage.open(path)
@@ -110,8 +111,13 @@ export class StatusPage {
 
   /** The run is over (P5). */
   end(slot: number, run: RunId): void {
-    this.#cells.setDouble(this.#at(slot) + SLOT_ENDED, run)
+    this.nameLast(slot, run)
     this.setRun(slot, null)
+  }
+
+  /** P5. */
+  nameLast(slot: number, run: RunId): void {
+    this.#cells.setDouble(this.#at(slot) + SLOT_LAST, run)
   }
 
   /** The highest number of a run that this executor has begun; numbers grow in the order in which runs were handed over. */
@@ -164,7 +170,7 @@ export class StatusPage {
     this.setRun(slot, null, 'idle')
     this.setPid(slot, 0)
     this.setCancel(slot, null)
-    this.#cells.setDouble(this.#at(slot) + SLOT_ENDED, NO_RUN)
+    this.#cells.setDouble(this.#at(slot) + SLOT_LAST, NO_RUN)
     this.#cells.setUint(this.#at(slot) + SLOT_STARTED, 0)
     this.outbox(slot)?.empty()
   }
@@ -200,8 +206,8 @@ export interface LastWords {
   readonly pid: number
   readonly runId: RunId | null
   readonly phase: Phase
-  /** The run that ended last. */
-  readonly endedRun: RunId | null
+  /** P5. */
+  readonly lastRun: RunId | null
 }
 
 /** What each slot said last, without mapping anything; an empty list when the file is gone or is not a status page. */
@@ -219,7 +225,7 @@ export function readStatusFile(path: string): readonly LastWords[] {
     pid: bytes.readUInt32LE(at(slot) + SLOT_PID),
     runId: toRun(bytes.readDoubleLE(at(slot) + SLOT_RUN)),
     phase: PHASES[bytes.readUInt32LE(at(slot) + SLOT_PHASE)] ?? 'idle',
-    endedRun: toRun(bytes.readDoubleLE(at(slot) + SLOT_ENDED)),
+    lastRun: toRun(bytes.readDoubleLE(at(slot) + SLOT_LAST)),
   }))
 }
 

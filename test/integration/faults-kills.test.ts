@@ -185,19 +185,20 @@ describe('kill -9 of executors', () => {
 })
 
 describe('a task that kills its worker', () => {
-  it.each<[string, () => unknown]>([
-    ['and returns before that is dead', () => process.kill(process.ppid, 'SIGKILL')],
-    [
-      'and waits',
-      () => {
-        process.kill(process.ppid, 'SIGKILL')
-        return new Promise(() => {})
-      },
-    ],
-  ])('%s is blamed for each death, and the worker comes back for others', async (_, kills) => {
+  const killNow = (): unknown => process.kill(process.ppid, 'SIGKILL')
+  const killAndWait = (): unknown => {
+    process.kill(process.ppid, 'SIGKILL')
+    return new Promise(() => {})
+  }
+  it.each<[string, boolean, () => unknown]>([
+    ['and returns before that is dead', false, killNow],
+    ['and waits', false, killAndWait],
+    ['as an io task, and returns', true, killNow],
+    ['as an io task, and waits', true, killAndWait],
+  ])('%s is blamed for each death, and the worker comes back for others', async (_, io, kills) => {
     // Nothing configured: a nanny has more patience than the scheduler.
     await using faults = await FaultCluster.start()
-    const failed = faults.client.submit(kills)
+    const failed = faults.client.submit(task(kills, { io }))
     expect(await failed.exception({ timeout: 30_000 })).toMatchObject({
       code: 'WORKER_LOST',
       fields: { deaths: 4, attempts: 4 },
