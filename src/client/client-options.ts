@@ -5,6 +5,8 @@ import type { TlsFiles } from '../protocol/nanny.ts'
 export interface ClusterLike {
   /** Settles when the cluster has been started; the address counts from then on. */
   readonly ready?: Promise<unknown>
+  /** Resolves, no later than `ready`, with the address of a scheduler that can be connected to while workers still start. */
+  readonly listening?: Promise<string>
   readonly address: string
   /** Shared secret, hex; null with certificates alone. */
   readonly token: string | null

@@ -31,14 +31,46 @@ export async function openSession(target: string | ClusterLike, options: ClientO
     )
   if (flagOption('directToWorkers', options.directToWorkers) === false) throw notDirect()
   flagOption('setAsDefault', options.setAsDefault)
-  if (!isAddress) await target.ready
-  const address = isAddress ? target : target.address
   const settings = settingsFrom(options)
-  const credentials: Credentials = {
-    token: textOption('token', options.token) ?? (isAddress ? await readToken() : target.token),
+  const given = {
+    token: textOption('token', options.token),
     tls: tlsOption(options.tls),
     insecurePlaintext: flagOption('insecurePlaintext', options.insecurePlaintext) ?? false,
   }
+  if (isAddress) return openAt(target, { ...given, token: given.token ?? (await readToken()) }, settings)
+  const session = await openIn(target, given, settings)
+  try {
+    await target.ready
+    return session
+  } catch (error) {
+    await session.close()
+    throw error
+  }
+}
+
+/** In a cluster that may still be starting. */
+async function openIn(
+  target: ClusterLike,
+  given: Omit<Credentials, 'token'> & { readonly token: string | undefined },
+  settings: SessionSettings,
+): Promise<ClientSession> {
+  const listening = target.listening ?? target.ready?.then(() => target.address)
+  const address = (await listening) ?? target.address
+  try {
+    return await openAt(address, { ...given, token: given.token ?? target.token }, settings, target.ended)
+  } catch (error) {
+    // A start that has failed says why, and is why nobody answers.
+    await target.ready
+    throw error
+  }
+}
+
+async function openAt(
+  address: string,
+  credentials: Credentials,
+  settings: SessionSettings,
+  ended?: Promise<string>,
+): Promise<ClientSession> {
   const { timeoutMs } = settings
   const identity = { role: 'client', credentials, protocolVersion: PROTOCOL_VERSION }
   const comm = await connect(address, { ...identity, timeoutMs })
@@ -47,7 +79,7 @@ export async function openSession(target: string | ClusterLike, options: ClientO
   const dial: Dial = async (tryMs, signal) =>
     new Connection(await connect(address, { ...identity, timeoutMs: tryMs, signal, retry: 'nothing', unref: true }))
   const session = new ClientSession(connection, dial, createPeers(credentials, timeoutMs), settings)
-  if (!isAddress) void target.ended?.then((reason) => session.clusterEnded(reason))
+  void ended?.then((reason) => session.clusterEnded(reason))
   try {
     const { nodeVersion } = await session.register(packageVersion())
     warnOfOtherNode(nodeVersion)

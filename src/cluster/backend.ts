@@ -27,6 +27,8 @@ export interface ClusterScheduler {
 export interface ClusterBackend {
   /** Resolves when scheduler and workers are ready; on failure nothing is left behind. */
   start(): Promise<ClusterScheduler>
+  /** Resolves, if it starts at all, with the scheduler's address as soon as it listens. */
+  readonly listening?: Promise<string>
   readonly workers: readonly ClusterWorker[]
   /** Workers that go are emptied first: what only they hold is copied to those that stay. */
   scale(n: number): Promise<void>

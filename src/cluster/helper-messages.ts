@@ -3,17 +3,20 @@
 
 import type { ErrorCode } from '../errors/codes.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
+import type { WorkerCommand } from '../nanny/child.ts'
 import type { AdaptiveOptions } from './adaptive.ts'
 import type { ClusterPlan, ClusterScheduler, ClusterWorker } from './backend.ts'
 
 export type ProgramToHelper =
-  /** First message. */
-  | { readonly op: 'start'; readonly plan: ClusterPlan }
+  /** First message; `worker` is what starts each of the plan's workers. */
+  | { readonly op: 'start'; readonly plan: ClusterPlan; readonly worker: WorkerCommand }
   | { readonly op: 'scale'; readonly id: number; readonly n: number }
   | { readonly op: 'adapt'; readonly options: AdaptiveOptions }
   | { readonly op: 'close'; readonly reason: string }
 
 export type HelperToProgram =
+  /** The scheduler does; workers are still starting. */
+  | { readonly op: 'listening'; readonly address: string }
   | { readonly op: 'started'; readonly scheduler: ClusterScheduler }
   | { readonly op: 'start-failed'; readonly error: WireFailure }
   | { readonly op: 'workers'; readonly workers: readonly ClusterWorker[] }

@@ -7,7 +7,9 @@ import { fileURLToPath } from 'node:url'
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { withCertificatesAside } from '../base/extra-certificates.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
-import { cleanNodeOptions } from '../nanny/env.ts'
+import { loadConfig } from '../config/index.ts'
+import { type WorkerCommand, workerCommand } from '../nanny/child.ts'
+import { cleanNodeOptions, workerEnvironment } from '../nanny/env.ts'
 import type { AdaptiveOptions } from './adaptive.ts'
 import type { ClusterBackend, ClusterPlan, ClusterScheduler, ClusterWorker } from './backend.ts'
 import { fromWireFailure, type HelperToProgram, type ProgramToHelper } from './helper-messages.ts'
@@ -22,6 +24,7 @@ export class HelperProcess implements ClusterBackend {
   #child: ChildProcess | null = null
   #workers: readonly ClusterWorker[] = []
   #started: Deferred<ClusterScheduler> = deferred()
+  readonly #listening: Deferred<string> = deferred()
   readonly #closed: Deferred<string> = deferred()
   readonly #scalings = new Map<number, Deferred<void>>()
   #lastScaling = 0
@@ -36,13 +39,18 @@ export class HelperProcess implements ClusterBackend {
     return this.#workers
   }
 
+  get listening(): Promise<string> {
+    return this.#listening.promise
+  }
+
   get closed(): Promise<string> {
     return this.#closed.promise
   }
 
   async start(): Promise<ClusterScheduler> {
+    const environment = helperEnvironment()
     const child = spawn(process.execPath, [HELPER_MAIN], {
-      env: helperEnvironment(this.#plan),
+      env: runsUserCode(this.#plan) ? environment : withCertificatesAside(environment),
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
     this.#child = child
@@ -53,7 +61,7 @@ export class HelperProcess implements ClusterBackend {
     )
     child.unref()
     child.channel?.unref()
-    this.#send({ op: 'start', plan: this.#plan })
+    this.#send({ op: 'start', plan: this.#plan, worker: workerOf(this.#plan, environment) })
     try {
       return await this.#during(this.#started.promise)
     } catch (error) {
@@ -92,6 +100,8 @@ export class HelperProcess implements ClusterBackend {
 
   #onMessage(message: HelperToProgram): void {
     switch (message.op) {
+      case 'listening':
+        return this.#listening.resolve(message.address)
       case 'started':
         return this.#started.resolve(message.scheduler)
       case 'start-failed':
@@ -142,11 +152,16 @@ export class HelperProcess implements ClusterBackend {
 }
 
 /** The program's own, without what was meant for its process alone: workers inherit it from the helper. */
-function helperEnvironment(plan: ClusterPlan): NodeJS.ProcessEnv {
-  const { NODE_OPTIONS, PLIMSOLL_TOKEN: _token, ...inherited } = process.env
-  const env = runsUserCode(plan) ? inherited : withCertificatesAside(inherited)
+function helperEnvironment(): NodeJS.ProcessEnv {
+  const { NODE_OPTIONS, PLIMSOLL_TOKEN: _token, ...env } = process.env
   const options = cleanNodeOptions(NODE_OPTIONS ?? '')
   return options === '' ? env : { ...env, NODE_OPTIONS: options }
+}
+
+/** What the nannies in the helper will ask for; said here, so that the helper need not load what finds it out. */
+function workerOf(plan: ClusterPlan, own: NodeJS.ProcessEnv): WorkerCommand {
+  const config = loadConfig({ overrides: plan.config, env: {}, files: [] })
+  return workerCommand({ ...plan, executor: 'process' }, workerEnvironment(config, { own, env: plan.env }))
 }
 
 /** Policies of the user's own, `MODULE#EXPORT`, run in the scheduler. */

@@ -47,6 +47,13 @@ export class LocalCluster {
     return this.start()
   }
 
+  /** The scheduler's address, as soon as it listens: clients connect while workers start. Rejects as `start()` does. */
+  get listening(): Promise<string> {
+    const started = this.start().then(() => this.address)
+    const listening = this.#backend?.listening
+    return listening === undefined ? started : Promise.race([listening, started])
+  }
+
   /** Address of the scheduler. @throws PlimsollError INVALID_ARGUMENT before the start. */
   get address(): string {
     return this.scheduler.address

@@ -12,20 +12,27 @@ import { SchedulerQuestions } from './scheduler-questions.ts'
 
 const GOODBYE_MS = 300
 
+export interface NannyClusterHooks {
+  /** Something is different about the workers. */
+  onChange(): void
+  /** The scheduler listens here. */
+  onListening(address: string): void
+}
+
 export class NannyCluster implements ClusterBackend {
   readonly #plan: ClusterPlan
   readonly #config: Config
   readonly #scheduler: Scheduler
   readonly #nannies: Nanny[] = []
-  readonly #onChange: () => void
+  readonly #hooks: NannyClusterHooks
   readonly #closed: Deferred<string> = deferred()
   #workersMade = 0
   readonly #scaling: Scaling
   #closing: Promise<void> | null = null
 
-  constructor(plan: ClusterPlan, onChange: () => void = () => {}) {
+  constructor(plan: ClusterPlan, hooks: NannyClusterHooks) {
     this.#plan = plan
-    this.#onChange = onChange
+    this.#hooks = hooks
     this.#config = loadConfig({ overrides: plan.config, env: {}, files: [] })
     const credentials = { token: plan.token, tls: null, insecurePlaintext: false }
     this.#scheduler = new Scheduler({
@@ -70,6 +77,7 @@ export class NannyCluster implements ClusterBackend {
   async start(): Promise<ClusterScheduler> {
     try {
       await this.#scheduler.start()
+      this.#hooks.onListening(this.#scheduler.address)
       // It may end by itself: idle, or told to by a client.
       void Promise.resolve(this.#scheduler.closed).then(() => this.close('the scheduler has closed'))
       await this.#add(this.#plan.nWorkers)
@@ -137,11 +145,11 @@ export class NannyCluster implements ClusterBackend {
         ...(localBase === undefined ? {} : { localBase }),
         ...(memoryBase === undefined ? {} : { memoryBase }),
       },
-      { onChange: this.#onChange, prefork: true },
+      { onChange: () => this.#hooks.onChange(), prefork: true },
     )
     void nanny.closed.then(() => {
       this.#nannies.splice(this.#nannies.indexOf(nanny), 1)
-      this.#onChange()
+      this.#hooks.onChange()
     })
     return nanny
   }

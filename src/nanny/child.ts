@@ -60,6 +60,11 @@ function workerFlags(memoryLimit: number): string[] {
   return [`--max-semi-space-size=${Math.max(1, semiSpaceMib)}`]
 }
 
+/** One that is asked for twice, by processes that have their environment in different orders, is the same. */
+function described({ env, ...command }: WorkerCommand): string {
+  return JSON.stringify([command, Object.entries(env).toSorted(([a], [b]) => (a < b ? -1 : 1))])
+}
+
 const ahead: { readonly command: string; readonly child: ChildProcess }[] = []
 
 /** Starts processes that the next `WorkerChild`ren of the same command take. */
@@ -67,7 +72,7 @@ export function spawnAhead(command: WorkerCommand, count: number): void {
   for (let n = 0; n < count; n++) {
     const child = start(command)
     child.on('error', () => {})
-    ahead.push({ command: JSON.stringify(command), child })
+    ahead.push({ command: described(command), child })
   }
 }
 
@@ -83,7 +88,7 @@ function start({ flags, script, arguments: more, env }: WorkerCommand): ChildPro
 /** One that died meanwhile is left out. */
 function take(command: WorkerCommand): ChildProcess | null {
   for (let text = ''; ahead.length > 0;) {
-    text ||= JSON.stringify(command)
+    text ||= described(command)
     const at = ahead.findIndex((each) => each.command === text)
     const child = at < 0 ? undefined : ahead.splice(at, 1)[0]?.child
     if (child === undefined) return null

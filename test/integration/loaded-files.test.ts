@@ -37,7 +37,7 @@ const chunks = (names: readonly string[]): string[] =>
 describe('no package is loaded', () => {
   it.each([
     ['index.js', ['base', 'launch', 'rpc', 'client']],
-    ['cluster/nanny-cluster.js', ['base', 'launch', 'rpc', 'store', 'scheduler', 'nanny', 'scaling']],
+    ['cluster/hosted-cluster.js', ['base', 'launch', 'rpc', 'store', 'scheduler', 'nanny', 'scaling']],
     ['worker/worker-process.js', ['base', 'launch', 'rpc', 'store', 'runner', 'worker']],
     ['executor/main.js', ['base', 'runner', 'executor']],
   ])('with %s, and of our code %s', (entry, names) => {
@@ -47,11 +47,11 @@ describe('no package is loaded', () => {
 })
 
 it('processes that take long to start are started before their parent has loaded what it does not need for that', () => {
-  const helper = loadedWith('cluster/helper-main.js')
-  expect(helper.files).toEqual([...chunks(['base', 'launch', 'rpc']), 'cluster/helper-main.js'])
-  const worker = loadedWith('worker/main.js')
-  expect(worker.files).toEqual([...chunks(['launch']), 'worker/main.js'])
-  expect(worker.builtins).toEqual(['node:child_process', 'node:module', 'node:url'])
+  for (const entry of ['cluster/helper-main.js', 'worker/main.js']) {
+    const { files, builtins } = loadedWith(entry)
+    expect(files).toEqual([...chunks(['launch']), entry].toSorted())
+    expect(builtins).toEqual(['node:child_process', 'node:module', 'node:url'])
+  }
 })
 
 it('an executor loads no module of Node that takes long and that it does not need', () => {
