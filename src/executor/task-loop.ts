@@ -265,7 +265,7 @@ export class TaskLoop {
     this.#setPhase('writing')
     let code: string | null = null
     try {
-      if (writeBlob(place.path, result.parts) !== result.nbytes || place.nbytes !== result.nbytes) code = 'EIO'
+      if (writeBlob(place.path, result.blob) !== result.nbytes || place.nbytes !== result.nbytes) code = 'EIO'
     } catch (error) {
       code = (error as NodeJS.ErrnoException).code ?? 'EIO'
     }

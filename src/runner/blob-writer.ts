@@ -1,53 +1,68 @@
 // Writes a result to the place its worker gave it: one new file, sequentially, never sized in advance and never mapped, so
 // that it has no holes (a hole is a SIGBUS for whoever maps it). Renaming it into place is the worker's business.
 //
+// Each piece is summed right before it is written: it comes out of memory once for both, and what the task left running
+// cannot change it in between. The head, which has the sums, is written last, in the room that was left for it: a file that
+// was not finished is no blob.
+//
 // Large parts go out in pieces of 64 KiB. For a larger write a disk file system takes larger blocks of pages for its cache,
 // and those come from memory that was free as a whole: on a virtual machine whose host takes back free memory each of them
 // has to be fetched again, at five times the price of the write. Small ones are found among pages used a moment ago.
 
 import { closeSync, openSync, writeSync, writevSync } from 'node:fs'
+import { crc32 } from 'node:zlib'
+import type { UnsealedBlob } from '../values/blob.ts'
 
 const PIECE_BYTES = 2 ** 16
 /** The kernel takes at most 1024 pieces in one call. */
 const MAX_PIECES = 1024
 
 /**
- * Writes all parts to a new file (mode 0400).
+ * Writes a blob to a new file (mode 0400). Returns its bytes.
  * @throws an error with the system's `code`, such as ENOSPC; the file may be there in part.
  */
-export function writeBlob(path: string, parts: readonly Uint8Array[]): number {
+export function writeBlob(path: string, { head, pieces, frames, seal }: UnsealedBlob): number {
   const fd = openSync(path, 'w', 0o400)
+  const sums = Array.from({ length: frames }, () => 0)
+  let small: Uint8Array[] = [new Uint8Array(head.byteLength)]
   let total = 0
-  let small: Uint8Array[] = []
   const flush = (): void => {
     total += writeTogether(fd, small)
     small = []
   }
   try {
-    for (const part of parts) {
-      if (part.byteLength < PIECE_BYTES) {
-        small.push(part)
+    for (const { bytes, frame } of pieces) {
+      if (bytes.byteLength < PIECE_BYTES) {
+        if (frame !== null) sums[frame] = crc32(bytes, sums[frame])
+        small.push(bytes)
         if (small.length === MAX_PIECES) flush()
-      } else {
-        flush()
-        total += writeInPieces(fd, part, total)
+        continue
       }
+      flush()
+      for (let at = 0; at < bytes.byteLength;) {
+        // Each piece ends where one of the file's pieces does, so that no page is written twice.
+        const piece = bytes.subarray(at, at + PIECE_BYTES - ((total + at) % PIECE_BYTES))
+        if (frame !== null) sums[frame] = crc32(piece, sums[frame])
+        writeFully(fd, piece)
+        at += piece.byteLength
+      }
+      total += bytes.byteLength
     }
     flush()
+    seal(sums)
+    writeFully(fd, head, 0)
     return total
   } finally {
     closeSync(fd)
   }
 }
 
-/** Each piece ends where one of the file's pieces does, so that no page is written twice. */
-function writeInPieces(fd: number, part: Uint8Array, position: number): number {
-  let done = 0
-  while (done < part.byteLength) {
-    const room = PIECE_BYTES - ((position + done) % PIECE_BYTES)
-    done += progress(writeSync(fd, part, done, Math.min(room, part.byteLength - done)))
+/** Without a position: where the last write ended. */
+function writeFully(fd: number, bytes: Uint8Array, position: number | null = null): void {
+  for (let done = 0; done < bytes.byteLength;) {
+    const at = position === null ? null : position + done
+    done += progress(writeSync(fd, bytes, done, bytes.byteLength - done, at))
   }
-  return done
 }
 
 /** Loops on short counts: a full RAM file system first writes what fits, without an error. */

@@ -8,7 +8,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { runId, taskKey } from '../base/ids.ts'
 import { loadLibc } from '../native/libc.ts'
 import type { ExecutorInput } from '../protocol/worker-executor.ts'
-import { blobToBytes, layoutBlob } from '../values/blob.ts'
+import { blobToBytes, unsealedBlob } from '../values/blob.ts'
 import { encodeValue } from '../values/encode.ts'
 import { writeBlob } from './blob-writer.ts'
 import { BadInput, InputReader } from './input-reader.ts'
@@ -32,8 +32,9 @@ type FileSource = Extract<ExecutorInput['source'], { via: 'file' }>
 
 function stored(key: string, value: unknown, change: Partial<FileSource> = {}): ExecutorInput & { source: FileSource } {
   const path = join(directory, `${key}-${++files}`)
-  const { totalBytes, parts } = layoutBlob(meta(key), encodeValue(value))
-  expect(writeBlob(path, parts)).toBe(totalBytes)
+  const blob = unsealedBlob(meta(key), encodeValue(value))
+  const { totalBytes } = blob
+  expect(writeBlob(path, blob)).toBe(totalBytes)
   const mtimeNs = String(statSync(path, { bigint: true }).mtimeNs)
   return {
     key: taskKey(key),

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { runId, taskKey } from '../base/ids.ts'
 import { TaskRef, encodeArgs } from '../values/args.ts'
@@ -57,7 +58,7 @@ describe('one attempt', () => {
     })
   })
 
-  it('makes a whole blob of a small value, and parts of a large one', () => {
+  it('makes a whole blob of a small value, and pieces of a large one', () => {
     const small = produce(attempt([]), { answer: 42 }, 1000)
     if (small.kind !== 'inline') throw new Error(small.kind)
     expect(decodeBlob(small.blob)).toMatchObject({
@@ -66,7 +67,9 @@ describe('one attempt', () => {
     })
     const large = produce(attempt([]), new Uint8Array(2000).fill(7), 1000)
     if (large.kind !== 'large') throw new Error(large.kind)
-    const whole = Buffer.concat(large.parts)
+    const { head, pieces, seal } = large.blob
+    seal(pieces.reduce<number[]>((sums, { bytes, frame }) => (frame === null ? sums : [...sums, crc32(bytes)]), []))
+    const whole = Buffer.concat([head, ...pieces.map(({ bytes }) => bytes)])
     expect(whole.byteLength).toBe(large.nbytes)
     expect(decodeBlob(whole).value).toEqual(new Uint8Array(2000).fill(7))
   })

@@ -8,7 +8,7 @@ import { isShortage } from '../errors/shortage.ts'
 import type { TaskFailureKind } from '../protocol/tasks.ts'
 import type { ExecutorInput } from '../protocol/worker-executor.ts'
 import { decodeArgs } from '../values/args.ts'
-import { type BlobMeta, layoutBlob, smallBlobToBytes } from '../values/blob.ts'
+import { type BlobMeta, smallBlobToBytes, type UnsealedBlob, unsealedBlob } from '../values/blob.ts'
 import { encodeValue } from '../values/encode.ts'
 import { encodeError } from '../values/error.ts'
 import { BadInput, type InputReader } from './input-reader.ts'
@@ -27,7 +27,7 @@ export interface TaskAttempt {
 /** How an attempt ended, before anything of it was sent or written. */
 export type Outcome =
   | { readonly kind: 'inline'; readonly type: string; readonly blob: Uint8Array }
-  | { readonly kind: 'large'; readonly type: string; readonly nbytes: number; readonly parts: readonly Uint8Array[] }
+  | { readonly kind: 'large'; readonly type: string; readonly nbytes: number; readonly blob: UnsealedBlob }
   | { readonly kind: 'erred'; readonly failure: TaskFailureKind; readonly error: Uint8Array }
   | { readonly kind: 'input-bad'; readonly key: TaskKey; readonly reason: string }
   /** Nothing can be read in this process any more; the task was not called. */
@@ -91,7 +91,7 @@ export function erred(failure: TaskFailureKind, thrown: unknown): Outcome {
   return { kind: 'erred', failure, error: encodeError(thrown) }
 }
 
-/** The blob of a task's value, whole when it is small, else in parts that still refer to the value. */
+/** The blob of a task's value, whole when it is small, else in pieces that still refer to the value. */
 export function produce(attempt: TaskAttempt, value: unknown, inlineLimit: number): Outcome {
   try {
     const encoded = encodeValue(value, { root: 'result' })
@@ -103,8 +103,8 @@ export function produce(attempt: TaskAttempt, value: unknown, inlineLimit: numbe
     }
     const blob = smallBlobToBytes(meta, encoded, inlineLimit)
     if (blob !== null) return { kind: 'inline', type: encoded.type, blob }
-    const { totalBytes, parts } = layoutBlob(meta, encoded)
-    return { kind: 'large', type: encoded.type, nbytes: totalBytes, parts }
+    const large = unsealedBlob(meta, encoded)
+    return { kind: 'large', type: encoded.type, nbytes: large.totalBytes, blob: large }
   } catch (thrown) {
     return thrownBy(attempt, thrown)
   }

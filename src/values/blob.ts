@@ -202,6 +202,7 @@ export interface UnsealedBlob {
   readonly totalBytes: number
   /** Prefix and header; no blob before `seal`. */
   readonly head: Uint8Array
+  readonly frames: number
   /** What follows the head, without gaps; frames are not copied. `frame`: null for padding. */
   readonly pieces: readonly { readonly bytes: Uint8Array; readonly frame: number | null }[]
   /** Puts the checksums into the head, one for each frame of the value. */
@@ -221,7 +222,7 @@ export function unsealedBlob(meta: BlobMeta, value: EncodedValue): UnsealedBlob 
     if (bytes.byteLength > 0) pieces.push({ bytes, frame: index })
     at += gap + bytes.byteLength
   }
-  return { totalBytes: at, head, pieces, seal: (sums) => sealHead(head, sums) }
+  return { totalBytes: at, head, frames: value.frames.length, pieces, seal: (sums) => sealHead(head, sums) }
 }
 
 /** The blob in pieces, to be written one after the other; frames are not copied. */

@@ -233,7 +233,7 @@ class InlinePool implements ExecutorPool {
     const { place } = answer
     run.place = place
     try {
-      writeBlob(place.path, result.parts)
+      writeBlob(place.path, result.blob)
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? 'EIO'
       return this.#askForPlace(run, result, durationMs, { code })
