@@ -14,11 +14,12 @@ describe('launching executors', () => {
   it('keeps young generations small until shares are large', () => {
     expect(executorFlags(256 * MIB)).toEqual([
       '--v8-pool-size=1',
+      '--no-concurrent-marking',
       '--max-semi-space-size=4',
       '--max-old-space-size=256',
     ])
     expect(executorFlags(2048 * MIB)).toContain('--max-semi-space-size=16')
-    expect(executorFlags(0)).toEqual(['--v8-pool-size=1', '--max-semi-space-size=4'])
+    expect(executorFlags(0)).toEqual(['--v8-pool-size=1', '--no-concurrent-marking', '--max-semi-space-size=4'])
   })
 
   it('passes the environment on without what configures Node', () => {
