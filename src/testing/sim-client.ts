@@ -232,7 +232,8 @@ export class SimClient {
       const madeAtMs = this.process.now()
       connection.onClose(() => {
         this.#lostAtMs = this.process.now()
-        this.#lasted = this.#lostAtMs - Math.max(madeAtMs, this.#wholeSince()) > LASTING_MS
+        this.#lasted =
+          this.#network.wholeFor(this.process.machine, this.#scheduler.process.machine, madeAtMs) > LASTING_MS
       })
       this.#connection = connection
       return connection as unknown as SchedulerConnection
@@ -288,17 +289,13 @@ export class SimClient {
       const isForgotten = !this.#scheduler.state.clients.has(session.settings.clientId)
       if (!isForgotten && process.now() - lossMs < graceMs)
         return process.world.fail(`${this.name} gave its scheduler up too early`)
-      if (this.#wholeSince() < lossMs + graceMs * SOON)
+      if (this.#network.wholeSince(process.machine, this.#scheduler.process.machine) < lossMs + graceMs * SOON)
         return process.world.fail(`${this.name} gave up a scheduler that it could reach`)
       for (const [key, { state }] of this.held)
         if (!state.settled) process.world.fail(`${this.name} was cut off for good and still waits for ${key}`)
       process.world.note(`${this.name} was cut off for good`)
       this.vanish()
     })
-  }
-
-  #wholeSince(): number {
-    return this.#network.wholeSince(this.process.machine, this.#scheduler.process.machine)
   }
 
   #during(work: Promise<unknown>): void {

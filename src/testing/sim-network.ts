@@ -59,7 +59,8 @@ export class SimNetwork {
   readonly #prng: Prng
   readonly #listeners = new Map<string, { readonly process: SimProcess; readonly accept: Accept }>()
   readonly #lanes = new Map<SimConnection, Lane>()
-  readonly #partitions = new Map<string, number>()
+  /** The last one of each pair of machines. */
+  readonly #partitions = new Map<string, { readonly fromMs: number; readonly untilMs: number }>()
   readonly #slow = new Map<string, { readonly factor: number; readonly untilMs: number }>()
 
   constructor(world: World, options: NetworkOptions) {
@@ -121,7 +122,10 @@ export class SimNetwork {
   }
 
   partition(a: string, b: string, forMs: number): void {
-    this.#partitions.set(pairOf(a, b), this.#world.now + forMs)
+    const { now } = this.#world
+    const before = this.#partitions.get(pairOf(a, b))
+    const fromMs = before !== undefined && before.untilMs > now ? before.fromMs : now
+    this.#partitions.set(pairOf(a, b), { fromMs, untilMs: now + forMs })
   }
 
   slow(machine: string, factor: number, forMs: number): void {
@@ -130,13 +134,21 @@ export class SimNetwork {
 
   /** When the last partition between two machines was over; Infinity while there is one. */
   wholeSince(a: string, b: string): number {
-    const untilMs = this.#partitions.get(pairOf(a, b)) ?? 0
-    return untilMs > this.#world.now ? Infinity : untilMs
+    return this.#blockedUntil(a, b) === null ? (this.#partitions.get(pairOf(a, b))?.untilMs ?? 0) : Infinity
+  }
+
+  /** How long nothing parted them since then, until now or until the partition began that there is. */
+  wholeFor(a: string, b: string, sinceMs: number): number {
+    const { now } = this.#world
+    const { fromMs, untilMs } = this.#partitions.get(pairOf(a, b)) ?? { fromMs: 0, untilMs: 0 }
+    return untilMs > now ? fromMs - sinceMs : now - Math.max(untilMs, sinceMs)
   }
 
   /** Partitions and slow links are over. */
   heal(): void {
-    for (const [pair, untilMs] of this.#partitions) this.#partitions.set(pair, Math.min(untilMs, this.#world.now))
+    const { now } = this.#world
+    for (const [pair, { fromMs, untilMs }] of this.#partitions)
+      this.#partitions.set(pair, { fromMs, untilMs: Math.min(untilMs, now) })
     this.#slow.clear()
   }
 
@@ -264,8 +276,8 @@ export class SimNetwork {
 
   #blockedUntil(a: string, b: string): number | null {
     if (this.#partitions.size === 0) return null
-    const until = this.#partitions.get(pairOf(a, b)) ?? 0
-    return until > this.#world.now ? until : null
+    const untilMs = this.#partitions.get(pairOf(a, b))?.untilMs ?? 0
+    return untilMs > this.#world.now ? untilMs : null
   }
 
   #delay(a: string, b: string): number {

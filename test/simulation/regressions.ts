@@ -70,6 +70,16 @@ export const REGRESSIONS: readonly Regression[] = [
     fails: '# gave up a scheduler that it could reach',
   },
   {
+    name: 'copy whose confirmation crosses the order to drop it',
+    what: 'it was counted for ever, and what needed it was handed back for ever (scheduler/core/data.test.ts, replicas)',
+    fault: {
+      file: 'src/scheduler/core/transitions/memory.ts',
+      find: '  if (isGivenUp) task.acceptedRunId = 0\n',
+      replace: '',
+    },
+    fails: 'the value of # was there and is lost',
+  },
+  {
     name: 'refused key that its client builds on in a later graph',
     what: 'it read a value made from the call of another client (scheduler/core/graph-refusals.test.ts)',
     fault: {
@@ -110,6 +120,16 @@ export const REGRESSIONS: readonly Regression[] = [
     fails: '# holds #, of which the scheduler does not know',
   },
   {
+    name: 'scattered value that only a part of its workers reported',
+    what: 'the copies of the others that it was sent to stayed for ever (scheduler/core/data.test.ts, scattered data)',
+    fault: {
+      file: 'src/scheduler/core/handlers/scatter.ts',
+      find: '    askPlaced(state, task, placed)\n',
+      replace: '',
+    },
+    fails: '# holds #, of which the scheduler does not know',
+  },
+  {
     name: 'scatter that fails while tasks build on it',
     what: 'they waited for ever (testing/lost-values.test.ts)',
     fault: {
@@ -120,6 +140,16 @@ export const REGRESSIONS: readonly Regression[] = [
     fails: 'stuck: not everything that is waited for came',
   },
   {
+    name: 'memory that runs claim in fractions of a byte',
+    what: 'sums of claims were not exact (worker/core/admission.test.ts)',
+    fault: {
+      file: 'src/worker/core/admission.ts',
+      find: 'Math.floor(settings.pauseBytes - this.#idleBytes)',
+      replace: 'settings.pauseBytes - this.#idleBytes',
+    },
+    fails: 'the core of # failed: InvariantError: runs claim #, not #',
+  },
+  {
     name: 'run given to a worker whose registration is never answered',
     what: 'it counted as an attempt: what must not run twice failed and had never run (scheduler/core/lost-messages.test.ts)',
     fault: {
@@ -128,6 +158,26 @@ export const REGRESSIONS: readonly Regression[] = [
       replace: "...(clusterId === '' && { received: 0 as RunId })",
     },
     fails: '# failed and never ran',
+  },
+  {
+    name: 'value that nobody wants any more while its file is being made',
+    what: 'its place and its file stayed (worker/blob-intake.test.ts)',
+    fault: {
+      file: 'src/worker/blob-intake.ts',
+      find: '      if (this.#cancelled) await this.cancel()\n      this.#throwIfCancelled()\n',
+      replace: '',
+    },
+    fails: 'files are left on #',
+  },
+  {
+    name: 'room that copies take again as soon as they are dropped',
+    what: 'a worker waited for it for ever and started nothing (store/spilling.test.ts, ends makeRoom)',
+    fault: {
+      file: 'src/store/spiller.ts',
+      find: '(this.#resting ? now < patientUntilMs : !this.#stuck)',
+      replace: 'this.#resting || !this.#stuck',
+    },
+    fails: 'stuck: not everything that is waited for came',
   },
   {
     name: 'damaged file that workers of one machine share',
