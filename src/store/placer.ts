@@ -189,9 +189,10 @@ export class Placer {
   }
 
   #full(nbytes: number, view: PlacementView): PlimsollError {
+    const bound = Number.isFinite(view.maxSpill) ? ` of at most ${formatBytes(view.maxSpill)}` : ''
     const disk = view.diskBlocked
       ? `the disk of ${this.#tiers.disk.directory} just failed (${this.#spiller.failing ?? 'write error'})`
-      : `the disk tier holds ${formatBytes(view.diskUsed)} of ${formatBytes(view.maxSpill)} with ${formatBytes(view.diskFree)} free in ${this.#tiers.disk.directory}`
+      : `the disk tier holds ${formatBytes(view.diskUsed)}${bound} with ${formatBytes(view.diskFree)} free in ${this.#tiers.disk.directory}`
     return new PlimsollError(
       'STORE_FULL',
       `No room for a value of ${formatBytes(nbytes)}: memory holds ${formatBytes(view.memoryUsed)} of at most ${formatBytes(view.ceiling)} ` +

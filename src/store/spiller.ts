@@ -82,6 +82,7 @@ export class Spiller {
   #spilledTotal = 0
   #expected = 0
   #allowed = Infinity
+  #atMost = Infinity
   #inVain = 0
   #diskRestsUntilMs = -Infinity
   #failing: string | null = null
@@ -127,9 +128,10 @@ export class Spiller {
     this.#expected = Math.min(bytes + next, AHEAD_FRACTION * target)
   }
 
-  /** How much of memory values may take as long as process memory is to stay below `spill`. */
-  allow(bytes: number): void {
+  /** How much of memory values may take as long as process memory is to stay below `spill`, and below the limit. */
+  allow(bytes: number, atMost = Infinity): void {
     this.#allowed = bytes
+    this.#atMost = Math.max(0, atMost)
   }
 
   placedOnDisk(nbytes: number): void {
@@ -176,7 +178,7 @@ export class Spiller {
     return {
       target: limits.target,
       allowed: spills ? this.#allowed : Infinity,
-      ceiling: limits.ceiling,
+      ceiling: Math.min(limits.ceiling, this.#atMost),
       memoryUsed: slabs.bytes + memory.bytes + memory.reserved,
       memoryComing: memory.leaving + spare + this.#leaving + own + replicas,
       memoryFree: memory.space.free,
@@ -199,7 +201,7 @@ export class Spiller {
     // Who waits for a place was expected before.
     const expected = Math.min(this.#expected, Math.max(0, this.#allowed - used))
     let excess = used + Math.max(wanted.light, expected) - limits.target
-    if (wanted.all > wanted.light) excess = Math.max(excess, used + wanted.all - limits.ceiling)
+    if (wanted.all > wanted.light) excess = Math.max(excess, used + wanted.all - Math.min(limits.ceiling, this.#atMost))
     if (this.#inVain > 0) excess = Math.max(excess, used + this.#inVain - this.#soft)
     return Math.max(excess, this.#goals.excess(live))
   }

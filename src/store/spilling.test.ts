@@ -55,6 +55,19 @@ describe('spilling at target', () => {
     expect(store.totals).toMatchObject({ managed: 25 * MiB, disk: 10 * MiB, spilledTotal: 10 * MiB })
   })
 
+  it('refuses what would pass the limit together with everything else, where the disk takes nothing', async () => {
+    const fixture = await openStore({ target: 40 * MiB, maxSpill: 0 })
+    const { store } = fixture
+    store.allow(30 * MiB, 55 * MiB)
+    for (const name of ['a', 'b', 'c', 'd', 'e']) expect((await store1(fixture, name, 10 * MiB)).tier).toBe('memory')
+    await expect(store1(fixture, 'f', 10 * MiB)).rejects.toMatchObject({
+      code: 'STORE_FULL',
+      fields: { memoryUsed: 50 * MiB, memoryCeiling: 55 * MiB },
+    })
+    store.allow(50 * MiB, 75 * MiB)
+    expect((await store1(fixture, 'f', 10 * MiB)).tier).toBe('memory')
+  })
+
   it('leaves in memory what is there when values are given up that lived as long', async () => {
     const fixture = await openStore({ target: 60 * MiB })
     const { store, clock } = fixture

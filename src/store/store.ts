@@ -168,8 +168,11 @@ export interface Store {
   free(keys: readonly TaskKey[]): void
   check(key: TaskKey): Promise<boolean>
   makeRoom(belowBytes: number): Promise<void>
-  /** Bytes of values that process memory leaves room for below `spill`. New ones that do not fit go to disk at once. */
-  allow(bytes: number): void
+  /**
+   * Bytes of values that process memory leaves room for below `spill`: new ones that do not fit go to disk at once. And
+   * below the limit itself: more are not taken into memory where there is no disk for them, either.
+   */
+  allow(bytes: number, atMost?: number): void
   /** This many bytes of results are going to come: room for them is made ahead. */
   expect(bytes: number): void
   readonly totals: StoreTotals

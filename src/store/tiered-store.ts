@@ -363,8 +363,8 @@ export class TieredStore implements Store {
   }
 
   /** Process memory leaves room for this many bytes of values below `spill`: what comes on top is placed on disk. */
-  allow(bytes: number): void {
-    this.#spiller.allow(bytes)
+  allow(bytes: number, atMost?: number): void {
+    this.#spiller.allow(bytes, atMost)
   }
 
   /** This many bytes of results are going to come: room for them is made ahead, below `target`. */

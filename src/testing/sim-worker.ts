@@ -289,7 +289,7 @@ export class SimWorker {
         // A simulated process has no garbage.
         collectOwn: () => {},
         makeRoom: (bytes) => this.store.makeRoom(bytes),
-        allow: (bytes) => this.store.allow(bytes),
+        allow: (bytes, atMost) => this.store.allow(bytes, atMost),
         onPause: () => this.#dispatch({ kind: 'MemoryPaused' }),
         onResume: () => this.#dispatch({ kind: 'MemoryResumed' }),
         onProbe: () => this.#dispatch({ kind: 'MemoryProbed' }),

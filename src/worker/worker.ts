@@ -347,7 +347,7 @@ export class Worker {
           }
         },
         makeRoom: (managedBytes) => this.#store.makeRoom(managedBytes),
-        allow: (managedBytes) => this.#store.allow(managedBytes),
+        allow: (managedBytes, atMost) => this.#store.allow(managedBytes, atMost),
         onPause: () => this.#onPause(),
         onResume: () => this.#onResume(),
         onProbe: () => this.#probe(),

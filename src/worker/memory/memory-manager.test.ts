@@ -13,6 +13,7 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
   const clock = new VirtualClock()
   const events: string[] = []
   const allowed: number[] = []
+  const atMost: number[] = []
   const orders: { below: number; done: Deferred<void> }[] = []
   const now = {
     privateBytes: 100,
@@ -58,7 +59,10 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
         orders.push({ below, done })
         return done.promise
       },
-      allow: (bytes) => allowed.push(bytes),
+      allow: (bytes, most) => {
+        allowed.push(bytes)
+        atMost.push(most)
+      },
       onPause: () => events.push('pause'),
       onResume: () => events.push('resume'),
       running: () => now.running,
@@ -81,7 +85,18 @@ function start(overrides: { limit?: number; rungs?: MemoryRungs } = {}) {
     50,
   )
   manager.start()
-  return { clock, events, orders, now, manager, warnings, allowed, looks: () => looks, hoarders: () => hoarders }
+  return {
+    clock,
+    events,
+    orders,
+    now,
+    manager,
+    warnings,
+    allowed,
+    atMost,
+    looks: () => looks,
+    hoarders: () => hoarders,
+  }
 }
 
 describe('freed values that are still mapped', () => {
@@ -254,11 +269,17 @@ describe('the memory ladder', () => {
     now.running = 1
     clock.advance(5000)
     now.running = 0
-    clock.advance(10_200)
-    expect(events.slice(4)).toEqual(['relieve', 'probe'])
+    // The pause goes on: the next one has waited long enough.
+    clock.advance(1200)
+    expect(events.slice(4)).toEqual(['probe'])
+    clock.advance(4000)
+    expect(events.slice(5)).toEqual(['probe', 'probe', 'probe', 'relieve', 'probe'])
     now.privateBytes = 700
     clock.advance(20_000)
-    expect(events.slice(6)).toEqual(['resume'])
+    expect(events.slice(10)).toEqual(['resume'])
+    now.privateBytes = 900
+    clock.advance(10_200)
+    expect(events.slice(11)).toEqual(['pause', 'relieve', 'probe'])
   })
 
   it('is not misled by the moment in which the old executors are gone and the new ones not there', () => {
@@ -278,14 +299,14 @@ describe('the memory ladder', () => {
     expect(events.slice(5)).toEqual(['resume', 'pause', 'relieve'])
   })
 
-  it('tells the store what is left below spill beside the peak of everything else', () => {
-    const { clock, now, allowed } = start()
+  it('tells the store what is left below spill, and below the limit, beside the peak of everything else', () => {
+    const { clock, now, allowed, atMost } = start()
     Object.assign(now, { privateBytes: 100, tierBytes: 200, managed: 200 })
     clock.advance(100)
-    expect(allowed.at(-1)).toBe(600)
+    expect([allowed.at(-1), atMost.at(-1)]).toEqual([600, 900])
     now.privateBytes = 450
     clock.advance(100)
-    expect(allowed.at(-1)).toBe(250)
+    expect([allowed.at(-1), atMost.at(-1)]).toEqual([250, 550])
     now.privateBytes = 100
     clock.advance(4900)
     expect(allowed.at(-1)).toBe(250)

@@ -8,7 +8,8 @@
 // L3. kill-task: above the rung one executor is killed, if one is to blame (victim.ts).
 // L4. Paused with nothing running, the memory is held by executors that do nothing: after a while they are replaced. When
 //     that does not end the pause, one task is let through, alone: progress beats `pause`, not `kill-task`. Until the new
-//     executors are up, memory is low: an end of the pause that is over before anything ran is none.
+//     executors are up, memory is low: an end of the pause that is over before anything ran is none. Once one was let
+//     through and the pause goes on, there is nothing to wait for: the next ones follow at once, one at a time.
 // L5. Idle, values that were freed but are still mapped are given back soon: once per amount, since what a collection does
 //     not give back is held by something else. (A busy worker collects when the store needs the room.)
 // L6. Without a limit only L5 is done; the measures are taken all the same.
@@ -19,6 +20,8 @@
 //     would have to move out of memory at once it need not put there.
 // L10. While memory is short, the worker's own process collects its garbage before anything else is done: no value has to
 //     leave, and nothing to pause, for garbage (own-garbage.ts).
+// L11. Where the disk takes nothing, values stay in memory, but never so many that they and what everything else took in the
+//     last seconds pass the limit: the result that would is refused (STORE_FULL).
 
 import type { Clock } from '../../base/clock.ts'
 import type { MemoryMeasures } from '../../protocol/scheduler-client.ts'
@@ -53,8 +56,8 @@ export interface MemoryManagerParts {
   counted(): CountedSample
   /** Resolves when managed memory is below this, or nothing more can leave. */
   makeRoom(managedBytes: number): Promise<void>
-  /** New values beyond this many bytes in memory are placed elsewhere (L9). */
-  allow(managedBytes: number): void
+  /** New values beyond this many bytes in memory are placed elsewhere (L9), and beyond `atMost` not at all (L11). */
+  allow(managedBytes: number, atMost: number): void
   onPause(): void
   onResume(): void
   /** Ends this executor and fails what it runs, with this advice. */
@@ -109,6 +112,8 @@ export class MemoryManager {
   #resumedAt = Number.NEGATIVE_INFINITY
   #relieved = false
   #probeAt = Number.POSITIVE_INFINITY
+  /** One was let through in this pause. */
+  #probed = false
   #idleSince: number | null = null
   /** What was dead when a collection was last asked for. */
   #collectedFor = 0
@@ -165,7 +170,7 @@ export class MemoryManager {
     this.#collectWhenIdle(now)
     if (limit === 0) return
     this.#minusUnmanaged.add(now, sample.managed - process)
-    this.#parts.allow(rungs.spill + this.#minusUnmanaged.value)
+    this.#parts.allow(rungs.spill + this.#minusUnmanaged.value, limit + this.#minusUnmanaged.value)
     this.#spillOrStop(process, sample.managed, now)
     this.#pauseOrResume(process, now)
     if (process > rungs.killTask) this.#kill(process, executors)
@@ -243,7 +248,10 @@ export class MemoryManager {
     const { rungs } = this.#parts
     if (!this.#paused && process > rungs.pause) {
       this.#paused = true
-      if (now - this.#resumedAt > RELIEVE_AFTER_MS) this.#pausedIdleSince = null
+      if (now - this.#resumedAt > RELIEVE_AFTER_MS) {
+        this.#pausedIdleSince = null
+        this.#probed = false
+      }
       this.#parts.onPause()
     } else if (this.#paused && process < rungs.resume) {
       this.#paused = false
@@ -259,7 +267,7 @@ export class MemoryManager {
     if (this.#pausedIdleSince === null) {
       this.#pausedIdleSince = now
       this.#relieved = false
-      this.#probeAt = now + PROBE_AFTER_MS
+      this.#probeAt = now + (this.#probed ? PROBE_AGAIN_MS : PROBE_AFTER_MS)
     }
     if (!this.#relieved && now - this.#pausedIdleSince >= RELIEVE_AFTER_MS) {
       this.#relieved = true
@@ -267,6 +275,7 @@ export class MemoryManager {
     } else if (now >= this.#probeAt) {
       // Again and again: a short task comes and goes between two looks.
       this.#probeAt = now + PROBE_AGAIN_MS
+      this.#probed = true
       this.#parts.onProbe()
     }
   }
