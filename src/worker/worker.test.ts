@@ -407,7 +407,7 @@ describe('values between workers', () => {
       from === 'a' && message.op === 'release-worker-data'
     expect(await script.until(() => script.heard.find(isLoss)?.message)).toEqual({
       op: 'release-worker-data',
-      keys: [{ key: 'x', runId: run }],
+      keys: [{ key: 'x', runId: run, unreadable: 'frame 1 of 2 fails its checksum' }],
     })
     expect(await readValue(a, 'x')).toBe('missing')
     await script.take('request-refresh-who-has', 'x')
@@ -426,7 +426,7 @@ describe('values between workers', () => {
     script.compute(a, 'y', (x: Float64Array) => x.length, [new TaskRef('x')], [inputFrom('x', run, served.nbytes, a)])
     expect(await script.take('release-worker-data', 'x')).toEqual({
       op: 'release-worker-data',
-      keys: [{ key: 'x', runId: run }],
+      keys: [{ key: 'x', runId: run, unreadable: 'a stored value cannot be read: it does not start like a blob' }],
     })
     await script.take('request-refresh-who-has', 'x')
     script.say(a, { op: 'refresh-who-has', keys: [{ key: taskKey('x'), runId: runId(run), nbytes: 0, holders: [] }] })
