@@ -11,9 +11,10 @@ let faults: FaultCluster
 beforeAll(async () => {
   faults = await FaultCluster.start({
     nWorkers: 2,
-    memoryLimit: '600 MiB',
+    memoryLimit: '1200 MiB',
     dashboardAddress: '127.0.0.1:0',
-    config: { 'worker.memory.target': 0.25, 'worker.memory.recent-to-old-time': '3s' },
+    // A target of 150 MiB, and `spill` where no task's memory comes near: only `target` decides where a result goes.
+    config: { 'worker.memory.target': 0.125, 'worker.memory.recent-to-old-time': '3s' },
   })
 })
 afterAll(() => faults[Symbol.asyncDispose]())
@@ -63,7 +64,7 @@ describe('memory measures', () => {
     await one.exception()
     await until('managed has it', look, ({ cluster }) => around(cluster.managed, 100) && cluster.spilled === 0, 2000)
 
-    // A quarter of the limit is the target: the second one sends the first one to disk.
+    // The target has room for one: the second one sends the first one to disk.
     const two = faults.client.submit(make, 2)
     await two.exception()
     await until(
