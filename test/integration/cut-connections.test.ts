@@ -16,6 +16,8 @@ import { descendantsOf, eventually, isAlive } from '../e2e/installed.ts'
 import { CuttingProxy } from './cutting-proxy.ts'
 
 const WORKERS = 2
+const CUTS_MIN = 10
+const ROUNDS_MAX = 60
 const MIB = 2 ** 20
 
 interface Dice {
@@ -143,7 +145,9 @@ describe.skipIf(!hasOpenssl)('real processes behind a bad network (needs openssl
     const produced: Future<Produced>[] = []
     const added: Future<Named>[] = []
     const failed: Future<never>[] = []
-    for (let round = 0; round < 8; round++) {
+    // However fast the machine: until connections were cut often enough for it to mean something.
+    const cuts = (): number => Object.values(proxy.cuts).reduce((a, b) => a + b)
+    for (let round = 0; round < 8 || (cuts() <= CUTS_MIN && round < ROUNDS_MAX); round++) {
       for (let n = 0; n < 10; n++) {
         const [id, sumId] = [`produce-${produced.length}`, `add-${produced.length}`]
         const one = client.submit(task(produce, { pure: false }), join(runs, id), id, (round * 10 + n) % 40)
@@ -159,7 +163,6 @@ describe.skipIf(!hasOpenssl)('real processes behind a bad network (needs openssl
     const sums = await client.gather(added)
     for (const [n, each] of failed.entries()) await expect(each.result()).rejects.toThrow(`meant to fail: fail-${n}`)
     const again = await client.gather(produced)
-    const { cuts } = proxy
     proxy.calm()
     expect(again.map(({ dice }) => dice)).toEqual(values.map(({ dice }) => dice))
     values.forEach(({ id }, n) => expect(id).toBe(`produce-${n}`))
@@ -171,7 +174,7 @@ describe.skipIf(!hasOpenssl)('real processes behind a bad network (needs openssl
     const ids = [...values, ...sums].map(({ id }) => [id, 1] as const)
     const failures = failed.map((_, n) => [`fail-${n}`, 1 + (n % 2)] as const)
     expect(ran).toEqual(Object.fromEntries([...ids, ...failures]))
-    expect(Object.values(cuts).reduce((a, b) => a + b)).toBeGreaterThan(10)
+    expect(cuts()).toBeGreaterThan(CUTS_MIN)
     for (const each of [...produced, ...added, ...failed, scattered]) each.release()
     await expect
       .poll(
