@@ -67,7 +67,7 @@ const FAULTS = [
   },
   {
     file: 'src/worker/core/handlers/runs.ts',
-    find: '    turn.sendReleased(key, runId)\n',
+    find: '    if (event.unreadable === true) turn.sendUnreadable(key, runId, event.reason)\n    else turn.sendReleased(key, runId)\n',
     replace: '',
     why: 'the scheduler does not hear of a value that the store lost',
   },

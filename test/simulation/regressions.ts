@@ -130,6 +130,13 @@ export const REGRESSIONS: readonly Regression[] = [
     fails: '# holds #, of which the scheduler does not know',
   },
   {
+    name: 'scattered key that is lost while another scatter of it waits for a worker',
+    what: 'the other client was told that it is there, and waited for a task that was forgotten (scheduler/core/data.test.ts, scattered data)',
+    fault: { file: 'src/scheduler/core/handlers/worker-registration.ts', find: '  settleAll(state)\n', replace: '' },
+    fails:
+      'InvariantError: after cancel-keys: client # wants #, which does not know it; client # wants #, which does not know it. Story of #: released -> memory, run # at tcp://#:# (update-data); memory -> released (WorkerRegistered); released -> forgotten (WorkerRegistered); released -> memory, run # at tcp://#:# (update-data); memory -> released (WorkerRegistered); released -> forgotten (WorkerRegistered)',
+  },
+  {
     name: 'scatter that fails while tasks build on it',
     what: 'they waited for ever (testing/lost-values.test.ts)',
     fault: {

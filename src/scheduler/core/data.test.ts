@@ -88,6 +88,18 @@ describe('scattered data', () => {
     expect(second?.workers[0]?.id).not.toBe(first?.workers[0]?.id)
   })
 
+  it('that is lost while another scatter of it waits for a worker is placed anew', () => {
+    const sim = cluster({ a: {} })
+    scatter(sim, 'x', ['a'])
+    sim.client('d')
+    sim.workerLost('a')
+    const waiting = place(sim, ['x'], { client: 'd' })
+    expect(sim.answer(waiting)).toBeUndefined()
+    sim.worker('a', { inventory: { keys: [], tasks: [] } })
+    expect(placedIn(sim, waiting)).toMatchObject([{ key: 'x', runId: 2, workers: [{ id: 'a' }] }])
+    expect(sim.told('d')).toEqual([])
+  })
+
   it('waits for a worker, and times out with what was asked for', () => {
     const sim = cluster({})
     const soon = place(sim, ['x'])

@@ -16,7 +16,7 @@ import { isActive, WorkerRecord, type HostRecord, type TaskRecord } from '../rec
 import { addReplica, availabilityChanged, isAvailable, setLoose } from '../replicas.ts'
 import { recommend, settleRunning, type SchedulerState } from '../state.ts'
 import { endRun } from '../transitions/processing.ts'
-import { transition } from '../transitions/table.ts'
+import { settleAll, transition } from '../transitions/table.ts'
 import { endSteal } from '../steals.ts'
 import { finishRestarts, noteRestarted } from './restart-answers.ts'
 import { setStatus } from './retire.ts'
@@ -59,6 +59,8 @@ export function workerRegistered(state: SchedulerState, event: EventOf<'WorkerRe
   }
   state.outbox.answer(request, answer)
   state.outbox.clearTimer({ kind: 'worker-grace', worker: worker.id })
+  // What the worker came back without may be lost for good: a scatter that waits must not be told that it is there.
+  settleAll(state)
   resumeScatters(state)
   finishRestarts(state, worker.id)
   if (isNewProcess) noteRestarted(state, worker.id, 'ok')
