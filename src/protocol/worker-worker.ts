@@ -19,6 +19,8 @@ export type ServedValue =
       readonly pin: number
       /** Type name of the value, for people. */
       readonly type?: string
+      /** Change time of the file when its owner knew it to be whole; absent when it does not. */
+      readonly mtimeNs?: string
     }
   | { readonly key: TaskKey; readonly via: 'stream'; readonly runId: RunId; readonly nbytes: number }
   | { readonly key: TaskKey; readonly via: 'missing' }

@@ -52,6 +52,8 @@ export interface BlobEntry {
   readonly runId: RunId
   readonly type: string
   readonly fetched?: boolean
+  /** Of a file that is linked: its change time when it was known to be whole. Its readers check any other. */
+  readonly mtimeNs?: string
 }
 
 /** Reserved room for one blob (S8): write exactly `nbytes` into a new file at `path`, then `accept` it, or `cancelPlace`. */

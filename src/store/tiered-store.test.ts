@@ -311,6 +311,30 @@ describe('TieredStore: readers', () => {
 })
 
 describe('TieredStore: hand-over by hard link', () => {
+  it('has the readers of a borrowed file check it, unless it is as its owner knew it to be whole', async () => {
+    const fs = new SimFs({ '/shm': 500 * MiB, '/disk': 500 * MiB })
+    const owner = await openStore({ localDirectory: '/disk/a', memoryDirectory: '/shm/a' }, fs)
+    const borrower = await openStore({ localDirectory: '/disk/b', memoryDirectory: '/shm/b' }, fs)
+    const verifies = async (name: string, mtimeOf: (known: string) => string | undefined): Promise<boolean> => {
+      await store1(owner, name, 8 * MiB)
+      const pin = owner.store.pin(key(name))
+      if (pin?.source.via !== 'file') throw new Error('not a file')
+      const { path, mtimeNs } = pin.source
+      const known = mtimeOf(mtimeNs as string)
+      const entry = known === undefined ? entryOf(name) : { ...entryOf(name), mtimeNs: known }
+      await borrower.store.link(path, 8 * MiB, entry)
+      pin.release()
+      const borrowed = borrower.store.pin(key(name))
+      if (borrowed?.source.via !== 'file') throw new Error('not a file')
+      const { verify } = borrowed.source
+      borrowed.release()
+      return verify
+    }
+    expect(await verifies('whole', (known) => known)).toBe(false)
+    expect(await verifies('written to since', (known) => `${BigInt(known) - 1n}`)).toBe(true)
+    expect(await verifies('not known', () => undefined)).toBe(true)
+  })
+
   it('borrows a blob of another worker of the host, counts it in full and drops it first', async () => {
     const fs = new SimFs({ '/shm': 500 * MiB, '/disk': 500 * MiB })
     const owner = await openStore({ localDirectory: '/disk/a', memoryDirectory: '/shm/a' }, fs)

@@ -266,6 +266,8 @@ export class TieredStore implements Store {
     }
     const record = new BlobRecord({ ...entry, fetched: true }, nbytes, this.#context.clock.now())
     record.borrowed = true
+    // Changed since its owner had it whole, which its change time would hide from now on.
+    record.verify = entry.mtimeNs !== mtimeNs
     record.stored = tier.add(own, nbytes, mtimeNs)
     return this.#enter(record, arrival)
   }

@@ -284,7 +284,8 @@ class Transfer {
     }
     try {
       const entry = { key, runId, type: file.type ?? '', fetched: true }
-      this.#received(order, await this.#parts.store.link(file.path, file.nbytes, entry, file.tier))
+      const whole = file.mtimeNs === undefined ? entry : { ...entry, mtimeNs: file.mtimeNs }
+      this.#received(order, await this.#parts.store.link(file.path, file.nbytes, whole, file.tier))
     } catch (error) {
       if (OURS.some((code) => isErrorCode(error, code))) this.#failed(order, error)
       else this.linkFailure = toError(error).message

@@ -188,6 +188,7 @@ export class PeerServer {
           tier: source.tier,
           pin: pin.id,
           type,
+          ...(source.verify || source.mtimeNs === null ? {} : { mtimeNs: source.mtimeNs }),
         })
       } else {
         streamed.push({ pin, nbytes })
