@@ -58,9 +58,9 @@ export class SimClient {
   /** The user's acts before it was connected. */
   #waiting: ((session: ClientSession) => void)[] = []
   #connection: SimConnection | null = null
-  /** When its last connection was lost. */
+  /** When the last connection was lost that lasted: one that broke at once does not begin a new grace. */
   #lostAtMs = 0
-  /** That one had been there for a while: otherwise the grace may be that of a loss before. */
+  /** Whether that was the last one. */
   #lasted = false
   #ended = false
   #calm = false
@@ -231,9 +231,9 @@ export class SimClient {
       const connection = await this.#network.connect(this.process, SCHEDULER_ADDRESS, 'client', tryMs)
       const madeAtMs = this.process.now()
       connection.onClose(() => {
-        this.#lostAtMs = this.process.now()
         this.#lasted =
           this.#network.wholeFor(this.process.machine, this.#scheduler.process.machine, madeAtMs) > LASTING_MS
+        if (this.#lasted) this.#lostAtMs = this.process.now()
       })
       this.#connection = connection
       return connection as unknown as SchedulerConnection
@@ -285,11 +285,11 @@ export class SimClient {
     process.after(WATCH_MS, () => {
       if (this.#ended) return
       if (!session.closed || !this.#scheduler.process.alive) return this.#watchSession(session, graceMs)
-      const lossMs = this.#lasted ? this.#lostAtMs : -Infinity
       const isForgotten = !this.#scheduler.state.clients.has(session.settings.clientId)
-      if (!isForgotten && process.now() - lossMs < graceMs)
+      if (!isForgotten && process.now() - this.#lostAtMs < graceMs)
         return process.world.fail(`${this.name} gave its scheduler up too early`)
-      if (this.#network.wholeSince(process.machine, this.#scheduler.process.machine) < lossMs + graceMs * SOON)
+      const wholeMs = this.#network.wholeSince(process.machine, this.#scheduler.process.machine)
+      if (this.#lasted && wholeMs < this.#lostAtMs + graceMs * SOON)
         return process.world.fail(`${this.name} gave up a scheduler that it could reach`)
       for (const [key, { state }] of this.held)
         if (!state.settled) process.world.fail(`${this.name} was cut off for good and still waits for ${key}`)
