@@ -390,8 +390,10 @@ export class Spiller {
       const stat = await context.fs.stat(part)
       if (stat.size !== old.nbytes) throw new Error(`the copy has ${stat.size} bytes instead of ${old.nbytes}`)
       if (stat.mode !== 0o400) await context.fs.chmod(part, 0o400)
+      // Of a file that was written to since it was whole, the copy is as bad: with a time that is not its own, readers check it.
+      const source = await context.fs.stat(old.path)
       await context.fs.rename(part, path)
-      return stat.mtimeNs
+      return source.mtimeNs === old.mtimeNs ? stat.mtimeNs : old.mtimeNs
     } catch (error) {
       await disk.unlinkQuietly(part)
       throw error

@@ -29,6 +29,24 @@ describe('spilling at target', () => {
     expect(store.totals).toMatchObject({ managed: 25 * MiB, disk: 10 * MiB, spilledTotal: 10 * MiB, spilling: 0 })
   })
 
+  it('has a copy on disk checked by its readers when the file in memory was written to since it was whole', async () => {
+    const fixture = await openStore({ target: 10 * MiB })
+    await store1(fixture, 'a', 10 * MiB)
+    const pin = fixture.store.pin(key('a'))
+    if (pin?.source.via !== 'file') throw new Error('not a file')
+    const written = await fixture.fs.reopen(pin.source.path, pin.source.nbytes)
+    await written.write([blobOf('b', 1, 10 * MiB)], 0)
+    await written.close()
+    pin.release()
+    await store1(fixture, 'b', 10 * MiB)
+    await clean(fixture)
+    const source = fixture.store.pin(key('a'))?.source
+    if (source?.via !== 'file') throw new Error('not a file')
+    expect(source.tier).toBe('disk')
+    // A reader takes another time than the file's for a change.
+    expect((await fixture.fs.stat(source.path)).mtimeNs).not.toBe(source.mtimeNs)
+  })
+
   it('never brings a spilled blob back, and deletes its file when it is freed', async () => {
     const fixture = await openStore({ target: 10 * MiB })
     await store1(fixture, 'a', 10 * MiB)
