@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { toError } from '../errors/plimsoll-error.ts'
 import { formatPlan, parsePlan } from './plan-file.ts'
-import { planSimulation, type SeedOptions, type SimulationPlan } from './plan.ts'
+import { planSimulation, type SeedOptions, type SimulationPlan, variationOf } from './plan.ts'
 import { scaleRun } from './scale.ts'
 import { kindOfFailure, shrinkPlan } from './shrink.ts'
 import { simulate, type SimulationReport } from './simulate.ts'
@@ -16,6 +16,7 @@ interface Options {
   readonly trace?: boolean
   readonly record?: string
   readonly replay?: string
+  readonly variations?: number
   readonly faults: boolean
   readonly stress?: Stress
   readonly minutes?: number
@@ -67,6 +68,12 @@ const program = new Command('npm run sim --')
       ...SEARCH,
     ]),
   )
+  .addOption(
+    option(
+      '--variations <n>',
+      'with --replay: if the plan holds, so many times with other delays and choices, until it fails',
+    ).argParser(whole),
+  )
   .addOption(option('--no-faults', 'only what clients do, nothing breaks'))
   .addOption(option('--stress <kind>', 'more trouble of this kind than the seeds bring').choices(STRESSES))
   .addOption(option('--minutes <m>', 'search for failing seeds for so long').argParser(positive))
@@ -83,14 +90,23 @@ async function main(): Promise<boolean | undefined> {
   const options = program.parse().opts<Options>()
   const { seed, record, replay: file } = options
   if (record !== undefined && seed === undefined) program.error("error: option '--record <file>' needs '--seed <n>'")
+  if (options.variations !== undefined && file === undefined)
+    program.error("error: option '--variations <n>' needs '--replay <file>'")
   if (options.workers !== undefined || options.tasks !== undefined)
     return scaleRun({ workers: options.workers ?? 10, tasks: options.tasks ?? 10_000 }, say)
-  if (file !== undefined)
-    return tellAll(await simulate({ plan: readPlan(file), trace: options.trace ?? false }), `--replay ${file}`)
+  if (file !== undefined) return replayPlan(file, options)
   if (seed !== undefined) return record === undefined ? replay(seed, options) : recordSeed(seed, record, options)
   if (options.minutes !== undefined || options.count !== undefined) return search(options)
   program.outputHelp()
   return undefined
+}
+
+async function replayPlan(file: string, { trace = false, variations = 0 }: Options): Promise<boolean> {
+  const plan = readPlan(file)
+  for (let n = 0; ; n++) {
+    const report = await simulate({ plan: variationOf(plan, n), trace })
+    if (report.failure !== null || n === variations) return tellAll(report, `--replay ${file}`)
+  }
 }
 
 function readPlan(file: string): SimulationPlan {

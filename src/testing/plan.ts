@@ -62,6 +62,11 @@ function clusterOf({ cluster }: Scenario, faults: readonly PlannedFault[]): Clus
   return killsScheduler(faults) ? { ...cluster, deathTimeoutMs: DEATH_TIMEOUT_MS } : cluster
 }
 
+/** The same plan (0: itself) with other delays of network and disk, and other choices within the run. */
+export function variationOf(plan: SimulationPlan, n: number): SimulationPlan {
+  return { ...plan, seed: plan.seed + n }
+}
+
 /** Such a run ends without a scheduler. */
 export function killsScheduler(faults: readonly PlannedFault[]): boolean {
   return faults.some(({ kind }) => kind === 'kill-scheduler')
