@@ -108,8 +108,13 @@ describe.each(variants)('executor pool, %s', (_, noKoffi) => {
       const harness = await startHere()
       const sampled = new Promise<unknown>((resolve) => {
         harness.onPlace = ({ nbytes }) => {
-          // Before anything more is heard of the executor.
-          setImmediate(() => resolve((harness.pool.sample()[0]?.placeBytes ?? NaN) / nbytes))
+          // It stands still from before it has the place until it was looked at.
+          const [pid] = harness.pids as [number]
+          process.kill(pid, 'SIGSTOP')
+          setImmediate(() => {
+            resolve((harness.pool.sample()[0]?.placeBytes ?? NaN) / nbytes)
+            process.kill(pid, 'SIGCONT')
+          })
           return { place: { ...harness.newPlace(nbytes), tier } }
         }
       })
