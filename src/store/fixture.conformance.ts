@@ -103,3 +103,17 @@ export async function store1(
   fill(fs, place, key, run)
   return store.accept(place, entryOf(key, run, fetched))
 }
+
+/** A fetched value, as a transfer stores it: through the store's own writer, in pieces. */
+export async function fetchValue(
+  { store }: Pick<Fixture, 'store'>,
+  name: string,
+  nbytes: number,
+): Promise<StoredValue> {
+  const place = await store.requestPlace(nbytes)
+  const writer = await store.openPlace(place)
+  const blob = blobOf(name, 1, nbytes)
+  for (let at = 0; at < nbytes; at += MiB) await writer.write(blob.subarray(at, at + MiB))
+  await writer.close()
+  return store.accept(place, entryOf(name, 1, true))
+}

@@ -9,7 +9,17 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { VirtualClock } from '../base/clock.ts'
 import { taskKey } from '../base/ids.ts'
 import { loadLibc } from '../native/libc.ts'
-import { baseOptions, blobOf, CLUSTER, entryOf, KiB, MiB, recorder, type Recorded } from './fixture.conformance.ts'
+import {
+  baseOptions,
+  blobOf,
+  CLUSTER,
+  entryOf,
+  fetchValue,
+  KiB,
+  MiB,
+  recorder,
+  type Recorded,
+} from './fixture.conformance.ts'
 import type { Place, StoreOptions } from './store.ts'
 import { nodeStoreFs } from './store-fs.ts'
 import { TieredStore } from './tiered-store.ts'
@@ -152,14 +162,9 @@ describe.skipIf(!canMount)('on small tmpfs mounts (needs the right to mount)', (
     // Spare files do not age here, however long this takes.
     const clock = new VirtualClock()
     const { store } = await open({ memoryDirectory, clock, target: 256 * MiB, memoryLimit: 512 * MiB })
-    const fetchValue = async (name: string, nbytes: number): Promise<number> => {
-      const place = await store.requestPlace(nbytes)
-      const writer = await store.openPlace(place)
-      const blob = blobOf(name, 1, nbytes)
-      for (let at = 0; at < nbytes; at += MiB) await writer.write(blob.subarray(at, at + MiB))
-      await writer.close()
-      await store.accept(place, entryOf(name, 1, true))
-      expect(Buffer.compare(read(store, name), blob)).toBe(0)
+    const fileOf = async (name: string, nbytes: number): Promise<number> => {
+      await fetchValue({ store }, name, nbytes)
+      expect(Buffer.compare(read(store, name), blobOf(name, 1, nbytes))).toBe(0)
       const pin = store.pin(key(name))
       if (pin?.source.via !== 'file') throw new Error('not a file')
       pin.release()
@@ -167,11 +172,11 @@ describe.skipIf(!canMount)('on small tmpfs mounts (needs the right to mount)', (
       expect(mode & 0o777).toBe(0o400)
       return ino
     }
-    const first = await fetchValue('a', 8 * MiB)
+    const first = await fileOf('a', 8 * MiB)
     for (const nbytes of [8 * MiB, 5 * MiB, 9 * MiB]) {
       store.free([key('a')])
       await store.settled()
-      expect(await fetchValue('a', nbytes)).toBe(first)
+      expect(await fileOf('a', nbytes)).toBe(first)
       expect((await store.recount()).differences).toEqual([])
     }
   })

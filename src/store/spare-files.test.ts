@@ -2,22 +2,12 @@
 
 import { describe, expect, it } from 'vitest'
 import { taskKey } from '../base/ids.ts'
-import { blobOf, entryOf, type Fixture, MiB, openStore, store1 } from './fixture.conformance.ts'
-import type { StoreOptions, StoredValue } from './store.ts'
+import { blobOf, entryOf, fetchValue, type Fixture, MiB, openStore, store1 } from './fixture.conformance.ts'
+import type { StoreOptions } from './store.ts'
 
 const OPTIONS: Partial<StoreOptions> = { memoryLimit: 400 * MiB, target: 192 * MiB }
 /** A sixteenth of `target`. */
 const KEPT_BYTES = 12 * MiB
-
-/** As a transfer does it: through the store's own writer, in pieces. */
-async function fetchValue({ store }: Fixture, name: string, nbytes: number): Promise<StoredValue> {
-  const place = await store.requestPlace(nbytes)
-  const writer = await store.openPlace(place)
-  const blob = blobOf(name, 1, nbytes)
-  for (let at = 0; at < nbytes; at += MiB) await writer.write(blob.subarray(at, at + MiB))
-  await writer.close()
-  return store.accept(place, entryOf(name, 1, true))
-}
 
 async function free({ store }: Fixture, ...names: string[]): Promise<void> {
   store.free(names.map(taskKey))
