@@ -99,14 +99,13 @@ export class SnapshotFile implements SizedValue {
     try {
       writeAll(file.fd, start, 0)
       const total = encodedBlobBytes(meta, this)
-      const piece = Buffer.allocUnsafeSlow(COPIED_BYTES)
+      const buffer = Buffer.allocUnsafeSlow(COPIED_BYTES)
       for (let at = start.length; at < total;) {
-        const length = Math.min(piece.length, total - at)
-        const { bytesRead } = await readAsync(fd, piece, 0, length, this.#at + at - start.length)
-        if (bytesRead === 0) throw cut()
-        for (let done = 0; done < bytesRead;)
-          done += (await file.write(piece, done, bytesRead - done, at + done)).bytesWritten
-        at += bytesRead
+        const piece = buffer.subarray(0, Math.min(buffer.length, total - at))
+        await this.#fill(piece, this.#at + at - start.length)
+        for (let done = 0; done < piece.length;)
+          done += (await file.write(piece, done, piece.length - done, at + done)).bytesWritten
+        at += piece.length
       }
     } finally {
       await file.close()
@@ -130,18 +129,23 @@ export class SnapshotFile implements SizedValue {
     let at = this.#at
     for (const { byteLength } of this.frames.slice(1)) {
       const frame = new Uint8Array(byteLength)
-      for (let filled = 0; filled < byteLength;) {
-        const { fd } = this.#held
-        if (fd === null) throw sentAlready()
-        const length = Math.min(COPIED_BYTES, byteLength - filled)
-        const { bytesRead } = await readAsync(fd, frame, filled, length, at + filled)
-        if (bytesRead === 0) throw cut()
-        filled += bytesRead
-      }
+      await this.#fill(frame, at)
       frames.push(frame)
       at = nextBufferAt(at + byteLength)
     }
     return { family: this.family, type: this.type, nbytes: this.nbytes, frames }
+  }
+
+  /** Reads from this position until the array is full, so that nobody waits for long who reads something else meanwhile. */
+  async #fill(into: Uint8Array, position: number): Promise<void> {
+    for (let filled = 0; filled < into.length;) {
+      const { fd } = this.#held
+      if (fd === null) throw sentAlready()
+      const length = Math.min(COPIED_BYTES, into.length - filled)
+      const { bytesRead } = await readAsync(fd, into, filled, length, position + filled)
+      if (bytesRead === 0) throw cut()
+      filled += bytesRead
+    }
   }
 }
 

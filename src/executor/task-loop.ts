@@ -14,6 +14,7 @@
 //     `HOLD_MS`: then results are written together. The worker looks for it if that run turns out to be long.
 
 import type { RunId, TaskKey } from '../base/ids.ts'
+import { isThenable } from '../base/thenable.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import type { StatusPage } from '../native/status-page.ts'
 import type { ExecutorRun, ExecutorStart, ExecutorToWorker, ResultPlace } from '../protocol/worker-executor.ts'
@@ -357,10 +358,6 @@ export class TaskLoop {
   #setPhase(phase: 'running' | 'encoding' | 'placing' | 'writing'): void {
     if (this.#options.start.concurrency === 1) this.#options.page.setPhase(this.#options.start.slot, phase)
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }
 
 function crashError(run: ExecutorRun | undefined, reason: Error, origin: string): PlimsollError {

@@ -12,6 +12,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TaskKey } from '../base/ids.ts'
+import { isThenable } from '../base/thenable.ts'
 import { formatBytes } from '../base/units.ts'
 import { PlimsollError, toError } from '../errors/plimsoll-error.ts'
 import { parseBlobHeader, verifyFrames } from '../values/blob.ts'
@@ -401,10 +402,6 @@ export class ContainerStore implements Store {
 function shownFind(found: unknown): string {
   if (found instanceof Uint8Array) return `${found.byteLength} bytes`
   return isThenable(found) ? 'a promise (`get` has to return the bytes at once)' : String(found)
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }
 
 /** What is wrong with these bytes, or null. */
