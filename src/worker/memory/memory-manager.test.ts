@@ -314,6 +314,18 @@ describe('the memory ladder', () => {
     expect(allowed.at(-1)).toBe(600)
   })
 
+  it('tells the store what is left below target for some seconds after process memory was above spill', () => {
+    const { clock, now, allowed } = start()
+    Object.assign(now, { privateBytes: 450, tierBytes: 251, managed: 251 })
+    clock.advance(100)
+    expect(allowed.at(-1)).toBe(150)
+    now.tierBytes = now.managed = 150
+    clock.advance(4900)
+    expect(allowed.at(-1)).toBe(150)
+    clock.advance(200)
+    expect(allowed.at(-1)).toBe(250)
+  })
+
   it('measures without acting when there is no limit', () => {
     const { clock, events, orders, now, manager } = start({ limit: 0 })
     Object.assign(now, { privateBytes: 5000, tierBytes: 100, managed: 100 })

@@ -17,7 +17,9 @@
 // L8. Above `spill`, idle executors that hold on to much of what their tasks left are replaced: that memory is of no use to
 //     anybody. Below it a module's cache may keep what it likes.
 // L9. The store is told what `spill` leaves for values beside the most that everything else took in the last seconds: what it
-//     would have to move out of memory at once it need not put there.
+//     would have to move out of memory at once it need not put there. Once process memory was above the rung, it is what
+//     `target` leaves, for some seconds: new values in the room that was just made would have the next ones moved out again,
+//     and each of those is written twice.
 // L10. While memory is short, the worker's own process collects its garbage before anything else is done: no value has to
 //     leave, and nothing to pause, for garbage (own-garbage.ts).
 // L11. Where the disk takes nothing, values stay in memory, but never so many that they and what everything else took in the
@@ -121,6 +123,8 @@ export class MemoryManager {
   /** Process memory was above `spill` and is not below `target` yet. */
   #spilling = false
   #restUntil = Number.NEGATIVE_INFINITY
+  /** New values get what `target` leaves (L9). */
+  #modestUntil = Number.NEGATIVE_INFINITY
   #warnAgainAt = Number.NEGATIVE_INFINITY
   #peak: number
   #cancelTimer: (() => void) | null = null
@@ -170,7 +174,9 @@ export class MemoryManager {
     this.#collectWhenIdle(now)
     if (limit === 0) return
     this.#minusUnmanaged.add(now, sample.managed - process)
-    this.#parts.allow(rungs.spill + this.#minusUnmanaged.value, limit + this.#minusUnmanaged.value)
+    if (process > rungs.spill) this.#modestUntil = now + UNMANAGED_PEAK_MS
+    const most = now < this.#modestUntil ? Math.min(rungs.target, rungs.spill) : rungs.spill
+    this.#parts.allow(most + this.#minusUnmanaged.value, limit + this.#minusUnmanaged.value)
     this.#spillOrStop(process, sample.managed, now)
     this.#pauseOrResume(process, now)
     if (process > rungs.killTask) this.#kill(process, executors)
