@@ -266,7 +266,9 @@ export class TaskLoop {
     this.#setPhase('writing')
     let code: string | null = null
     try {
-      if (writeBlob(place.path, result.blob) !== result.nbytes || place.nbytes !== result.nbytes) code = 'EIO'
+      const reserve = (fd: number): boolean =>
+        place.tier === 'disk' && this.#options.libc?.reserve(fd, result.nbytes) === true
+      if (writeBlob(place.path, result.blob, reserve) !== result.nbytes || place.nbytes !== result.nbytes) code = 'EIO'
     } catch (error) {
       code = (error as NodeJS.ErrnoException).code ?? 'EIO'
     }

@@ -1,4 +1,14 @@
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
@@ -132,6 +142,21 @@ describe.skipIf(loaded === null || process.platform !== 'linux')('libc on Linux'
     expect(libc.linkDescriptor(fd, path)).toBe(false)
     closeSync(fd)
     expect(libc.linkDescriptor(fd, join(directory, 'closed'))).toBe(false)
+  })
+
+  it('reserves room for a file without making it longer', () => {
+    const path = join(directory, 'reserved')
+    const fd = openSync(path, 'w')
+    if (libc.reserve(fd, 2 ** 20))
+      expect(fstatSync(fd)).toMatchObject({
+        size: 0,
+        blocks: expect.toSatisfy((blocks: number) => 512 * blocks >= 2 ** 20),
+      })
+    writeSync(fd, 'text')
+    expect(fstatSync(fd).size).toBe(4)
+    closeSync(fd)
+    expect(libc.reserve(fd, 2 ** 20)).toBe(false)
+    expect(libc.reserve(0, 0)).toBe(false)
   })
 
   it('trims and sets a death signal', () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { fstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -44,6 +44,13 @@ describe('blob writer', () => {
       for (const [at, { offset, length }] of header.frames.slice(1).entries())
         expect(bytes.subarray(offset, offset + length).equals(arrays[at] as Uint8Array)).toBe(true)
     }
+  })
+
+  it('has room reserved while the file is still empty', () => {
+    const path = join(directory, 'reserved')
+    const sizes: number[] = []
+    writeBlob(path, loose([new Uint8Array(1 << 20)]), (fd) => sizes.push(fstatSync(fd).size))
+    expect([...sizes, statSync(path).size]).toEqual([0, 1 << 20])
   })
 
   it('leaves no blob when it does not come to the end', () => {

@@ -8,6 +8,8 @@
 // Large parts go out in pieces of 64 KiB. For a larger write a disk file system takes larger blocks of pages for its cache,
 // and those come from memory that was free as a whole: on a virtual machine whose host takes back free memory each of them
 // has to be fetched again, at five times the price of the write. Small ones are found among pages used a moment ago.
+//
+// A file on disk may have its room reserved first, beyond its end: it still grows with what is written.
 
 import { closeSync, openSync, writeSync, writevSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
@@ -18,10 +20,14 @@ const PIECE_BYTES = 2 ** 16
 const MAX_PIECES = 1024
 
 /**
- * Writes a blob to a new file (mode 0400). Returns its bytes.
+ * Writes a blob to a new file (mode 0400). Returns its bytes. `reserve`: called before anything is written.
  * @throws an error with the system's `code`, such as ENOSPC; the file may be there in part.
  */
-export function writeBlob(path: string, { head, pieces, frames, seal }: UnsealedBlob): number {
+export function writeBlob(
+  path: string,
+  { head, pieces, frames, seal }: UnsealedBlob,
+  reserve?: (fd: number) => unknown,
+): number {
   const fd = openSync(path, 'w', 0o400)
   const sums = Array.from({ length: frames }, () => 0)
   let small: Uint8Array[] = [new Uint8Array(head.byteLength)]
@@ -31,6 +37,7 @@ export function writeBlob(path: string, { head, pieces, frames, seal }: Unsealed
     small = []
   }
   try {
+    reserve?.(fd)
     for (const { bytes, frame } of pieces) {
       if (bytes.byteLength < PIECE_BYTES) {
         if (frame !== null) sums[frame] = crc32(bytes, sums[frame])
