@@ -431,6 +431,7 @@ export class ClientSession implements FutureOwner {
 
   #sendReleases(keys: readonly TaskKey[]): void {
     if (this.closed) return
+    this.#collector?.noteReleases()
     const late = !this.#outbox.idle
     if (late) for (const key of keys) this.#lateReleases.add(key)
     this.#outbox.post(() => {

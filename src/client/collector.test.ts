@@ -50,6 +50,30 @@ describe('the collector of a client', () => {
     expect(runs).toHaveLength(1)
   })
 
+  it('waits for more growth when it found nothing, until something is released', () => {
+    const { clock, collector, held, runs } = setup()
+    /** Comes in pieces of a hundredth of the cluster's memory; how many there were before the next collection. */
+    const piecesBefore = (): number => {
+      const before = runs.length
+      for (let pieces = 0; pieces < 150; pieces++) {
+        if (runs.length > before) return pieces
+        held.bytes += 0.01 * GIB
+        clock.advance(100)
+        collector.look([news])
+      }
+      return Number.POSITIVE_INFINITY
+    }
+    collector.look([{ op: 'cluster-memory', limitBytes: GIB, isShort: false }])
+    const waits = [piecesBefore(), piecesBefore(), piecesBefore(), piecesBefore()]
+    expect(waits).toEqual([10, 20, 40, 80])
+    held.bytes -= 0.5 * GIB
+    collector.noteReleases()
+    held.bytes += 0.5 * GIB
+    clock.advance(100)
+    collector.look([news])
+    expect(runs).toHaveLength(5)
+  })
+
   it('does nothing after its end', () => {
     const { clock, collector, runs } = setup()
     collector.touch()

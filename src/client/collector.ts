@@ -1,5 +1,6 @@
 // Collects garbage for the sake of dropped futures, when core/collection-policy.ts says so. Their finalizers release the keys
-// in the turns that follow.
+// in the turns that follow. Always a full one: in a collection of the young generation V8 takes what only a finalizer waits
+// for as alive.
 
 import type { Clock } from '../base/clock.ts'
 import { exposedGc } from '../native/exposed-gc.ts'
@@ -50,6 +51,11 @@ export class Collector {
       else this.touch()
     }
     this.#collectIfDue(false)
+  }
+
+  /** Futures were let go of, by the program or by the finalizers of a collection. */
+  noteReleases(): void {
+    this.#policy.noteHeld(this.#deps.held())
   }
 
   /** For good: nothing makes it tick again. */

@@ -21,6 +21,22 @@ function collections(
   return times
 }
 
+/** GiB by which what is held grew before each of so many collections that find nothing, in a client that is busy. */
+function grownBefore(policy: CollectionPolicy, fromMs: number, count: number): number[] {
+  const grown: number[] = []
+  let [now, bytes, before] = [fromMs, 0, 0]
+  while (grown.length < count) {
+    now += 100
+    bytes += GIB / 2
+    policy.noteActivity(now)
+    if (!policy.isDue(now, held(bytes), 1, false)) continue
+    policy.noteCollection(now, held(bytes))
+    grown.push((bytes - before) / GIB)
+    before = bytes
+  }
+  return grown
+}
+
 describe('CollectionPolicy', () => {
   it('collects when what is held grew by a tenth of the cluster’s memory, while the client is busy', () => {
     const policy = new CollectionPolicy(0)
@@ -78,5 +94,74 @@ describe('CollectionPolicy', () => {
     policy.noteActivity(10_000)
     expect(collections(policy, 10_000, 42_000, () => held(1000))).toEqual([11_000, 13_000, 17_000, 25_000, 41_000])
     expect(collections(policy, 41_000, 200_000, () => held(0, 0))).toEqual([])
+  })
+
+  it('waits for twice the growth after a collection that nothing came of, at most for the whole of the memory', () => {
+    const policy = new CollectionPolicy(0)
+    policy.noteCluster(0, 10 * GIB, false)
+    expect(grownBefore(policy, 1000, 8)).toEqual([1, 2, 4, 8, 10, 10, 10, 10])
+  })
+
+  it('waits for a tenth again as soon as less is held after a collection, however much later', () => {
+    const policy = new CollectionPolicy(0)
+    policy.noteCluster(0, 10 * GIB, false)
+    expect(grownBefore(policy, 1000, 4)).toEqual([1, 2, 4, 8])
+    // 15 GiB are held.
+    policy.noteHeld(held(14.95 * GIB))
+    policy.noteActivity(8000)
+    expect(policy.isDue(8000, held(16 * GIB), 1, false)).toBe(false)
+    policy.noteHeld(held(14 * GIB))
+    expect(policy.isDue(8000, held(14.9 * GIB), 1, false)).toBe(false)
+    expect(policy.isDue(8000, held(15 * GIB), 1, false)).toBe(true)
+  })
+
+  it('sees what was released in between, also when as much has come by then', () => {
+    const policy = new CollectionPolicy(0)
+    policy.noteCluster(0, 10 * GIB, false)
+    policy.noteActivity(1000)
+    expect(policy.isDue(1000, held(GIB), 1, false)).toBe(true)
+    policy.noteCollection(1000, held(GIB))
+    policy.noteHeld(held(0))
+    expect(policy.isDue(1100, held(GIB), 1, false)).toBe(true)
+  })
+
+  it('begins with a tenth again after a time of quiet', () => {
+    const policy = new CollectionPolicy(0)
+    policy.noteCluster(0, 10 * GIB, false)
+    expect(grownBefore(policy, 1000, 3)).toEqual([1, 2, 4])
+    const all = held(7 * GIB)
+    expect(collections(policy, 5000, 6000, () => all)).toEqual([5000])
+    policy.noteActivity(6000)
+    expect(policy.isDue(6000, held(8 * GIB), 1, false)).toBe(true)
+  })
+
+  it('collects every second under pressure as long as something comes of it', () => {
+    const policy = new CollectionPolicy(0)
+    policy.noteCluster(100_000, GIB, true)
+    let bytes = 0.5 * GIB
+    const times = collections(policy, 100_000, 106_000, (now) => {
+      policy.noteActivity(now)
+      // Each is followed by the release of a fiftieth.
+      policy.noteHeld(held(bytes - GIB / 50))
+      bytes += 1
+      return held(bytes)
+    })
+    expect(times).toEqual([100_000, 101_000, 102_000, 103_000, 104_000, 105_000, 106_000])
+  })
+
+  it('finds what was dropped within 5 s of pressure, however often it comes and goes and nothing was found before', () => {
+    const policy = new CollectionPolicy(0)
+    const busy = (now: number) => {
+      policy.noteActivity(now)
+      return held(0.5 * GIB)
+    }
+    const times: number[] = []
+    for (let now = 100_000; now < 130_000; now += 500) {
+      policy.noteCluster(now, GIB, now % 1500 !== 0)
+      times.push(...collections(policy, now, now + 400, busy))
+    }
+    const gaps = times.slice(1).map((time, index) => time - (times[index] as number))
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(1000)
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(4000)
   })
 })

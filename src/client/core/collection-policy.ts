@@ -4,10 +4,15 @@
 // shell (collector.ts) keeps the clock and does it.
 //
 // G1. Collections take at most PART of the time, measured by what the last one cost.
-// G2. Growth: what is held grew by GROWTH of the cluster's memory since the least that it was after the last collection.
-// G3. Pressure: while the scheduler says that memory is short, at once and then every PRESSED_MS.first to PRESSED_MS.most,
-//     further apart while nothing comes of it; not for the sake of less than SMALL of the cluster's memory.
+// G2. Growth: what is held grew by GROWTH.first to GROWTH.most of the cluster's memory since the least that it was after the
+//     last collection; by more while nothing comes of it, and by GROWTH.first again after a time of quiet.
+// G3. Pressure: while the scheduler says that memory is short, every PRESSED_MS.first to PRESSED_MS.most, further apart while
+//     nothing comes of it, and at once when it starts to say so, unless the last one was less than PRESSED_MS.first ago; not
+//     for the sake of less than SMALL of the cluster's memory.
 // G4. Quiet: nothing was submitted or heard for IDLE_MS.first; then further and further apart, as long as anything is held.
+// G5. Something came of a collection when less is held at any time after it, by SMALL of the cluster's memory. Finalizers run
+//     in the turns that follow, so each one counts as fruitless until that is seen. What the program released itself counts
+//     as well: who lets go of values may also drop some.
 
 /** What the futures of a client keep on the cluster. */
 export interface Holdings {
@@ -20,7 +25,7 @@ export interface Holdings {
 export const OVERHEAD_BYTES = 1024
 
 const PART = 0.05
-const GROWTH = 0.1
+const GROWTH = { first: 0.1, most: 1 } as const
 const SMALL = 0.01
 /** In place of the cluster's memory, when its workers have no limit. */
 const UNKNOWN_LIMIT_BYTES = 2 ** 31
@@ -32,12 +37,13 @@ export class CollectionPolicy {
   #pressed = false
   #pressedPauseMs: number = PRESSED_MS.first
   #pressedDueMs = 0
+  #growth: number = GROWTH.first
   #idlePauseMs: number = IDLE_MS.first
   #idleDueMs = 0
   #lastMs: number
-  /** Least bytes held since the last collection, and keys held when it was over. */
+  /** Held when the last collection was over, and the least since. */
+  #afterBytes = 0
   #leastBytes = 0
-  #keysBefore = 0
 
   constructor(nowMs: number) {
     this.#lastMs = nowMs
@@ -46,10 +52,7 @@ export class CollectionPolicy {
   /** `limitBytes`: sum over the workers; 0 when they have none. */
   noteCluster(nowMs: number, limitBytes: number, pressed: boolean): void {
     this.#limitBytes = limitBytes > 0 ? limitBytes : UNKNOWN_LIMIT_BYTES
-    if (pressed && !this.#pressed) {
-      this.#pressedDueMs = nowMs
-      this.#pressedPauseMs = PRESSED_MS.first
-    }
+    if (pressed && !this.#pressed) this.#pressedDueMs = Math.max(nowMs, this.#lastMs + PRESSED_MS.first)
     this.#pressed = pressed
   }
 
@@ -59,25 +62,33 @@ export class CollectionPolicy {
     this.#idleDueMs = nowMs + IDLE_MS.first
   }
 
+  /** What is held, looked at whenever it may have become less (G5). */
+  noteHeld(held: Holdings): void {
+    this.#leastBytes = Math.min(this.#leastBytes, held.bytes)
+    if (this.#afterBytes - this.#leastBytes < SMALL * this.#limitBytes) return
+    this.#growth = GROWTH.first
+    this.#pressedPauseMs = PRESSED_MS.first
+    this.#pressedDueMs = Math.min(this.#pressedDueMs, this.#lastMs + PRESSED_MS.first)
+  }
+
   /** `costMs`: what a collection takes, by the last one or by estimate. `quiet`: nothing has happened since it was asked last. */
   isDue(nowMs: number, held: Holdings, costMs: number, quiet: boolean): boolean {
-    this.#leastBytes = Math.min(this.#leastBytes, held.bytes)
+    this.noteHeld(held)
     if (held.keys === 0 || costMs > PART * (nowMs - this.#lastMs)) return false
-    if (held.bytes - this.#leastBytes >= GROWTH * this.#limitBytes) return true
+    if (held.bytes - this.#leastBytes >= this.#growth * this.#limitBytes) return true
     if (this.#pressed && nowMs >= this.#pressedDueMs && held.bytes >= SMALL * this.#limitBytes) return true
     return quiet && nowMs >= this.#idleDueMs
   }
 
   /** One is over; what it found is released in the turns that follow. */
   noteCollection(nowMs: number, held: Holdings): void {
-    // Judged by what came of the one before: its finalizers have run by now.
-    const fruitless = held.keys >= this.#keysBefore
-    this.#pressedPauseMs = fruitless ? Math.min(PRESSED_MS.most, 2 * this.#pressedPauseMs) : PRESSED_MS.first
+    this.#growth = nowMs >= this.#idleDueMs ? GROWTH.first : Math.min(GROWTH.most, 2 * this.#growth)
+    this.#pressedPauseMs = Math.min(PRESSED_MS.most, 2 * this.#pressedPauseMs)
     this.#pressedDueMs = nowMs + this.#pressedPauseMs
     this.#idlePauseMs = Math.min(IDLE_MS.most, 2 * this.#idlePauseMs)
     this.#idleDueMs = nowMs + this.#idlePauseMs
     this.#lastMs = nowMs
+    this.#afterBytes = held.bytes
     this.#leastBytes = held.bytes
-    this.#keysBefore = held.keys
   }
 }
