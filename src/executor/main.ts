@@ -6,7 +6,6 @@
 // said before.
 
 import { writeFileSync, writeSync } from 'node:fs'
-import { Socket } from 'node:net'
 import { msgpackr } from '../base/msgpack.ts'
 import { exposedGc } from '../native/exposed-gc.ts'
 import { loadLibc } from '../native/libc.ts'
@@ -16,6 +15,7 @@ import { outputMarker } from '../runner/output-marker.ts'
 import { MessageParser } from '../runner/pipe-framing.ts'
 import { FunctionCache } from '../runner/function-cache.ts'
 import { dieWithParent, endGroup } from './lifeline.ts'
+import { readPipe } from './pipe-reader.ts'
 import { Sender } from './sender.ts'
 import { TaskLoop } from './task-loop.ts'
 
@@ -106,7 +106,4 @@ offerToOomKiller()
 // Ctrl-C reaches the whole terminal group: the worker decides what it means.
 process.on('SIGINT', () => {})
 const parser = new MessageParser<WorkerToExecutor>()
-const input = new Socket({ fd: FROM_WORKER, readable: true, writable: false })
-input.on('data', (chunk: Buffer) => parser.push(chunk, onMessage))
-input.on('end', endGroup)
-input.on('error', endGroup)
+readPipe(FROM_WORKER, (chunk) => parser.push(chunk, onMessage), endGroup)

@@ -13,6 +13,7 @@
 
 import { closeSync, openSync, writeSync, writevSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
+import { pooledZeros } from '../base/pooled-bytes.ts'
 import type { UnsealedBlob } from '../values/blob.ts'
 
 const PIECE_BYTES = 2 ** 16
@@ -30,7 +31,7 @@ export function writeBlob(
 ): number {
   const fd = openSync(path, 'w', 0o400)
   const sums = Array.from({ length: frames }, () => 0)
-  let small: Uint8Array[] = [new Uint8Array(head.byteLength)]
+  let small: Uint8Array[] = [pooledZeros(head.byteLength)]
   let total = 0
   const flush = (): void => {
     total += writeTogether(fd, small)

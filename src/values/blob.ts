@@ -14,6 +14,7 @@
 
 import type { Unpackr } from 'msgpackr'
 import { msgpackr } from '../base/msgpack.ts'
+import { pooledZeros } from '../base/pooled-bytes.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import { MAX_FRAME_BYTES } from './body-format.ts'
 import { type DraftHeader, draftHeader, SUM_BYTES } from './blob-header.ts'
@@ -211,7 +212,7 @@ export interface UnsealedBlob {
 
 export function unsealedBlob(meta: BlobMeta, value: EncodedValue): UnsealedBlob {
   const draft = draftHeader(meta, value)
-  const head = Buffer.alloc(BLOB_PREFIX_BYTES + draft.length)
+  const head = pooledZeros(BLOB_PREFIX_BYTES + draft.length)
   head.set(draft.bytes.subarray(0, draft.length), BLOB_PREFIX_BYTES)
   writePrefix(head, draft.length)
   const pieces: UnsealedBlob['pieces'][number][] = []
