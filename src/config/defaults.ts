@@ -44,6 +44,12 @@ export const CONFIG_KEYS = {
     default: false,
     about: 'Most bytes that one worker may keep on disk.',
   },
+  'worker.memory.page-cache': {
+    kind: 'bytes-or-false-or-auto',
+    default: 'auto',
+    about:
+      'Most bytes of values on disk that the kernel’s cache keeps; auto: twice the limit where the host takes back free memory, else no bound.',
+  },
   'worker.memory.monitor-interval': {
     kind: 'duration-from-10ms',
     default: '100ms',

@@ -10,6 +10,7 @@ export interface KindValues {
   readonly 'fraction-or-bytes': number
   readonly bytes: number
   readonly 'bytes-or-false': number | false
+  readonly 'bytes-or-false-or-auto': number | false | 'auto'
   readonly 'bytes-or-null': number | null
   /** Milliseconds. */
   readonly duration: number
@@ -57,6 +58,7 @@ export const ACCEPTED: Readonly<Record<Kind, string>> = {
   'fraction-or-bytes': 'a part such as 0.25 (up to 1.0), or a size such as "4 GiB"',
   bytes: 'a size such as "64 KiB" or 65536',
   'bytes-or-false': 'a size such as "20 GiB", or false for no bound',
+  'bytes-or-false-or-auto': 'auto, a size such as "4 GiB", or false for no bound',
   'bytes-or-null': 'a size such as "256 MiB", or null for the default',
   duration: 'a duration with its unit, such as "100ms" or "30s"',
   'duration-or-null': 'a duration with its unit, such as "30s" or "5 min", or null for never',

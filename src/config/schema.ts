@@ -34,6 +34,7 @@ const READERS: Readonly<Record<Exclude<Kind, 'enum'>, Reader>> = {
   'fraction-or-bytes': either(fraction, bytes),
   bytes,
   'bytes-or-false': either(off, bytes),
+  'bytes-or-false-or-auto': either(oneOf(['auto']), either(off, bytes)),
   'bytes-or-null': either(nothing, bytes),
   duration,
   'duration-or-null': either(nothing, duration),

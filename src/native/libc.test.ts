@@ -6,6 +6,7 @@ import {
   openSync,
   readFileSync,
   rmSync,
+  statfsSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
@@ -157,6 +158,37 @@ describe.skipIf(loaded === null || process.platform !== 'linux')('libc on Linux'
     closeSync(fd)
     expect(libc.reserve(fd, 2 ** 20)).toBe(false)
     expect(libc.reserve(0, 0)).toBe(false)
+  })
+
+  // Neither tmpfs, which is nothing but cache, nor overlayfs, which cannot be told to write a file back.
+  const hasCache = ![0x01021994, 0x794c7630].includes(statfsSync(directory).type)
+  it.skipIf(!hasCache)('takes a part of a file out of the cache, dirty or not, but not what is mapped', async () => {
+    const path = join(directory, 'cached')
+    // The cache may keep pages by the MiB: a whole number of those.
+    const half = 16 * 2 ** 20
+    const bytes = new Uint8Array(2 * half).fill(7)
+    writeFileSync(path, bytes)
+    const cached = (offset: number): boolean => {
+      const mapping = libc.mapFile(path, offset, half)
+      const answer = mapping.isCached()
+      mapping.seal()
+      return answer
+    }
+    expect([cached(0), cached(half)]).toEqual([true, true])
+    const fd = openSync(path, 'r')
+    try {
+      expect(await libc.dropFromCache(fd, 0, half)).toBe(true)
+      expect([cached(0), cached(half)]).toEqual([false, true])
+      expect(readFileSync(path).equals(bytes)).toBe(true)
+      const mapping = libc.mapFile(path, 0, half)
+      expect(Buffer.from(mapping.frame(0, half)).equals(bytes.subarray(0, half))).toBe(true)
+      expect(await libc.dropFromCache(fd, 0, 2 * half)).toBe(true)
+      expect([mapping.isCached(), cached(half)]).toEqual([true, false])
+      mapping.seal()
+    } finally {
+      closeSync(fd)
+    }
+    expect(await libc.dropFromCache(fd, 0, half)).toBe(false)
   })
 
   it('trims and sets a death signal', () => {

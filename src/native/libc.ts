@@ -3,7 +3,8 @@
 // slower way of its own: copies instead of maps, a watchdog instead of a death signal, no data limit.
 //
 // L1. Loaded on first use only, and once: importing this module costs nothing.
-// L2. Calls are made from the main thread only (koffi has crashed in worker threads), and are synchronous but for `crc32`.
+// L2. Calls are made from the main thread only (koffi has crashed in worker threads), and are synchronous but for `crc32` and
+//     `dropFromCache`.
 // L3. A call that this platform does not have returns false; a call that fails throws an error with `code`.
 
 import { createRequire } from 'node:module'
@@ -46,6 +47,11 @@ export interface Libc {
    * quarter less time. False where there is no such call, the file system has none, or there is no room: who writes finds out.
    */
   reserve(fd: number, nbytes: number): boolean
+  /**
+   * Writes a part of an open file back to its disk and lets the kernel's cache go of it, on threads of the pool. Pages that
+   * somebody maps stay. False when that failed, and where there are no such calls.
+   */
+  dropFromCache(fd: number, offset: number, length: number): Promise<boolean>
   /** CRC-32 continued from a sum, on a thread of the pool; the bytes must not change meanwhile. Null where Node does not export its zlib. */
   readonly crc32: ((bytes: Uint8Array, sum: number) => Promise<number>) | null
 }
@@ -79,6 +85,9 @@ const PR_SET_PDEATHSIG = 1
 const RLIMIT_DATA = 2
 const MADV_POPULATE_WRITE = 23
 const FALLOC_FL_KEEP_SIZE = 1
+/** Wait for what is under way, write, and wait for that. */
+const SYNC_FILE_RANGE_ALL = 1 | 2 | 4
+const POSIX_FADV_DONTNEED = 4
 const AT_FDCWD = -100
 const AT_SYMLINK_FOLLOW = 0x400
 
@@ -159,6 +168,7 @@ function bind(koffi: Koffi, library: KoffiLibrary): Libc {
     sendFile: () => 0,
     linkDescriptor: () => false,
     reserve: () => false,
+    dropFromCache: async () => false,
     crc32: bindCrc32(library),
   }
   return process.platform === 'linux' ? { ...libc, ...bindLinux(koffi, library, pageBytes, fail) } : libc
@@ -193,7 +203,14 @@ function bindInCore(library: KoffiLibrary, pageBytes: number): (address: bigint,
 
 type LinuxCalls = Pick<
   Libc,
-  'setParentDeathSignal' | 'setDataLimit' | 'mallocTrim' | 'populate' | 'sendFile' | 'linkDescriptor' | 'reserve'
+  | 'setParentDeathSignal'
+  | 'setDataLimit'
+  | 'mallocTrim'
+  | 'populate'
+  | 'sendFile'
+  | 'linkDescriptor'
+  | 'reserve'
+  | 'dropFromCache'
 >
 
 function bindLinux(
@@ -208,6 +225,8 @@ function bindLinux(
   const sendfile = library.func('sendfile', 'intptr_t', ['int', 'int', 'void *', 'size_t'])
   const linkat = library.func('linkat', 'int', ['int', 'str', 'int', 'str', 'int'])
   const fallocate = library.func('fallocate', 'int', ['int', 'int', 'int64_t', 'int64_t'])
+  const syncRange = optional(() => library.func('sync_file_range', 'int', ['int', 'int64_t', 'int64_t', 'uint']))
+  const advise = optional(() => library.func('posix_fadvise', 'int', ['int', 'int64_t', 'int64_t', 'int']))
   const position = new BigInt64Array(1)
   const trim = optional(() => library.func('malloc_trim', 'int', ['size_t']))
   return {
@@ -241,7 +260,25 @@ function bindLinux(
     },
     linkDescriptor: (fd, path) => linkat(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, path, AT_SYMLINK_FOLLOW) === 0,
     reserve: (fd, nbytes) => nbytes > 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, nbytes) === 0,
+    async dropFromCache(fd, offset, length) {
+      if (syncRange === null || advise === null) return false
+      // Only what is written can go.
+      if (!(await succeedsAside(syncRange, fd, offset, length, SYNC_FILE_RANGE_ALL))) return false
+      return succeedsAside(advise, fd, offset, length, POSIX_FADV_DONTNEED)
+    },
   }
+}
+
+/** Calls what returns 0 when it succeeds, on a thread of the pool. */
+function succeedsAside(call: NativeFunction, ...args: readonly unknown[]): Promise<boolean> {
+  return new Promise((resolve) => {
+    try {
+      call.async(...args, (error: unknown, result: unknown) => resolve(!error && Number(result) === 0))
+    } catch {
+      // Too many at a time.
+      resolve(false)
+    }
+  })
 }
 
 /** A function that some C libraries lack (musl has no malloc_trim). */

@@ -15,6 +15,8 @@ import type { StoreContext } from './context.ts'
 import { pageRounded, systemCode } from './file-ops.ts'
 import { FreeSpace } from './free-space.ts'
 import { Holding } from './holding.ts'
+import type { LruList } from './lru.ts'
+import { type CachedFile, PageCache } from './page-cache.ts'
 import { SegmentSet } from './segments.ts'
 import { SpareFiles } from './spare-files.ts'
 
@@ -28,6 +30,7 @@ export class FileTier {
   readonly space: FreeSpace
   readonly segments: SegmentSet
   readonly spares: SpareFiles
+  readonly pageCache: PageCache
   readonly context: StoreContext
   readonly #onAwaited: (nbytes: number) => void
   readonly #files = new Set<BlobFile>()
@@ -54,6 +57,7 @@ export class FileTier {
     this.directory = directory
     this.context = context
     this.space = new FreeSpace(context.fs, directory, context.clock, () => this.#reserved)
+    this.pageCache = new PageCache(context)
     this.segments = new SegmentSet(this)
     this.spares = new SpareFiles(context, async (path) => {
       const gone = await this.unlinkQuietly(path)
@@ -128,6 +132,7 @@ export class FileTier {
   add(path: string, nbytes: number, mtimeNs: string, ownPages = false): BlobFile {
     const file = new BlobFile(this, path, nbytes, mtimeNs, ownPages)
     this.#files.add(file)
+    this.pageCache.keep(file)
     this.count(nbytes, pageRounded(nbytes))
     return file
   }
@@ -218,7 +223,7 @@ export class FileTier {
 }
 
 /** One blob in a file of its own. */
-export class BlobFile extends Holding {
+export class BlobFile extends Holding implements CachedFile {
   readonly kind = 'file'
   readonly home: FileTier
   readonly path: string
@@ -228,6 +233,9 @@ export class BlobFile extends Holding {
   asidePath: string | null = null
   /** Nobody else has written it, and nobody outside of this worker was told of it. */
   ownPages: boolean
+  lru: LruList<CachedFile> | null = null
+  older: CachedFile | null = null
+  newer: CachedFile | null = null
   #removing = false
 
   constructor(home: FileTier, path: string, nbytes: number, mtimeNs: string, ownPages: boolean) {
@@ -242,7 +250,22 @@ export class BlobFile extends Holding {
     return this.home.kind
   }
 
+  get gone(): boolean {
+    return this.retired
+  }
+
+  override pin(): void {
+    super.pin()
+    this.home.pageCache.keep(this)
+  }
+
+  override unmap(): void {
+    super.unmap()
+    this.home.pageCache.keep(this)
+  }
+
   protected settle(): void {
+    this.home.pageCache.release(this)
     if (this.pins > 0) return
     if (!this.#removing) {
       this.#removing = true

@@ -2,6 +2,8 @@
 // moves on meanwhile.
 
 import type { RunId, TaskKey } from '../base/ids.ts'
+import { invariant } from '../base/invariant.ts'
+import { BlobFile } from './file-tier.ts'
 import type { Holding } from './holding.ts'
 import type { BlobRecord } from './records.ts'
 import type { BlobSource, Pin } from './store.ts'
@@ -19,9 +21,9 @@ export class StorePin implements Pin {
   readonly #owner: PinOwner
   #state: 'held' | 'mapped' | 'over' = 'held'
 
-  constructor(id: number, record: BlobRecord, holding: Holding, source: BlobSource, owner: PinOwner) {
+  constructor(id: number, record: BlobRecord, holding: Holding, owner: PinOwner) {
     this.id = id
-    this.source = source
+    this.source = sourceOf(record)
     this.#record = record
     this.#holding = holding
     this.#owner = owner
@@ -51,4 +53,16 @@ export class StorePin implements Pin {
     this.#holding.unmap()
     this.#owner.released(this.#record)
   }
+}
+
+function sourceOf(record: BlobRecord): BlobSource {
+  if (record.inline !== null) return { via: 'inline', bytes: record.inline.bytes }
+  const { stored } = record
+  invariant(stored !== null, 'a record in the index has its bytes somewhere')
+  const { path, tier } = stored
+  const base = { via: 'file', path, nbytes: record.nbytes, tier } as const
+  if (stored instanceof BlobFile) {
+    return { ...base, offset: 0, mtimeNs: stored.mtimeNs, verify: record.verify }
+  }
+  return { ...base, offset: stored.offset, mtimeNs: null, verify: true }
 }

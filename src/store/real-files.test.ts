@@ -2,13 +2,14 @@
 // the simulated file system cannot show: short writes, statfs, hard links, mappings of unlinked files, and time.
 
 import { execFileSync } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { VirtualClock } from '../base/clock.ts'
 import { taskKey } from '../base/ids.ts'
-import { loadLibc } from '../native/libc.ts'
+import { type Libc, loadLibc } from '../native/libc.ts'
 import {
   baseOptions,
   blobOf,
@@ -91,6 +92,9 @@ function read(store: TieredStore, name: string): Uint8Array {
   pin.release()
   return bytes
 }
+
+/** How the file of a value begins. */
+const hashOf = (name: string): string => hash('sha256', name, 'hex').slice(0, 24)
 
 const canMount = mayMount()
 
@@ -251,6 +255,39 @@ describe('on an ordinary directory', () => {
     expect(readdirSync(join(base, 'local', 'disk'))).toEqual([])
     expect(readdirSync(join(base, 'local', 'memory'))).toEqual([])
   })
+
+  // Neither tmpfs, which is nothing but cache, nor overlayfs, which cannot be told to write a file back.
+  const hasCache = ![0x01021994, 0x794c7630].includes(statfsSync(tmpdir()).type)
+  it.skipIf(process.platform !== 'linux' || loadLibc() === null || !hasCache)(
+    'takes what is beyond the bound out of the cache of the kernel, and reads it back whole',
+    async () => {
+      const stat: typeof nodeStoreFs.stat = async (path) => {
+        const found = await nodeStoreFs.stat(path)
+        return path.endsWith('/memory') ? { ...found, dev: found.dev + 1 } : found
+      }
+      const { store } = await open({ target: 0, pageCache: 6 * MiB, fs: { ...nodeStoreFs, stat } })
+      const cached = (name: string): boolean => {
+        const file = readdirSync(join(base, 'local', 'disk', 'blobs')).filter((each) => each.startsWith(hashOf(name)))
+        const mapping = (loadLibc() as Libc).mapFile(
+          join(base, 'local', 'disk', 'blobs', file[0] as string),
+          0,
+          4 * MiB,
+        )
+        const answer = mapping.isCached()
+        mapping.seal()
+        return answer
+      }
+      for (const name of ['a', 'b', 'c']) {
+        await put(store, name, 4 * MiB)
+        await store.makeRoom(0)
+        await store.settled()
+      }
+      expect(['a', 'b', 'c'].map(cached)).toEqual([false, false, true])
+      expect(Buffer.compare(read(store, 'a'), blobOf('a', 1, 4 * MiB))).toBe(0)
+      await store.settled()
+      expect((await store.recount()).differences).toEqual([])
+    },
+  )
 
   it('does not block the event loop while it spills', async () => {
     const memoryDirectory = join(base, 'memory')

@@ -3,6 +3,7 @@
 import { basename, join } from 'node:path'
 import { pageRounded } from './file-ops.ts'
 import type { FileTier } from './file-tier.ts'
+import type { CachedFile } from './page-cache.ts'
 import type { BlobRecord } from './records.ts'
 import type { Slabs } from './slabs.ts'
 import type { StoreFs } from './store-fs.ts'
@@ -75,7 +76,21 @@ async function recountTier(tier: FileTier, parts: RecountParts, expect: Expect, 
   )
   expect(`pages of the ${tier.kind} tier`, tier.pageBytes, pages)
   expect(`bytes leaving the ${tier.kind} tier`, tier.leaving, 0)
+  recountCache(tier, differences)
   await recountParts(tier, parts.fs, places, differences)
+}
+
+function recountCache({ kind, files, segments, pageCache }: FileTier, differences: string[]): void {
+  const there = new Set<CachedFile>([...files, ...segments.segments])
+  let bytes = 0
+  for (const file of pageCache.files) {
+    bytes += file.nbytes
+    if (file.gone || !there.has(file))
+      differences.push(`${file.path} of the ${kind} tier is gone, but counts as cached`)
+  }
+  if (bytes !== pageCache.bytes) differences.push(`cached files: counted ${pageCache.bytes}, found ${bytes}`)
+  if (bytes > pageCache.boundBytes)
+    differences.push(`${bytes} bytes count as cached, of at most ${pageCache.boundBytes}`)
 }
 
 async function recountParts(

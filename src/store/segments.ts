@@ -17,6 +17,8 @@ import { type Deferred, deferred } from '../base/deferred.ts'
 import { pageRounded, writeFully } from './file-ops.ts'
 import type { FileTier } from './file-tier.ts'
 import { Holding } from './holding.ts'
+import type { LruList } from './lru.ts'
+import type { CachedFile } from './page-cache.ts'
 import type { BlobRecord } from './records.ts'
 import type { WritableFile } from './store-fs.ts'
 
@@ -32,7 +34,7 @@ export const SEGMENT_PREAMBLE: Uint8Array = new TextEncoder().encode(PREAMBLE_TE
 
 export const segmentAligned = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT
 
-export class Segment {
+export class Segment implements CachedFile {
   readonly home: FileTier
   readonly path: string
   /** Bytes of the file as far as they are counted. */
@@ -44,12 +46,29 @@ export class Segment {
   writing = false
   compacting = false
   removed = false
+  lru: LruList<CachedFile> | null = null
+  older: CachedFile | null = null
+  newer: CachedFile | null = null
   readonly slots = new Set<SegmentSlot>()
 
   constructor(home: FileTier, path: string, file: WritableFile | null) {
     this.home = home
     this.path = path
     this.file = file
+  }
+
+  /** Does not change once the segment takes no more writes. */
+  get nbytes(): number {
+    return this.size
+  }
+
+  get gone(): boolean {
+    return this.removed
+  }
+
+  /** One that is being written is in the cache whatever is done about it. */
+  used(): void {
+    if (this.file === null) this.home.pageCache.keep(this)
   }
 }
 
@@ -73,6 +92,11 @@ export class SegmentSlot extends Holding {
 
   get path(): string {
     return this.segment.path
+  }
+
+  override pin(): void {
+    super.pin()
+    this.segment.used()
   }
 
   protected settle(): void {
@@ -224,6 +248,7 @@ export class SegmentSet {
   }
 
   #grow(segment: Segment, size: number): void {
+    this.#home.pageCache.release(segment)
     const grown = size - segment.size
     this.#home.count(grown, pageRounded(size) - pageRounded(segment.size))
     this.#deadBytes += grown
@@ -252,6 +277,7 @@ export class SegmentSet {
   async #closeSegment(segment: Segment): Promise<void> {
     if (this.#current === segment) this.#current = null
     await closeQuietly(segment)
+    segment.used()
     this.#review(segment)
   }
 
@@ -274,6 +300,7 @@ export class SegmentSet {
 
   async #remove(segment: Segment): Promise<void> {
     segment.removed = true
+    this.#home.pageCache.release(segment)
     if (this.#current === segment) this.#current = null
     await closeQuietly(segment)
     if (!(await this.#home.unlinkQuietly(segment.path))) {

@@ -32,6 +32,8 @@ export class SimFs implements StoreFs {
   fault: SimFault = () => null
   /** Awaited before each operation: a slow disk, or other work in between. */
   delay: (operation: string, path: string, bytes: number) => Promise<void> | void = () => {}
+  /** What was to leave the kernel's cache, of which there is none here. */
+  readonly droppedFromCache: { readonly path: string; readonly offset: number; readonly length: number }[] = []
 
   constructor(mounts: Readonly<Record<string, number>>) {
     for (const [prefix, capacity] of Object.entries(mounts)) {
@@ -179,6 +181,12 @@ export class SimFs implements StoreFs {
   async unlink(path: string): Promise<void> {
     await this.#before('unlink', path)
     this.#unlink(path)
+  }
+
+  async dropFromCache(path: string, offset: number, length: number): Promise<void> {
+    await this.#before('dropFromCache', path, length)
+    this.#find(path)
+    this.droppedFromCache.push({ path, offset, length })
   }
 
   async removeTree(path: string): Promise<void> {

@@ -4,6 +4,8 @@
 import * as fsp from 'node:fs/promises'
 import { closeSync, fstatSync, openSync, readSync, type BigIntStats } from 'node:fs'
 import { dirname } from 'node:path'
+import { isMainThread } from 'node:worker_threads'
+import { loadLibc } from '../native/libc.ts'
 
 export interface FileStat {
   readonly size: number
@@ -42,6 +44,8 @@ export interface StoreFs {
   rename(from: string, to: string): Promise<void>
   chmod(path: string, mode: number): Promise<void>
   unlink(path: string): Promise<void>
+  /** Writes a part of a file back and takes it out of the kernel's cache, where the system can be asked for that. */
+  dropFromCache(path: string, offset: number, length: number): Promise<void>
   /** The directory with all it holds; nothing when it is not there. */
   removeTree(path: string): Promise<void>
   /** Replaces a small file in one step. */
@@ -121,6 +125,16 @@ export const nodeStoreFs: StoreFs = {
   rename: (from, to) => fsp.rename(from, to),
   chmod: (path, mode) => fsp.chmod(path, mode),
   unlink: (path) => fsp.unlink(path),
+  async dropFromCache(path, offset, length) {
+    const libc = isMainThread ? loadLibc() : null
+    if (libc === null) return
+    const handle = await fsp.open(path, 'r')
+    try {
+      await libc.dropFromCache(handle.fd, offset, length)
+    } finally {
+      await handle.close()
+    }
+  },
   removeTree: (path) => fsp.rm(path, { recursive: true, force: true }),
   async replaceFile(path, bytes) {
     const next = `${path}.next`

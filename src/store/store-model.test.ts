@@ -63,6 +63,7 @@ class World {
         memoryLimit: 4 * MiB,
         target: TARGET,
         maxSpill: DISK_BYTES,
+        pageCache: DISK_BYTES / 4,
         inlineLimit: 8 * KiB,
         threadPool: 16,
         bootId: 'boot',

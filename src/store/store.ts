@@ -9,6 +9,7 @@
 // S2. A pinned key is neither moved nor dropped, and a mapped one is never chosen to make room. A pin is taken before the
 //     path is sent to a reader, not when the reader opens it.
 // S3. File work is asynchronous; at most 3 writes and 8 reads run at a time (1 and 2 with the default thread pool of 4).
+//     Dropping a file from the kernel's cache (page-cache.ts) counts as a read.
 // S4. No space on disk: blobs stay in memory and `onSpillFailing` says so. No space at all: the request alone fails with
 //     STORE_FULL and nothing stored is touched.
 // S5. `maxSpill` caps the disk tier, dead space of segments included.
@@ -87,6 +88,8 @@ export interface StoreOptions {
   readonly target: number
   /** Cap of the disk tier in bytes; Infinity = none. */
   readonly maxSpill: number
+  /** Most bytes of the disk tier that the kernel's cache is to keep (page-cache.ts); absent or Infinity: as it likes. */
+  readonly pageCache?: number
   /** Larger blobs do not belong inline. */
   readonly inlineLimit: number
   /** Threads of the process's file pool (UV_THREADPOOL_SIZE, 4 when unset). */

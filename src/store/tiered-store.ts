@@ -28,7 +28,6 @@ import { Spiller } from './spiller.ts'
 import { nodeStoreFs } from './store-fs.ts'
 import type {
   BlobEntry,
-  BlobSource,
   Pin,
   Place,
   Store,
@@ -51,6 +50,7 @@ export class TieredStore implements Store {
   readonly #events: StoreEvents
   readonly #bootId: string | null
   readonly #target: number
+  readonly #pageCache: number
   readonly #memory: FileTier
   readonly #disk: FileTier
   readonly #slabs = new Slabs()
@@ -70,6 +70,7 @@ export class TieredStore implements Store {
     const unlimited = options.memoryLimit === 0
     const ceiling = options.ceiling ?? CEILING_FRACTION * options.memoryLimit
     this.#target = unlimited ? Infinity : options.target
+    this.#pageCache = options.pageCache ?? Infinity
     this.#events = events
     this.#bootId = options.bootId === undefined ? currentBootId() : options.bootId
     this.#context = {
@@ -119,8 +120,11 @@ export class TieredStore implements Store {
     await this.#disk.open()
     const [memoryStat, diskStat] = await Promise.all([fs.stat(this.#memory.directory), fs.stat(this.#disk.directory)])
     this.#spiller.sameDevice = memoryStat.dev === diskStat.dev
-    // A file on disk has no pages worth keeping.
-    if (!this.#spiller.sameDevice) this.#memory.spares.keepPartOf(this.#target)
+    if (!this.#spiller.sameDevice) {
+      // A file on disk has no pages worth keeping.
+      this.#memory.spares.keepPartOf(this.#target)
+      this.#disk.pageCache.bound(this.#pageCache)
+    }
     await this.#placer.refresh()
     this.#identity = identity
     this.#state = 'open'
@@ -292,7 +296,7 @@ export class TieredStore implements Store {
     const holding = record.inline ?? record.stored
     invariant(holding !== null, 'a record in the index has its bytes somewhere')
     if (reader === 'peer' && holding instanceof BlobFile) holding.ownPages = false
-    const pin = new StorePin(++this.#pinCounter, record, holding, sourceOf(record), this)
+    const pin = new StorePin(++this.#pinCounter, record, holding, this)
     record.used = true
     this.#victims.place(record)
     return pin
@@ -439,6 +443,7 @@ export class TieredStore implements Store {
     this.#placer.reset(closedError)
     this.#spiller.end()
     this.#memory.spares.keepPartOf(0)
+    this.#disk.pageCache.bound(Infinity)
     await this.#work.none()
     for (const tier of [this.#memory, this.#disk]) {
       await tier.segments.close()
@@ -566,18 +571,6 @@ export class TieredStore implements Store {
     await this.#context.fs.link(path, onDisk)
     return { tier: this.#disk, own: onDisk }
   }
-}
-
-function sourceOf(record: BlobRecord): BlobSource {
-  if (record.inline !== null) return { via: 'inline', bytes: record.inline.bytes }
-  const { stored } = record
-  invariant(stored !== null, 'a record in the index has its bytes somewhere')
-  const { path, tier } = stored
-  const base = { via: 'file', path, nbytes: record.nbytes, tier } as const
-  if (stored instanceof BlobFile) {
-    return { ...base, offset: 0, mtimeNs: stored.mtimeNs, verify: record.verify }
-  }
-  return { ...base, offset: stored.offset, mtimeNs: null, verify: true }
 }
 
 function corruptError(entry: BlobEntry, what: string, cause?: unknown): PlimsollError {

@@ -123,6 +123,9 @@ export class ProcessFs implements StoreFs {
   unlink(path: string): Promise<void> {
     return this.#do('unlink', path, 0, (files) => files.unlink(path))
   }
+  dropFromCache(path: string, offset: number, length: number): Promise<void> {
+    return this.#do('dropFromCache', path, length, (files) => files.dropFromCache(path, offset, length))
+  }
   removeTree(path: string): Promise<void> {
     return this.#do('removeTree', path, 0, (files) => files.removeTree(path))
   }

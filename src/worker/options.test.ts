@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { workerId } from '../base/ids.ts'
 import type { WorkerStartOptions } from '../protocol/nanny.ts'
-import { admissionSettings, resolveSettings } from './options.ts'
+import { admissionSettings, pageCacheOf, resolveSettings } from './options.ts'
 
 const GIB = 2 ** 30
 
@@ -67,6 +67,24 @@ describe('the rungs of a worker', () => {
   it('need a limit that the processes fit into', () => {
     expect(() => resolveSettings(start({ memoryLimit: 200 * 2 ** 20 }))).toThrow(/at least 224\.00 MiB/)
     expect(resolveSettings(start({ memoryLimit: 224 * 2 ** 20 })).rungs.target).toBeGreaterThan(0)
+  })
+})
+
+describe('the bound on the cache of the kernel', () => {
+  it('is twice the limit where new pages are dear, and none elsewhere or without a limit', () => {
+    expect(pageCacheOf('auto', GIB, () => true)).toBe(2 * GIB)
+    expect(pageCacheOf('auto', GIB, () => false)).toBe(Infinity)
+    expect(pageCacheOf('auto', 0, () => true)).toBe(Infinity)
+  })
+
+  it('is what the configuration says, wherever the worker runs', () => {
+    const bound = (value: unknown) =>
+      resolveSettings(start({ config: { 'worker.memory.page-cache': value } })).pageCache
+    expect(bound('4 GiB')).toBe(4 * GIB)
+    expect(bound(0)).toBe(0)
+    expect(bound(false)).toBe(Infinity)
+    for (const wrong of [true, null, 'twice', -1])
+      expect(() => bound(wrong)).toThrow(/worker\.memory\.page-cache.*auto, a size such as/)
   })
 })
 

@@ -6,6 +6,8 @@ import type { Credentials } from '../comm/index.ts'
 import { type Config, loadConfig } from '../config/index.ts'
 import { PlimsollError } from '../errors/plimsoll-error.ts'
 import type { AdmissionSettings } from './core/admission.ts'
+import { hostTakesFreePages } from '../native/free-pages.ts'
+import { loadLibc } from '../native/libc.ts'
 import { STATUS_PAGE_FILE, type WorkerStartOptions } from '../protocol/nanny.ts'
 
 /** The pause ends this part of the limit below where it began: around one value it would flap. */
@@ -13,6 +15,8 @@ const PAUSE_HYSTERESIS = 0.05
 const MINIMUM_BASE_BYTES = 96 * 2 ** 20
 const MINIMUM_THREAD_BYTES = 64 * 2 ** 20
 const DEFAULT_POOL_THREADS = 4
+/** The kernel's cache keeps so many times the memory limit, where its pages are dear (`worker.memory.page-cache`). */
+const PAGE_CACHE_LIMITS = 2
 
 /** Rungs in bytes of process memory (`target`: of managed memory); Infinity = off. */
 export interface MemoryRungs {
@@ -32,6 +36,8 @@ export interface WorkerSettings {
   readonly threadPool: number
   readonly rungs: MemoryRungs
   readonly maxSpill: number
+  /** Bytes of values on disk that the kernel's cache keeps; Infinity = as it likes. */
+  readonly pageCache: number
   readonly inlineLimit: number
   readonly mapThreshold: number
   readonly monitorIntervalMs: number
@@ -67,6 +73,7 @@ export function resolveSettings(start: WorkerStartOptions): WorkerSettings {
     threadPool: Number(process.env['UV_THREADPOOL_SIZE'] ?? '') || DEFAULT_POOL_THREADS,
     rungs: rungsOf(config, memoryLimit, start.executor),
     maxSpill: maxSpill === false ? Number.POSITIVE_INFINITY : maxSpill,
+    pageCache: pageCacheOf(config.get('worker.memory.page-cache'), memoryLimit),
     inlineLimit: config.get('worker.memory.inline-limit'),
     mapThreshold: config.get('worker.memory.map-threshold'),
     monitorIntervalMs: config.get('worker.memory.monitor-interval'),
@@ -109,6 +116,17 @@ function rungsOf(config: Config, memoryLimit: number, executor: 'process' | 'inl
     killTask: bytes(executor === 'inline' ? false : config.get('worker.memory.kill-task')),
     resume: bytes(pause === false ? false : Math.max(pause / 2, pause - PAUSE_HYSTERESIS)),
   }
+}
+
+/** What the kernel's cache may keep. It is left alone unless new pages are dear, and there are calls to ask it with. */
+export function pageCacheOf(
+  setting: number | false | 'auto',
+  memoryLimit: number,
+  areNewPagesDear = (): boolean => hostTakesFreePages() && loadLibc() !== null,
+): number {
+  if (typeof setting === 'number') return setting
+  if (setting === false || memoryLimit === 0 || !areNewPagesDear()) return Number.POSITIVE_INFINITY
+  return PAGE_CACHE_LIMITS * memoryLimit
 }
 
 /** What admission is to know; null: nothing is asked of memory before a task starts. */

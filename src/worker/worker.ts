@@ -239,13 +239,19 @@ export class Worker {
   }
 
   #createStore(): Store {
-    const { start, rungs, maxSpill, inlineLimit, threadPool } = this.#settings
+    const { start, rungs, maxSpill, pageCache, inlineLimit, threadPool } = this.#settings
     const { localDirectory, memoryDirectory, incarnation, memoryLimit } = start
     const { target } = rungs
     const options = { localDirectory, memoryDirectory, incarnation, memoryLimit, target, inlineLimit, threadPool }
     const captured = start.data ?? null
     const open = this.#hooks.openContainer ?? (captured === null ? null : openCaptured(captured))
-    if (open === null) return new TieredStore({ ...options, maxSpill }, this.#storeEvents)
+    if (open === null) {
+      if (pageCache < Infinity)
+        this.#log.debug('the kernel’s cache keeps {pageCache} of values on disk (worker.memory.page-cache)', {
+          pageCache: formatBytes(pageCache),
+        })
+      return new TieredStore({ ...options, maxSpill, pageCache }, this.#storeEvents)
+    }
     const onContainerError = (error: Error, what: string): void =>
       this.#log.warn('the container for values failed ({what}): {error}', { what, error })
     return new ContainerStore({ ...options, open, onContainerError }, this.#storeEvents)
