@@ -1,3 +1,4 @@
+import { readdirSync, readlinkSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { VirtualClock } from '../base/clock.ts'
 import { MemoryGuard } from './memory-guard.ts'
@@ -57,4 +58,37 @@ describe('the memory guard', () => {
     stopped.clock.advance(1000)
     expect(stopped.exceeded).toEqual([])
   })
+
+  it.skipIf(process.platform !== 'linux')(
+    'measures a process as /proc tells, and keeps nothing open once stopped',
+    () => {
+      const clock = new VirtualClock()
+      const exceeded: number[] = []
+      const guard = new MemoryGuard({
+        clock,
+        intervalMs: 100,
+        terminateBytes: 1,
+        pid: () => process.ppid,
+        onExceeded: (bytes) => exceeded.push(bytes),
+      })
+      guard.start()
+      clock.advance(200)
+      expect(exceeded).toHaveLength(1)
+      expect(openFilesOf(process.ppid)).not.toEqual([])
+      guard.stop()
+      expect(openFilesOf(process.ppid)).toEqual([])
+    },
+  )
 })
+
+/** Files about this process that ours has open. */
+function openFilesOf(pid: number): string[] {
+  const open = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+  return open.filter((path) => path.startsWith(`/proc/${pid}/`))
+}

@@ -22,14 +22,13 @@ export interface MemoryGuardParts {
 
 export class MemoryGuard {
   readonly #parts: MemoryGuardParts
-  readonly #read: (pid: number) => number
+  #reader: ProcessTreeReader | null = null
   #cancelTimer: (() => void) | null = null
   /** The process that was above the rung at the last look. */
   #suspect: number | null = null
 
   constructor(parts: MemoryGuardParts) {
     this.#parts = parts
-    this.#read = parts.read ?? readerOf(parts.clock)
   }
 
   start(): void {
@@ -43,6 +42,7 @@ export class MemoryGuard {
   stop(): void {
     this.#cancelTimer?.()
     this.#cancelTimer = null
+    this.#reader?.close()
   }
 
   #look(): void {
@@ -53,15 +53,14 @@ export class MemoryGuard {
     this.#suspect = confirmed ? null : suspect
     if (confirmed) this.#parts.onExceeded(privateBytes)
   }
-}
 
-function readerOf(clock: Clock): (pid: number) => number {
-  let reader: ProcessTreeReader | null = null
-  return (pid) => {
-    if (reader?.pid !== pid) {
-      reader?.close()
-      reader = new ProcessTreeReader(pid)
+  #read(pid: number): number {
+    const { clock, read } = this.#parts
+    if (read !== undefined) return read(pid)
+    if (this.#reader?.pid !== pid) {
+      this.#reader?.close()
+      this.#reader = new ProcessTreeReader(pid)
     }
-    return reader.read(clock.now())?.privateBytes ?? 0
+    return this.#reader.read(clock.now())?.privateBytes ?? 0
   }
 }

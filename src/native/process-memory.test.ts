@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
-import { ProcessMemoryReader, readProcessMemory } from './process-memory.ts'
+import { ProcessMemoryReader, ProcessTreeReader, readProcessMemory } from './process-memory.ts'
 import { descendants } from './process-tree.ts'
 
 describe.skipIf(process.platform !== 'linux')('process memory', () => {
@@ -30,5 +30,22 @@ describe.skipIf(process.platform !== 'linux')('process memory', () => {
     await once(child, 'exit')
     expect(reader.read()).toBeNull()
     expect(readProcessMemory(pid)).toBeNull()
+  })
+
+  it('of a tree has a new child at the next look, and has it no more once it ended', async () => {
+    const reader = new ProcessTreeReader(process.pid)
+    reader.read(0)
+    const before = new Set(reader.descendants.map(({ pid }) => pid))
+    const child = spawn('sh', ['-c', 'echo; sleep 30'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    await once(child.stdout, 'data')
+    const look = reader.read(1)
+    const added = reader.descendants.filter(({ pid }) => !before.has(pid)).map(({ pid }) => pid)
+    expect(added).toContain(child.pid)
+    expect(look?.privateBytes).toBeGreaterThan(look?.own.rssAnonBytes ?? Number.POSITIVE_INFINITY)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(reader.read(2)).not.toBeNull()
+    expect(reader.descendants.map(({ pid }) => pid)).not.toContain(child.pid)
+    reader.close()
   })
 })

@@ -2,7 +2,7 @@
 // made by writing to them are. A killed process reads 0 long before its memory is back: who samples it keeps the last one.
 
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
-import { type KnownProcess, childrenText, descendants, knownProcess } from './process-tree.ts'
+import { type KnownProcess, descendants, knownProcess } from './process-tree.ts'
 
 export interface ProcessMemory {
   readonly rssAnonBytes: number
@@ -21,22 +21,22 @@ export function readProcessMemory(pid: number): ProcessMemory | null {
   }
 }
 
-/** Reads the same process again and again for half the cost, by keeping the file open. */
-export class ProcessMemoryReader {
-  readonly pid: number
+/** A small file of /proc that is read again and again: kept open, that is one system call instead of five. */
+class ProcFile {
+  readonly #path: string
   #fd: number | null = null
   static readonly #buffer = Buffer.alloc(4096)
 
-  constructor(pid: number) {
-    this.pid = pid
+  constructor(path: string) {
+    this.#path = path
   }
 
-  read(): ProcessMemory | null {
-    if (process.platform !== 'linux') return ownResidentSize(this.pid)
+  /** Its beginning; null when the process is gone, or /proc does not tell. */
+  read(): string | null {
     try {
-      this.#fd ??= openSync(`/proc/${this.pid}/status`, 'r')
-      const length = readSync(this.#fd, ProcessMemoryReader.#buffer, 0, 4096, 0)
-      return parseStatus(ProcessMemoryReader.#buffer.toString('latin1', 0, length))
+      this.#fd ??= openSync(this.#path, 'r')
+      const length = readSync(this.#fd, ProcFile.#buffer, 0, 4096, 0)
+      return ProcFile.#buffer.toString('latin1', 0, length)
     } catch {
       this.close()
       return null
@@ -49,12 +49,34 @@ export class ProcessMemoryReader {
   }
 }
 
+/** Reads the same process again and again for half the cost. */
+export class ProcessMemoryReader {
+  readonly pid: number
+  readonly #status: ProcFile
+
+  constructor(pid: number) {
+    this.pid = pid
+    this.#status = new ProcFile(`/proc/${pid}/status`)
+  }
+
+  read(): ProcessMemory | null {
+    if (process.platform !== 'linux') return ownResidentSize(this.pid)
+    const text = this.#status.read()
+    return text === null ? null : parseStatus(text)
+  }
+
+  close(): void {
+    this.#status.close()
+  }
+}
+
 /** Looking for all children, of all threads, costs much more than reading their memory; those of the main thread are cheap to see. */
 const DESCENDANTS_EVERY_MS = 500
 
 /** Reads the memory of one process and all its descendants, again and again. */
 export class ProcessTreeReader {
   readonly #own: ProcessMemoryReader
+  readonly #mainThread: ProcFile
   #children: readonly KnownProcess[] = []
   #childrenAtMs = Number.NEGATIVE_INFINITY
   /** Of the main thread, as last seen. */
@@ -62,6 +84,7 @@ export class ProcessTreeReader {
 
   constructor(pid: number) {
     this.#own = new ProcessMemoryReader(pid)
+    this.#mainThread = new ProcFile(`/proc/${pid}/task/${pid}/children`)
   }
 
   get pid(): number {
@@ -77,7 +100,7 @@ export class ProcessTreeReader {
   read(nowMs: number): { readonly own: ProcessMemory; readonly privateBytes: number } | null {
     const own = this.#own.read()
     if (own === null) return null
-    const ownChildren = childrenText(this.pid, String(this.pid))
+    const ownChildren = this.#mainThread.read() ?? ''
     if (ownChildren !== this.#ownChildren || nowMs - this.#childrenAtMs > DESCENDANTS_EVERY_MS) {
       this.#ownChildren = ownChildren
       this.#children = descendants(this.pid).flatMap((pid) => knownProcess(pid) ?? [])
@@ -93,6 +116,7 @@ export class ProcessTreeReader {
 
   close(): void {
     this.#own.close()
+    this.#mainThread.close()
   }
 }
 

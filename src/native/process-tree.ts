@@ -55,7 +55,7 @@ function childrenOf(pid: number): number[] {
 }
 
 /** Empty where /proc does not tell, and when the process or its thread has ended. */
-export function childrenText(pid: number, thread: string): string {
+function childrenText(pid: number, thread: string): string {
   try {
     return readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1')
   } catch {
