@@ -17,12 +17,10 @@ import { ArgumentEncoder, type EncodedCall, type LargeArgument } from './argumen
 import { claimOf, Future, type FutureOwner } from './future.ts'
 import type { FutureState } from './future-state.ts'
 import type { FuturesRegistry } from './futures-registry.ts'
+import { PART_BYTES_MAX, PART_TASKS_MAX } from './graph-batch.ts'
 import { freshKey, PureKeys } from './keys.ts'
 import { readTask, type TaskCall, type TaskOptions } from './task-options.ts'
 
-/** Arguments and tasks of one message; a larger map goes out in several, so that its first tasks run while the last are sent. */
-const MESSAGE_BYTES_MAX = 32 * 2 ** 20
-const MESSAGE_TASKS_MAX = 1024
 /** A call or map with more than this in its arguments is worth a word. */
 const LARGE_GRAPH_BYTES = 10 * 2 ** 20
 
@@ -223,7 +221,7 @@ function* split(tasks: readonly NewTask[]): Generator<readonly NewTask[]> {
   let bytes = 0
   for (const [index, task] of tasks.entries()) {
     bytes += task.row[1].length
-    const full = bytes > MESSAGE_BYTES_MAX || index - start === MESSAGE_TASKS_MAX
+    const full = bytes > PART_BYTES_MAX || index - start === PART_TASKS_MAX
     if (!full || index === start) continue
     yield tasks.slice(start, index)
     start = index

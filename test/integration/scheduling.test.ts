@@ -72,6 +72,32 @@ describe('resources', () => {
   })
 })
 
+describe('maps of one turn', () => {
+  it('are ordered as one graph: the first pair is added long before half of its blocks are made', async () => {
+    const file = join(faults.folder, 'order')
+    const count = 40
+    const make = async (path: string, n: number) => {
+      const { appendFileSync: append } = await import('node:fs')
+      append(path, 'make\n')
+      // A quick one with a small result would not be held back.
+      await new Promise((resolve) => setTimeout(resolve, 25))
+      return n
+    }
+    const add = async (path: string, a: number, b: number) => {
+      const { appendFileSync: append } = await import('node:fs')
+      append(path, 'add\n')
+      return a + b
+    }
+    const files = Array.from({ length: count }, () => file)
+    const blocks = faults.client.map(make, files, [...files.keys()])
+    const half = count / 2
+    const pairs = faults.client.map(add, files.slice(half), blocks.slice(0, half), blocks.slice(half))
+    const sums = await faults.client.gather(pairs)
+    expect(sums).toEqual(Array.from({ length: half }, (_, n) => 2 * n + half))
+    expect(readFileSync(file, 'utf8').split('\n').indexOf('add')).toBeLessThan(half - 2)
+  })
+})
+
 describe('restrictions', () => {
   it('send tasks to the named worker by name, address and id (5.6-1), with resources at once (5.6-3)', async () => {
     const worker = await faults.worker(1)

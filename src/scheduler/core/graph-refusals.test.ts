@@ -3,6 +3,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { clientId, functionId, type RunId, taskKey, workerId } from '../../base/ids.ts'
+import type { TaskRow } from '../../protocol/tasks.ts'
 import type { ClientMessage } from './effects.ts'
 import { cluster, CoreFixture } from './fixture.conformance.ts'
 
@@ -142,5 +143,39 @@ describe('a key that stands for another call', () => {
     sim.graph({ y: ['x'] }, { client: 'd', fn: 'other' })
     expect(refused(sim.told('d'))).toEqual([])
     expect(sim.stateOf('y')).toBe('waiting')
+  })
+})
+
+describe('graphs that came as one', () => {
+  it('are refused by their keys alone: a cycle and a taken key of some do not touch the others', () => {
+    const sim = cluster({ a: {} })
+    sim.client('d')
+    sim.graph({ x: [] }, { fn: 'load' })
+    sim.take()
+    const row = (key: string, ...inputs: string[]): TaskRow => [taskKey(key), new Uint8Array([1]), inputs.map(taskKey)]
+    const rows: Record<string, TaskRow[]> = {
+      cyclic: [row('c0', 'c1'), row('c1', 'c0')],
+      good: [row('g0'), row('g1', 'g0')],
+      taken: [row('x'), row('t', 'x')],
+      lost: [row('l', 'nobody-made-it')],
+      other: [row('o', 'g1')],
+    }
+    sim.says('d', {
+      op: 'update-graph',
+      groups: Object.entries(rows).map(([name, tasks]) => ({ fn: functionId(name), name, options: {}, tasks })),
+      functions: Object.keys(rows).map((name) => ({ id: functionId(name), bytes: new Uint8Array([7]) })),
+      wanted: Object.values(rows).flatMap((tasks) => tasks.map(([key]) => key)),
+    })
+    const told = sim.told('d')
+    expect(refused(told).map(([key, code]) => [key, code])).toEqual([
+      ['c0', 'GRAPH_CYCLE'],
+      ['c1', 'GRAPH_CYCLE'],
+      ['x', 'KEY_CONFLICT'],
+      ['t', 'KEY_CONFLICT'],
+    ])
+    expect(told).toContainEqual(expect.objectContaining({ op: 'cancelled-keys', keys: ['l'] }))
+    expect([...sim.state.tasks.keys()]).toEqual(['x', 'g0', 'g1', 'o'])
+    for (const key of ['g0', 'g1', 'o']) sim.finish(key)
+    expect(sim.told('d')).toMatchObject(['g0', 'g1', 'o'].map((key) => ({ op: 'key-in-memory', key })))
   })
 })

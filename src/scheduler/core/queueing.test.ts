@@ -1,6 +1,8 @@
 // Data producers are held back, consumers are not, and trivial tasks flow.
 
 import { describe, expect, it } from 'vitest'
+import { functionId, taskKey } from '../../base/ids.ts'
+import type { TaskRow } from '../../protocol/tasks.ts'
 import { cluster, CoreFixture, range } from './fixture.conformance.ts'
 
 const assigned = (sim: CoreFixture, worker: string): number => sim.workerRecord(worker).processing.size
@@ -73,6 +75,31 @@ describe('data producers', () => {
     for (const key of Object.keys(range(20))) sim.graph({ [key]: [] })
     expect(assigned(sim, 'a')).toBeLessThanOrEqual(3)
     expect(sim.task('t-5').group).toBe(sim.task('t-6').group)
+  })
+
+  it('are made when what they are made for comes: maps that came as one graph', () => {
+    const sim = cluster({ a: {} })
+    const numbers = Array.from({ length: 12 }, (_, n) => n)
+    const row = (key: string, ...inputs: string[]): TaskRow => [taskKey(key), new Uint8Array([1]), inputs.map(taskKey)]
+    const maps: Record<string, TaskRow[]> = {
+      make: numbers.map((n) => row(`make${n}`)),
+      pair: numbers.slice(6).map((n) => row(`pair${n - 6}`, `make${n - 6}`, `make${n}`)),
+    }
+    sim.says('c', {
+      op: 'update-graph',
+      groups: Object.entries(maps).map(([name, tasks]) => ({ fn: functionId(name), name, options: {}, tasks })),
+      functions: Object.keys(maps).map((name) => ({ id: functionId(name), bytes: new Uint8Array([7]) })),
+      wanted: Object.values(maps).flatMap((tasks) => tasks.map(([key]) => key)),
+    })
+    expect(sim.task('make0').group.family).toMatchObject({ total: 12 })
+    const ran: string[] = []
+    for (let open = CoreFixture.assigned(sim.sent('a')); open.length > 0; open = open.slice(1)) {
+      ran.push(open[0] as string)
+      sim.finish(open[0] as string, { nbytes: 1_000_000 })
+      open.push(...CoreFixture.assigned(sim.sent('a')))
+    }
+    expect(ran).toHaveLength(18)
+    for (const n of [0, 1, 2, 3, 4, 5]) expect(ran.indexOf(`pair${n}`)).toBeLessThan(3 * (n + 1) + 3)
   })
 
   it('5.2-1 all go out with infinite saturation', () => {
