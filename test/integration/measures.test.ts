@@ -3,7 +3,7 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { task } from '../../dist/index.js'
+import { task, wait } from '../../dist/index.js'
 import type { MemoryMeasures } from '../../dist/protocol/scheduler-client.js'
 import { FaultCluster, MIB, until } from './fault-cluster.ts'
 
@@ -171,6 +171,8 @@ describe('memory measures', () => {
       },
       (metrics) => keys(metrics) === sizes.length && metrics.get('plimsoll_worker_store_keys{tier="disk"}') !== 0,
     )
+    // A worker counts a value before the scheduler has heard of it.
+    await wait(futures)
     expect((await client.hasWhat([name]))[address]).toHaveLength(keys(stored))
     client.release(futures)
   })
