@@ -12,6 +12,8 @@
 // T5. Nothing runs any more once something was thrown outside of a task's call, or a task left something running.
 // T6. A result is held back only for a short run of the same function that starts right after it, and no longer than
 //     `HOLD_MS`: then results are written together. The worker looks for it if that run turns out to be long.
+// T7. An end is told after the collection that it is worth: to its worker it means that the memory is free, and another
+//     executor would be given the same memory while this one still holds it.
 
 import type { RunId, TaskKey } from '../base/ids.ts'
 import { isThenable } from '../base/thenable.ts'
@@ -283,6 +285,8 @@ export class TaskLoop {
   #end(running: Running, message: () => ExecutorToWorker): void {
     const { sender } = this.#options
     const said = message()
+    // T7.
+    if (this.#options.start.concurrency === 1) this.#garbage.afterTask()
     if (said.op === 'finished' && this.#isOneOfMany(running)) {
       sender.hold(said, running.startedAt + running.durationMs, HOLD_MS)
       this.#schedule(Math.min(BURST, this.#queue.length))
@@ -293,7 +297,6 @@ export class TaskLoop {
     this.#options.page.end(this.#options.start.slot, running.run.runId)
     // Its worker replaces this process: whatever it still started would be killed.
     if (said.op === 'unfit') this.#state = 'stopped'
-    this.#garbage.afterTask()
     this.#checkLeftovers()
   }
 

@@ -46,3 +46,17 @@ describe.runIf(process.platform === 'linux')('memory of large results', () => {
     expect(given).toBeGreaterThanOrEqual(10)
   }, 60_000)
 })
+
+describe.runIf(process.platform === 'linux')('memory that a task took and left', () => {
+  const take = fromSource(
+    'async function take(count) { const all = []; for (let n = 0; n < count; n++) { all.push(Buffer.alloc(2 ** 24, 1)); await null } return all.length }',
+  )
+
+  it('is free when its end is told', async () => {
+    const harness = await start({ memoryLimit: 1024 * MIB })
+    for (let n = 0; n < 5; n++) {
+      expect(await harness.submit(take, [20])).toMatchObject({ kind: 'finished', via: 'inline' })
+      expect(grown(harness)).toBeLessThan(64 * MIB)
+    }
+  }, 60_000)
+})
