@@ -268,8 +268,9 @@ export class TaskLoop {
     this.#setPhase('writing')
     let code: string | null = null
     try {
-      const reserve = (fd: number): boolean =>
-        place.tier === 'disk' && this.#options.libc?.reserve(fd, result.nbytes) === true
+      const reserve = (fd: number): void => {
+        if (place.tier === 'disk') this.#options.libc?.reserve(fd, result.nbytes)
+      }
       if (writeBlob(place.path, result.blob, reserve) !== result.nbytes || place.nbytes !== result.nbytes) code = 'EIO'
     } catch (error) {
       code = (error as NodeJS.ErrnoException).code ?? 'EIO'

@@ -178,18 +178,11 @@ function bind(koffi: Koffi, library: KoffiLibrary): Libc {
 function bindCrc32(library: KoffiLibrary): Libc['crc32'] {
   const native = optional(() => library.func('crc32', 'ulong', ['ulong', 'void *', 'uint']))
   if (native === null) return null
-  return (bytes, sum) =>
-    new Promise((resolve) => {
-      // A null pointer would start anew.
-      if (bytes.length === 0) return resolve(sum)
-      const done = (error: unknown, result: unknown): void => resolve(error ? crc32(bytes, sum) : Number(result))
-      try {
-        native.async(sum, bytes, bytes.length, done)
-      } catch {
-        // Too many at a time.
-        resolve(crc32(bytes, sum))
-      }
-    })
+  return async (bytes, sum) => {
+    // A null pointer would start anew.
+    if (bytes.length === 0) return sum
+    return (await callAside(native, sum, bytes, bytes.length)) ?? crc32(bytes, sum)
+  }
 }
 
 /** Whether every page of a mapped range is in memory. */
@@ -263,20 +256,20 @@ function bindLinux(
     async dropFromCache(fd, offset, length) {
       if (syncRange === null || advise === null) return false
       // Only what is written can go.
-      if (!(await succeedsAside(syncRange, fd, offset, length, SYNC_FILE_RANGE_ALL))) return false
-      return succeedsAside(advise, fd, offset, length, POSIX_FADV_DONTNEED)
+      if ((await callAside(syncRange, fd, offset, length, SYNC_FILE_RANGE_ALL)) !== 0) return false
+      return (await callAside(advise, fd, offset, length, POSIX_FADV_DONTNEED)) === 0
     },
   }
 }
 
-/** Calls what returns 0 when it succeeds, on a thread of the pool. */
-function succeedsAside(call: NativeFunction, ...args: readonly unknown[]): Promise<boolean> {
+/** On a thread of the pool. What it returned, or null when it could not be called. */
+function callAside(call: NativeFunction, ...args: readonly unknown[]): Promise<number | null> {
   return new Promise((resolve) => {
     try {
-      call.async(...args, (error: unknown, result: unknown) => resolve(!error && Number(result) === 0))
+      call.async(...args, (error: unknown, result: unknown) => resolve(error ? null : Number(result)))
     } catch {
       // Too many at a time.
-      resolve(false)
+      resolve(null)
     }
   })
 }

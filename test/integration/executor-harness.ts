@@ -187,6 +187,10 @@ export class Harness {
     rmSync(this.directory, { recursive: true, force: true })
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
   #events(): ExecutorPoolEvents {
     const announce = (stillMapped: readonly string[]): void => {
       this.announced += stillMapped.length

@@ -1,21 +1,10 @@
 // What executors keep in memory between tasks.
 
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { Harness, fromSource } from './executor-harness.ts'
 
 const MIB = 2 ** 20
 const LARGE = 40 * MIB
-
-let open: Harness[] = []
-async function start(options: ConstructorParameters<typeof Harness>[0] = {}): Promise<Harness> {
-  const harness = await Harness.start(options)
-  open.push(harness)
-  return harness
-}
-afterEach(async () => {
-  await Promise.all(open.map((harness) => harness.close()))
-  open = []
-})
 
 /** Private memory of the only executor above that of an idle one, bytes. */
 function grown(harness: Harness): number {
@@ -29,7 +18,7 @@ describe.runIf(process.platform === 'linux')('memory of large results', () => {
 
   it('is given back once they are written, before the next task, without a collection of everything', async () => {
     // Without a limit an executor does not collect by itself, whatever it has grown by.
-    const harness = await start({ memoryLimit: 0 })
+    await using harness = await Harness.start({ memoryLimit: 0 })
     await harness.submit(small, [0])
     let given = 0
     for (let n = 0; n < 12; n++) {
@@ -53,7 +42,7 @@ describe.runIf(process.platform === 'linux')('memory that a task took and left',
   )
 
   it('is free when its end is told', async () => {
-    const harness = await start({ memoryLimit: 1024 * MIB })
+    await using harness = await Harness.start({ memoryLimit: 1024 * MIB })
     for (let n = 0; n < 5; n++) {
       expect(await harness.submit(take, [20])).toMatchObject({ kind: 'finished', via: 'inline' })
       expect(grown(harness)).toBeLessThan(64 * MIB)
